@@ -1,0 +1,1 @@
+"""Says where the energy of runs went, and why two configurations differ."""

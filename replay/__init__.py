@@ -1,0 +1,1 @@
+"""Sends a trace to an engine again, exactly, and measures what it cost."""
