@@ -1,0 +1,5 @@
+"""``python -m rejoule.replay`` is the command ``rejoule``."""
+
+from rejoule.replay.cli import main
+
+main()

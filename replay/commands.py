@@ -1,0 +1,188 @@
+"""``rejoule replay``, ``run`` and ``serve``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from rejoule.replay.options import floats, integers
+from rejoule.traces import RejouleError
+from rejoule.traces.run import Configuration
+
+DEFAULT_PORT = 8000
+
+
+@click.command()
+@click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option("--engine", default="sim", show_default=True, help="sim, or the URL of an OpenAI-compatible server.")
+@click.option("--profile", help="Profile of the simulated engine: a name or a file.")
+@click.option("--max-num-seqs", type=integers, help="Batch sizes, as in 1,8,64.")
+@click.option("--power-cap", type=floats, help="GPU power caps in watts, as in 300,500,700.")
+@click.option("--sm-clock", type=floats, help="SM clock locks in MHz.")
+@click.option("--output-scale", type=floats, default="1", show_default=True, help="Factors on output lengths.")
+@click.option("--input-scale", type=floats, default="1", show_default=True, help="Factors on prompt lengths.")
+@click.option("--edges", type=click.Choice(["barrier", "trigger"]), default="barrier", show_default=True,
+              help="Wait as LangGraph did, or only as control flow required.")  # fmt: skip
+@click.option("--arrivals", default="recorded", show_default=True, help="recorded, burst, or poisson:RATE.")
+@click.option("--concurrency", type=click.IntRange(1), help="Most calls in flight at a time.")
+@click.option("--time-scale", type=click.FloatRange(0), default=1.0, show_default=True,
+              help="Factor on recorded arrivals, thinking and tool times.")  # fmt: skip
+@click.option("--trials", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--salvage", is_flag=True, help="Use what is complete of a cut trace.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run, as it finishes.")
+def replay(
+    traces: tuple[Path, ...],
+    folder: Path,
+    engine: str,
+    profile: str | None,
+    max_num_seqs: list[int | None] | None,
+    power_cap: list[float | None] | None,
+    sm_clock: list[float | None] | None,
+    output_scale: list[float],
+    input_scale: list[float],
+    edges: str,
+    arrivals: str,
+    concurrency: int | None,
+    time_scale: float,
+    trials: int,
+    seed: int,
+    salvage: bool,
+    as_json: bool,
+) -> None:
+    """Replay TRACES under every combination of knobs, into a run folder.
+
+    Repeat the command to take up an experiment that was interrupted.
+    """
+    from rejoule.replay.plan import Sweep
+
+    base = Configuration(
+        engine=engine,
+        profile=profile,
+        edge_set=edges,
+        arrivals=arrivals,
+        concurrency=concurrency,
+        time_scale=time_scale,
+        seed=seed,
+    )
+    sweep = Sweep(
+        max_num_seqs=max_num_seqs or [None],
+        power_cap_w=power_cap or [None],
+        sm_clock_mhz=sm_clock or [None],
+        input_scale=input_scale,
+        output_scale=output_scale,
+    )
+    _execute(traces, folder, list(sweep.configurations(base)), trials, seed, salvage, as_json)
+
+
+@click.command()
+@click.argument("experiment", type=click.Path(path_type=Path))
+@click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run, as it finishes.")
+def run(experiment: Path, folder: Path, as_json: bool) -> None:
+    """Replay as EXPERIMENT, a TOML file, says; repeat the command to take it up where it stopped."""
+    from rejoule.replay.experiment_file import read
+
+    file = read(experiment)
+    _execute(file.traces, folder, file.configurations, file.trials, file.seed, False, as_json)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0 takes a free one."
+)
+@click.option("--profile", help="Profile of the simulated engine: a name or a file.")
+@click.option("--model", help="Name under which the model is served; the profile's, if not given.")
+@click.option("--any-model", is_flag=True, help="Answer whatever model a request names.")
+@click.option("--max-num-seqs", type=click.IntRange(1), help="Most requests in a batch.")
+@click.option("--power-cap", type=click.FloatRange(1), help="GPU power cap in watts.")
+@click.option("--sm-clock", type=click.FloatRange(1), help="SM clock lock in MHz.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--until-stdin-closes", is_flag=True, hidden=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the server's URL as a JSON object once it listens.")
+def serve(
+    host: str,
+    port: int,
+    profile: str | None,
+    model: str | None,
+    any_model: bool,
+    max_num_seqs: int | None,
+    power_cap: float | None,
+    sm_clock: float | None,
+    seed: int,
+    until_stdin_closes: bool,
+    as_json: bool,
+) -> None:
+    """Serve the embedded engine as an OpenAI-compatible server, in wall time."""
+    from rejoule.replay.serving import serve_until_stopped
+
+    configuration = Configuration(
+        profile=profile, max_num_seqs=max_num_seqs, power_cap_w=power_cap, sm_clock_mhz=sm_clock, seed=seed
+    )
+    serve_until_stopped(
+        configuration,
+        host=host,
+        port=port,
+        model=model,
+        any_model=any_model,
+        until_stdin_closes=until_stdin_closes,
+        as_json=as_json,
+    )
+
+
+def _execute(
+    paths: Sequence[Path],
+    folder: Path,
+    configurations: Sequence[Configuration],
+    trials: int,
+    seed: int,
+    salvage: bool,
+    as_json: bool,
+) -> None:
+    import asyncio
+
+    from rejoule.replay.arrivals import check_arrivals
+    from rejoule.replay.engines.open import check_engine, open_engine
+    from rejoule.replay.experiment import load_traces, run_experiment
+    from rejoule.replay.plan import plan
+    from rejoule.replay.progress import Progress
+    from rejoule.traces.runs import load_runs
+    from rejoule.traces.store import trace_digest
+
+    for configuration in configurations:
+        check_engine(configuration)
+        check_arrivals(configuration.arrivals)
+    traces = load_traces(paths, salvage=salvage)
+    digests = {name: trace_digest(trace) for name, trace in traces.items()}
+    experiment = plan(digests, configurations, trials=trials, seed=seed)
+    calls = {name: sum(call.succeeded for call in trace.calls) for name, trace in traces.items()}
+    with Progress(experiment, folder, calls, as_json=as_json) as progress:
+        asyncio.run(
+            run_experiment(
+                experiment,
+                traces,
+                folder,
+                open_engine,
+                on_begin=progress.begin,
+                on_answer=progress.answer,
+                on_run=progress.finish,
+            )
+        )
+    if not as_json:
+        from rejoule.replay.tables import print_runs
+
+        print_runs(load_runs(folder).runs)
+        click.echo(
+            f"\n{len(experiment.runs)} runs in {folder}; look at them with: rejoule report {folder} -o report.html"
+        )
+    failed = [run for run in progress.runs if run.failed_calls]
+    if failed:
+        first, count = failed[0].failed_calls[0], sum(len(run.failed_calls) for run in failed)
+        raise RejouleError(
+            f"{count} calls failed in {len(failed)} runs, first {first.id}: {first.error}",
+            "the runs are kept and marked; the server's log may say why",
+        )

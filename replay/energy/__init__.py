@@ -1,0 +1,1 @@
+"""Meters: what measured the joules of a run, each with its source."""

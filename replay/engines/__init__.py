@@ -1,0 +1,1 @@
+"""What answers calls: the simulated engine in virtual time, or a server at a URL."""

@@ -1,0 +1,63 @@
+"""The seam between the driver and whatever answers calls. Each engine brings its own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rejoule.traces.model import Call
+from rejoule.traces.run import Energy, PowerCap, Step, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a call ended. Times are seconds on the engine's clock; ``None`` is unknown."""
+
+    call_id: str
+    sent_s: float
+    end_s: float
+    first_token_s: float | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    preemptions: int | None = None
+    finish_reason: str | None = None
+    exact: bool | None = None
+    prompt_digest: str = ""
+    """Of what was sent."""
+    output_digest: str = ""
+    """Of what came back, as far as the tier promises that it is equal."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the engine and its meters know once the last call has ended."""
+
+    energy: Energy
+    power_cap: PowerCap = field(default_factory=PowerCap)
+    steps: tuple[Step, ...] | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Answers the calls of one run.
+
+    ``start`` sets the clock to zero. ``wait`` returns once a call has ended or the clock has reached ``until_s``,
+    whichever is first; with ``until_s`` of ``None``, once a call has ended.
+    """
+
+    tier: Tier
+
+    async def start(self) -> None: ...
+
+    def now_s(self) -> float: ...
+
+    def send(self, call: Call) -> None: ...
+
+    async def wait(self, until_s: float | None) -> Sequence[Answer]: ...
+
+    async def finish(self) -> Measured: ...
+
+    async def close(self) -> None: ...

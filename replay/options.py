@@ -1,0 +1,37 @@
+"""Command-line options that take several values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+class _List(click.ParamType[list[float | None]]):
+    """Positive numbers separated by commas; ``none`` stands for the engine's own default."""
+
+    def __init__(self, name: str, number: Callable[[str], float]) -> None:
+        self.name = name
+        self._number = number
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[float | None]:
+        if isinstance(value, list):
+            return value
+        found = [self._one(word.strip(), value, param, ctx) for word in str(value).split(",")]
+        return list(dict.fromkeys(found))
+
+    def _one(self, word: str, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        if word in ("none", "default"):
+            return None
+        try:
+            number = self._number(word)
+        except ValueError:
+            number = 0
+        if not 0 < number < float("inf"):
+            self.fail(f"{value!r} is not a list of {self.name}: give positive numbers separated by commas", param, ctx)
+        return number
+
+
+integers = _List("integers", int)
+floats = _List("numbers", float)

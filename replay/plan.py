@@ -1,0 +1,59 @@
+"""Which runs an experiment makes, and in which order."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from itertools import product
+
+from rejoule.traces.run import Configuration, configuration_key
+from rejoule.traces.runs import Experiment, PlannedRun
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The knobs that take several values; ``None`` among them is the engine's own default."""
+
+    max_num_seqs: Sequence[int | None] = (None,)
+    power_cap_w: Sequence[float | None] = (None,)
+    sm_clock_mhz: Sequence[float | None] = (None,)
+    input_scale: Sequence[float] = (1.0,)
+    output_scale: Sequence[float] = (1.0,)
+
+    def configurations(self, base: Configuration) -> Iterator[Configuration]:
+        """Every combination, on top of ``base``."""
+        axes = (self.max_num_seqs, self.power_cap_w, self.sm_clock_mhz, self.input_scale, self.output_scale)
+        for seqs, cap, clock, inputs, outputs in product(*axes):
+            yield replace(
+                base,
+                max_num_seqs=seqs,
+                power_cap_w=cap,
+                sm_clock_mhz=clock,
+                input_scale=inputs,
+                output_scale=outputs,
+            )
+
+
+def plan(traces: Mapping[str, str], configurations: Sequence[Configuration], *, trials: int, seed: int) -> Experiment:
+    """Every trace under every configuration, ``trials`` times.
+
+    ``traces`` gives each trace's digest. The order is shuffled by ``seed`` within each trial, so that what drifts
+    over an experiment falls on all configurations alike.
+    """
+    source = random.Random(seed)
+    runs: list[PlannedRun] = []
+    for trial in range(trials):
+        block = [PlannedRun(_run_id(name, c, trial), name, c, trial) for name in traces for c in configurations]
+        source.shuffle(block)
+        runs += block
+    return Experiment(
+        traces=dict(traces), runs=tuple(runs), trials=trials, seed=seed, rejoule_version=version("rejoule")
+    )
+
+
+def _run_id(trace: str, configuration: Configuration, trial: int) -> str:
+    key = hashlib.sha256(configuration_key(configuration).encode()).hexdigest()[:10]
+    return f"{trace}-{key}-t{trial}"

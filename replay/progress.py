@@ -1,0 +1,60 @@
+"""What a person sees while an experiment runs, and what a machine reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from rejoule.replay.engines.base import Answer
+from rejoule.traces.run import Run
+from rejoule.traces.runs import Experiment, PlannedRun, finished
+from rejoule.traces.summary import described, summary
+
+
+class Progress:
+    """Two bars on stderr, runs and the calls of the present one; or a JSON object on stdout for each finished run."""
+
+    def __init__(self, experiment: Experiment, folder: Path, calls: Mapping[str, int], *, as_json: bool) -> None:
+        self.runs: list[Run] = []
+        self._calls = calls
+        self._as_json = as_json
+        self._bars = Bars(
+            TextColumn("{task.description:32.32}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=as_json,
+            transient=True,
+        )
+        done = len(finished(folder) & {run.id for run in experiment.runs})
+        self._all = self._bars.add_task("runs", total=len(experiment.runs), completed=done)
+        self._run = self._bars.add_task("", total=None)
+
+    def __enter__(self) -> Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def begin(self, run: PlannedRun) -> None:
+        self._bars.reset(
+            self._run, description=f"{run.trace}: {described(run.configuration)}", total=self._calls[run.trace]
+        )
+
+    def answer(self, _: Answer) -> None:
+        self._bars.advance(self._run)
+
+    def finish(self, run: Run) -> None:
+        self.runs.append(run)
+        self._bars.advance(self._all)
+        if self._as_json:
+            click.echo(orjson.dumps(summary(run)).decode())

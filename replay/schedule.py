@@ -1,0 +1,154 @@
+"""What is due, given what finished.
+
+Rule 1: everything that decides when a call goes out lives in this file.
+Rule 2: it has no clock and does no I/O; whoever drives it says what time it is.
+
+A vertex begins when all that it waits for has ended and its recorded gap has passed. Tool calls end by themselves
+after their recorded time; attempts that failed when they were recorded are waited out like tool calls. Ties are
+broken by the order of workflows and of vertices in the trace, then by a counter.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from typing import Literal
+
+from rejoule.traces.model import Call, EdgeSet, ToolCall, Vertex, Workflow
+
+Happening = Literal["arrive", "begin", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A call that is to be sent now; ``due_s`` is when it should have been."""
+
+    call: Call
+    due_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """A tool call, or an attempt that failed when recorded, that was waited out."""
+
+    vertex: Vertex
+    start_s: float
+    end_s: float
+
+
+class Schedule:
+    """The order of events of one replay.
+
+    Times are seconds from its start. ``concurrency`` limits the calls in flight; workflows that arrived first have
+    the first claim on a free place, so that a limit closes the loop over workflows too.
+    """
+
+    def __init__(
+        self,
+        workflows: Sequence[Workflow],
+        arrivals_s: Sequence[float],
+        *,
+        edge_set: EdgeSet = "barrier",
+        time_scale: float = 1.0,
+        concurrency: int | None = None,
+    ) -> None:
+        self.waited: list[Waited] = []
+        self.arrival_s = {w.id: at for w, at in zip(workflows, arrivals_s, strict=True)}
+        self.finished_s: dict[str, float] = {}
+        self.skipped: set[str] = set()
+        self._time_scale = time_scale
+        self._concurrency = concurrency
+        self._in_flight = 0
+        self._counter = count()
+        self._events: list[tuple[float, int, Happening, str]] = []
+        self._held: list[tuple[int, float, int, str]] = []
+        self._vertex: dict[str, Vertex] = {}
+        self._gap_s: dict[str, float] = {}
+        self._missing: dict[str, int] = {}
+        self._successors: dict[str, list[str]] = defaultdict(list)
+        self._roots: dict[str, list[str]] = {}
+        self._rank = {w.id: i for i, w in enumerate(workflows)}
+        for workflow in workflows:
+            self._plan(workflow, edge_set)
+            self._happen(self.arrival_s[workflow.id], "arrive", workflow.id)
+        self._left = len(self._vertex)
+
+    @property
+    def done(self) -> bool:
+        return self._left == 0
+
+    @property
+    def next_due_s(self) -> float | None:
+        """When something will be due by itself; ``None`` if only a call's end can bring more."""
+        return self._events[0][0] if self._events else None
+
+    def due(self, now_s: float) -> list[Due]:
+        """The calls that may go out at ``now_s``, in order."""
+        while self._events and self._events[0][0] <= now_s:
+            at, _, happening, name = heappop(self._events)
+            if happening == "arrive":
+                for root in self._roots[name]:
+                    self._happen(at + self._gap_s[root], "begin", root)
+            elif happening == "begin":
+                self._begin(name, at)
+            else:
+                self._end(name, at)
+        found = []
+        while self._held and (self._concurrency is None or self._in_flight < self._concurrency):
+            _, due_s, _, name = heappop(self._held)
+            call = self._vertex[name]
+            assert isinstance(call, Call)
+            self._in_flight += 1
+            found.append(Due(call, due_s))
+        return found
+
+    def finished(self, name: str, at_s: float) -> None:
+        """Takes note that a call that was due has ended well."""
+        self._in_flight -= 1
+        self._end(name, at_s)
+
+    def failed(self, name: str) -> list[str]:
+        """Takes note that a call that was due has failed; returns the vertices that will therefore never begin."""
+        self._in_flight -= 1
+        lost, reached = [name], {name}
+        for vertex in lost:
+            new = [s for s in self._successors[vertex] if s not in reached]
+            reached.update(new)
+            lost += new
+        self._left -= len(reached - self.skipped)
+        dropped = [v for v in lost[1:] if v not in self.skipped]
+        self.skipped |= reached
+        return dropped
+
+    def _plan(self, workflow: Workflow, edge_set: EdgeSet) -> None:
+        waits = workflow.predecessors(edge_set)
+        for name, vertex in workflow.vertices.items():
+            self._vertex[name] = vertex
+            self._gap_s[name] = workflow.gaps_ns[name] / 1e9 * self._time_scale
+            self._missing[name] = len(waits[name])
+            for source in waits[name]:
+                self._successors[source].append(name)
+        self._roots[workflow.id] = [v for v in workflow.vertices if not waits[v]]
+
+    def _begin(self, name: str, at_s: float) -> None:
+        vertex = self._vertex[name]
+        if isinstance(vertex, ToolCall) or not vertex.succeeded:
+            end_s = at_s + (vertex.end_ns - vertex.start_ns) / 1e9 * self._time_scale
+            self.waited.append(Waited(vertex, at_s, end_s))
+            self._happen(end_s, "end", name)
+        else:
+            heappush(self._held, (self._rank[vertex.workflow], at_s, next(self._counter), name))
+
+    def _end(self, name: str, at_s: float) -> None:
+        self._left -= 1
+        self.finished_s[name] = at_s
+        for successor in self._successors[name]:
+            self._missing[successor] -= 1
+            if not self._missing[successor] and successor not in self.skipped:
+                self._happen(at_s + self._gap_s[successor], "begin", successor)
+
+    def _happen(self, at_s: float, happening: Happening, name: str) -> None:
+        heappush(self._events, (at_s, next(self._counter), happening, name))

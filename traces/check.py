@@ -1,0 +1,51 @@
+"""Invariants of a trace: every record in its place, edges acyclic and in agreement with time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+
+from rejoule.traces.model import Call, EdgeSet, Task, ToolCall, Trace, Workflow
+
+EDGE_SETS: tuple[EdgeSet, ...] = ("barrier", "trigger")
+
+
+def problems(trace: Trace) -> list[str]:
+    """What is wrong with a trace, one sentence each; empty when it is sound."""
+    times = Counter(w.id for w in trace.workflows)
+    found = [f"workflow {name} was recorded {count} times" for name, count in times.items() if count > 1]
+    for workflow in trace.workflows:
+        found += list(_misplaced(workflow)) or list(_contradictory(workflow))
+    return found
+
+
+def _misplaced(workflow: Workflow) -> Iterator[str]:
+    members: list[Task | Call | ToolCall] = [*workflow.tasks, *workflow.calls, *workflow.tool_calls]
+    for name, count in Counter(m.id for m in members).items():
+        if count > 1:
+            yield f"{name} was recorded {count} times"
+    for member in members:
+        if member.workflow != workflow.id:
+            yield f"{member.id} says workflow {member.workflow}, and lies in {workflow.id}"
+        if member.end_ns < member.start_ns:
+            yield f"{member.id} ended before it began"
+    tasks = {t.id for t in workflow.tasks}
+    for vertex in workflow.vertices.values():
+        if vertex.task not in tasks:
+            yield f"{vertex.id} belongs to task {vertex.task}, which was not recorded"
+    for edge in workflow.edges:
+        for end in (edge.source, edge.target):
+            if end not in workflow.vertices:
+                yield f"an edge joins {end}, which workflow {workflow.id} does not have"
+
+
+def _contradictory(workflow: Workflow) -> Iterator[str]:
+    for edge_set in EDGE_SETS:
+        try:
+            TopologicalSorter(workflow.predecessors(edge_set)).prepare()
+        except CycleError as error:
+            yield f"the {edge_set} edges of {workflow.id} go round in a cycle: {' → '.join(error.args[1])}"
+    for edge in workflow.edges:
+        if workflow.vertices[edge.source].end_ns > workflow.vertices[edge.target].start_ns:
+            yield f"{edge.target} began before {edge.source} ended, against their {edge.kind} edge"

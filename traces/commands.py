@@ -1,0 +1,63 @@
+"""``rejoule inspect``: what is in a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option("--salvage", is_flag=True, help="Show what is complete of a cut trace.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def inspect(trace: Path, salvage: bool, as_json: bool) -> None:
+    """Show what TRACE holds: workflows, nodes, tokens, sharing and critical paths."""
+    import orjson
+
+    from rejoule.traces.overview import overview
+    from rejoule.traces.store import load
+
+    found = overview(load(trace, salvage=salvage))
+    if as_json:
+        click.echo(orjson.dumps(found).decode())
+    else:
+        _print(trace, found)
+
+
+def _print(trace: Path, found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(
+        f"[bold]{trace}[/]: {found['graph']}, {found['workflows']} workflows, {found['calls']} calls, "
+        f"{found['tool_calls']} tool calls, model {found['model']}",
+        highlight=False,
+    )
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("node")
+    for name in ("calls", "prompt tokens", "cached", "output tokens", "failed"):
+        table.add_column(name, justify="right")
+    for node in found["nodes"]:
+        values = (node[k] for k in ("calls", "prompt_tokens", "cached_tokens", "output_tokens", "failed_calls"))
+        table.add_row(node["node"], *("–" if v is None else f"{v:,}" for v in values))
+    console.print(table)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("workflow", "calls", "depth", "width", "seconds", "critical path s", "status"):
+        table.add_column(name, justify="left" if name in ("workflow", "status") else "right")
+    for flow in found["each_workflow"]:
+        seconds = (f"{flow[k]:.2f}" for k in ("duration_s", "critical_path_s"))
+        table.add_row(flow["id"], str(flow["calls"]), str(flow["depth"]), str(flow["width"]), *seconds, flow["status"])
+    console.print(table)
+    shared = found["shared_prompt_fraction"]
+    console.print(
+        "sharing: "
+        + (
+            "not known, no token counts"
+            if shared is None
+            else f"{shared:.0%} of prompt tokens repeat an earlier prefix"
+        ),
+        highlight=False,
+    )

@@ -1,0 +1,27 @@
+"""Reading older formats: one function for each step from a version to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from rejoule.traces.errors import RejouleError
+from rejoule.traces.model import FORMAT_VERSION
+
+STEPS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+"""From format version to the function that turns its header into the next version's."""
+
+
+def migrated(header: dict[str, Any], name: str) -> dict[str, Any]:
+    """The header in today's format. Raises RejouleError for a file that is too new."""
+    version = header.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise RejouleError(f"{name} has no format version", "it is not a ReJoule trace")
+    if version > FORMAT_VERSION:
+        raise RejouleError(
+            f"{name} has format version {version}, and this ReJoule reads up to {FORMAT_VERSION}",
+            "please update: pip install -U rejoule",
+        )
+    for step in range(version, FORMAT_VERSION):
+        header = STEPS[step](header)
+    return header

@@ -1,0 +1,197 @@
+"""What a trace holds.
+
+Every time is in nanoseconds on the recording machine's monotonic clock, counted from the start of the trace.
+``None`` means that the server or the client did not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+FORMAT_VERSION = 1
+
+Endpoint = Literal["chat", "completions"]
+EdgeKind = Literal["barrier", "trigger", "observed"]
+EdgeSet = Literal["barrier", "trigger"]
+PartKind = Literal["static", "input", "quoted"]
+WorkflowStatus = Literal["done", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What was recorded, with what, and against which server; never a key or an HTTP header."""
+
+    graph: str
+    """Name of a workload, or ``FILE.py:GRAPH``."""
+    model: str
+    server: Mapping[str, Any] = field(default_factory=dict)
+    """What the server said of itself: ``owned_by``, ``version``, ``max_model_len``."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    recorded_at: str | None = None
+    rejoule_version: str = ""
+    format_version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One execution of a node of a graph."""
+
+    id: str
+    workflow: str
+    node: str
+    """Path of node names from the root graph: ``research/answer`` is ``answer`` in the subgraph ``research``."""
+    graph_instance: str
+    """Which execution of a (sub)graph it belongs to; empty for the root graph."""
+    step: int
+    """LangGraph's superstep in that graph instance."""
+    start_ns: int
+    end_ns: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPart:
+    """A stretch of one message's text and where it came from."""
+
+    kind: PartKind
+    message: int
+    """Index into the request's messages; 0 for a plain prompt."""
+    start: int
+    end: int
+    """Half-open range of characters in that message's text."""
+    source: str | None = None
+    """The call that wrote it, when quoted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP attempt at one LLM request."""
+
+    id: str
+    workflow: str
+    task: str
+    node: str
+    endpoint: Endpoint
+    request: Mapping[str, Any]
+    """The JSON body as it was sent."""
+    submit_ns: int
+    end_ns: int
+    attempt: int = 0
+    status: int | None = None
+    """HTTP status; ``None`` when no answer came."""
+    error: str | None = None
+    text: str | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    finish_reason: str | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
+    token_ids: tuple[int, ...] | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    first_token_ns: int | None = None
+    chunk_ns: tuple[int, ...] = ()
+    """Arrival of every streamed chunk, counted from ``submit_ns``."""
+    parts: tuple[PromptPart, ...] = ()
+
+    @property
+    def start_ns(self) -> int:
+        return self.submit_ns
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == 200 and self.error is None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """Work outside the LLM server: a tool, or a node that made no call. Replay waits as long, and does not run it."""
+
+    id: str
+    workflow: str
+    task: str
+    node: str
+    name: str
+    start_ns: int
+    end_ns: int
+    error: str | None = None
+
+
+Vertex = Call | ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """``target`` began because, or only after, ``source`` had ended.
+
+    ``barrier``: LangGraph's supersteps made it wait. ``trigger``: the least that control flow required.
+    ``observed``: both in one node, and the one ended before the other began; it belongs to both edge sets.
+    """
+
+    source: str
+    target: str
+    kind: EdgeKind
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """One execution of a graph, from its input to its final output."""
+
+    id: str
+    graph: str
+    arrival_ns: int
+    end_ns: int
+    status: WorkflowStatus = "done"
+    error: str | None = None
+    input: Any = None
+    tasks: tuple[Task, ...] = ()
+    calls: tuple[Call, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    edges: tuple[Edge, ...] = ()
+
+    @cached_property
+    def vertices(self) -> dict[str, Vertex]:
+        """Calls and tool calls by id, in the order in which they began."""
+        found: list[Vertex] = [*self.calls, *self.tool_calls]
+        return {v.id: v for v in sorted(found, key=lambda v: (v.start_ns, v.id))}
+
+    def predecessors(self, edge_set: EdgeSet = "barrier") -> dict[str, tuple[str, ...]]:
+        """For every vertex, the vertices that it waits for."""
+        found: dict[str, list[str]] = {v: [] for v in self.vertices}
+        for edge in self.edges:
+            if edge.kind in (edge_set, "observed"):
+                found[edge.target].append(edge.source)
+        return {v: tuple(dict.fromkeys(sources)) for v, sources in found.items()}
+
+    @cached_property
+    def gaps_ns(self) -> dict[str, int]:
+        """For every vertex, the time between the end of all that it waited for as recorded, and its own start.
+
+        It is the client's own work and thinking, and holds whichever edge set a replay follows.
+        """
+        waited_for = self.predecessors("barrier")
+        gaps = {}
+        for name, vertex in self.vertices.items():
+            ready = max((self.vertices[p].end_ns for p in waited_for[name]), default=self.arrival_ns)
+            gaps[name] = max(0, vertex.start_ns - ready)
+        return gaps
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Recorded workflows, in order of arrival."""
+
+    header: Header
+    workflows: tuple[Workflow, ...]
+
+    @property
+    def calls(self) -> Iterator[Call]:
+        return (call for workflow in self.workflows for call in workflow.calls)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the nodes that made calls, in the order in which they first did."""
+        return tuple(dict.fromkeys(call.node for call in self.calls))

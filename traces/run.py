@@ -1,0 +1,176 @@
+"""What one replay measured, with its whole configuration.
+
+Every time is in seconds from the start of the run, on the engine's own clock. What could not be measured is ``None``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import orjson
+
+Tier = Literal["tokens", "spliced", "lengths", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A value for every knob. ``None`` leaves the engine's own default in force."""
+
+    engine: str = "sim"
+    """``sim``, ``vllm``, or the URL of a server."""
+    profile: str | None = None
+    max_num_seqs: int | None = None
+    power_cap_w: float | None = None
+    sm_clock_mhz: float | None = None
+    input_scale: float = 1.0
+    output_scale: float = 1.0
+    edge_set: str = "barrier"
+    arrivals: str = "recorded"
+    """``recorded``, ``burst`` or ``poisson:RATE`` (workflows a second)."""
+    concurrency: int | None = None
+    """Most calls in flight at a time, those of one workflow included; ``None`` is no limit."""
+    time_scale: float = 1.0
+    """Factor on recorded arrivals, gaps and tool times."""
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further options of the engine, as given."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What one call of the trace did in the run."""
+
+    id: str
+    workflow: str
+    node: str
+    due_s: float
+    """When the schedule wanted it sent."""
+    sent_s: float
+    end_s: float
+    first_token_s: float | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    preemptions: int | None = None
+    finish_reason: str | None = None
+    exact: bool | None = None
+    """Whether it did the work that was asked for: at tier ``tokens`` the same ids, otherwise the same length."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowResult:
+    """One workflow of the run; its latency runs from its arrival to its last call's end."""
+
+    id: str
+    graph: str
+    arrival_s: float
+    end_s: float
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """One tool call that the run waited out, not executed."""
+
+    id: str
+    workflow: str
+    node: str
+    name: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stretch of the engine's work with one batch: one engine step, or several equal decode steps in a row.
+
+    The steps of a run are contiguous in time, stretches without work included.
+    """
+
+    start_s: float
+    end_s: float
+    steps: int
+    """Engine steps in it; 0 when idle."""
+    energy_j: float | None
+    sm_clock_mhz: float | None = None
+    cap_bound: bool | None = None
+    prefill: tuple[tuple[str, int, int], ...] = ()
+    """(call, tokens computed, tokens found in the prefix cache at admission)."""
+    decode: tuple[tuple[str, int], ...] = ()
+    """(call, tokens emitted)."""
+    preempted: tuple[str, ...] = ()
+
+    @property
+    def idle(self) -> bool:
+        return not self.prefill and not self.decode
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Joules of the whole run by component, each with its source (``nvml-counter``, ``model:<profile>`` …)."""
+
+    gpu_j: float | None = None
+    cpu_j: float | None = None
+    dram_j: float | None = None
+    idle_j: float | None = None
+    """The part of ``gpu_j`` spent while no call was in flight."""
+    source: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PowerCap:
+    requested_w: float | None = None
+    in_force_w: float | None = None
+    bound_fraction: float | None = None
+    """Share of the busy time in which the cap held the clock down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Two runs with equal certificates did the same work."""
+
+    tier: Tier
+    digest: str
+    exact_calls: int
+    violations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One replay of one trace under one configuration: one trial."""
+
+    id: str
+    trace: str
+    trace_digest: str
+    configuration: Configuration
+    trial: int
+    makespan_s: float
+    calls: tuple[CallResult, ...]
+    workflows: tuple[WorkflowResult, ...]
+    tools: tuple[ToolResult, ...]
+    energy: Energy
+    power_cap: PowerCap
+    certificate: Certificate
+    steps: tuple[Step, ...] | None = None
+    """``None`` when the engine could not be watched from inside."""
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    """What the engine said of itself: model, version, effective limits."""
+    format_version: int = 1
+
+    @cached_property
+    def failed_calls(self) -> tuple[CallResult, ...]:
+        return tuple(c for c in self.calls if c.error is not None)
+
+    @property
+    def measured(self) -> bool:
+        """Whether the joules were measured rather than modelled."""
+        return not self.energy.source.get("gpu", "model:").startswith("model:")
+
+
+def configuration_key(configuration: Configuration) -> str:
+    """A configuration's canonical JSON: equal for equal configurations, on any machine."""
+    return orjson.dumps(configuration, option=orjson.OPT_SORT_KEYS).decode()

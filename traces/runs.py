@@ -1,0 +1,214 @@
+"""Run folders: what was planned, the traces, and one folder for each finished run.
+
+::
+
+    experiment.json              the plan: traces, configurations, trials, order
+    traces/NAME.jsonl.zst        the traces, so that the folder stands alone
+    runs/ID/run.json             one run
+    runs/ID/steps.jsonl.zst      the engine's steps in it, if it could be watched
+
+A run is written aside and moved into place whole, so a crash leaves finished runs and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+import orjson
+import zstandard
+
+from rejoule.traces import store
+from rejoule.traces.errors import RejouleError
+from rejoule.traces.model import Trace
+from rejoule.traces.run import Configuration, Run, Step, configuration_key
+
+T = TypeVar("T")
+
+FORMAT_VERSION: Final = 1
+RUN_FORMAT_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    id: str
+    trace: str
+    configuration: Configuration
+    trial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Traces × configurations × trials, in the order in which they are run."""
+
+    traces: Mapping[str, str]
+    """Digest of each trace by its name."""
+    runs: tuple[PlannedRun, ...]
+    trials: int
+    seed: int
+    rejoule_version: str
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def configurations(self) -> tuple[Configuration, ...]:
+        found: list[Configuration] = []
+        for run in self.runs:
+            if run.configuration not in found:
+                found.append(run.configuration)
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder, read."""
+
+    path: Path
+    experiment: Experiment
+    runs: tuple[Run, ...]
+    """Finished runs by trace, batch size, power cap and trial, whatever order they ran in."""
+    traces: Mapping[str, Trace]
+
+
+def create(path: Path, experiment: Experiment, traces: Mapping[str, Trace]) -> None:
+    """Starts a run folder, or takes up one that holds the same experiment."""
+    try:
+        if (path / "experiment.json").exists():
+            if read_experiment(path) != experiment:
+                raise RejouleError(f"{path} holds another experiment", "choose a new folder, or remove this one")
+            return
+        (path / "runs").mkdir(parents=True, exist_ok=True)
+        (path / "traces").mkdir(exist_ok=True)
+        for name, trace in traces.items():
+            store.save(trace, path / "traces" / f"{name}.jsonl.zst")
+        _write(path / "experiment.json", orjson.dumps(experiment, option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def finished(path: Path) -> frozenset[str]:
+    """Ids of the runs that a folder holds."""
+    folder = path / "runs"
+    return frozenset(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else frozenset()
+
+
+def save_run(path: Path, run: Run) -> None:
+    """Adds a finished run to a run folder: wholly, or not at all."""
+    aside, place = path / "runs" / f".{run.id}", path / "runs" / run.id
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        body = {f.name: getattr(run, f.name) for f in fields(run) if f.name != "steps"}
+        _write(aside / "run.json", orjson.dumps(body, option=orjson.OPT_INDENT_2))
+        if run.steps is not None:
+            _write(aside / "steps.jsonl.zst", zstandard.ZstdCompressor(level=6).compress(_step_lines(run)))
+        aside.rename(place)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise _unwritable(path, error) from error
+
+
+def load_runs(path: Path) -> RunFolder:
+    """Reads a run folder with its traces. Raises RejouleError if there is none, or none of its runs finished."""
+    experiment = read_experiment(path)
+    here = finished(path)
+    runs = tuple(_read_run(path / "runs" / r.id) for r in sorted(experiment.runs, key=_reading_order) if r.id in here)
+    if not runs:
+        raise RejouleError(f"{path} holds no finished run", "run it again to take it up where it stopped")
+    traces = {name: store.load(path / "traces" / f"{name}.jsonl.zst") for name in experiment.traces}
+    return RunFolder(path, experiment, runs, traces)
+
+
+def read_experiment(path: Path) -> Experiment:
+    file = path / "experiment.json"
+    try:
+        body = orjson.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise RejouleError(f"{path} is not a run folder", "make one with: rejoule replay TRACE -o RUNS") from None
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise RejouleError(f"cannot read {file}: {error}", "replay the traces again into a new folder") from error
+    return _converted(body, Experiment, file, FORMAT_VERSION)
+
+
+def _read_run(folder: Path) -> Run:
+    file = folder / "run.json"
+    try:
+        run = _converted(orjson.loads(file.read_bytes()), Run, file, RUN_FORMAT_VERSION)
+        packed = folder / "steps.jsonl.zst"
+        if not packed.exists():
+            return run
+        lines = zstandard.ZstdDecompressor().decompress(packed.read_bytes()).splitlines()
+    except (OSError, orjson.JSONDecodeError, zstandard.ZstdError) as error:
+        raise RejouleError(f"cannot read {folder}: {error}", "remove it and run the experiment again") from error
+    return replace(run, steps=_steps([orjson.loads(line) for line in lines], run))
+
+
+def _converted(body: Any, kind: type[T], file: Path, version: int) -> T:
+    found = body.get("format_version") if isinstance(body, dict) else None
+    if isinstance(found, int) and found > version:
+        raise RejouleError(f"{file} has format version {found}", "please update: pip install -U rejoule")
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        raise RejouleError(f"{file}: {error}", "replay the traces again into a new folder") from None
+
+
+def _step_lines(run: Run) -> bytes:
+    # Calls are named by their place in the run: a step names each call of its batch, which is most of the file.
+    place = {call.id: i for i, call in enumerate(run.calls)}
+
+    def line(step: Step) -> bytes:
+        row = (
+            step.start_s,
+            step.end_s,
+            step.steps,
+            step.energy_j,
+            step.sm_clock_mhz,
+            step.cap_bound,
+            [(place[call], new, cached) for call, new, cached in step.prefill],
+            [(place[call], tokens) for call, tokens in step.decode],
+            [place[call] for call in step.preempted],
+        )
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+    return b"".join(line(step) for step in run.steps or ())
+
+
+def _steps(rows: Sequence[Sequence[Any]], run: Run) -> tuple[Step, ...]:
+    names = [call.id for call in run.calls]
+    return tuple(
+        Step(
+            start_s=start,
+            end_s=end,
+            steps=steps,
+            energy_j=energy,
+            sm_clock_mhz=clock,
+            cap_bound=bound,
+            prefill=tuple((names[i], new, cached) for i, new, cached in prefill),
+            decode=tuple((names[i], tokens) for i, tokens in decode),
+            preempted=tuple(names[i] for i in preempted),
+        )
+        for start, end, steps, energy, clock, bound, prefill, decode, preempted in rows
+    )
+
+
+def _reading_order(run: PlannedRun) -> tuple[str, int, float, str, int]:
+    c = run.configuration
+    return (run.trace, c.max_num_seqs or 0, c.power_cap_w or 0.0, configuration_key(c), run.trial)
+
+
+def _write(path: Path, data: bytes) -> None:
+    aside = path.with_name(f".{path.name}")
+    with aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _unwritable(path: Path, error: OSError) -> RejouleError:
+    return RejouleError(f"cannot write {path}: {error.strerror}", "choose a folder with room that you may write to")

@@ -1,0 +1,302 @@
+"""Trace files: one JSON record a line, the header first and an end record last; compressed if the name ends in .zst.
+
+Records are appended as they complete, so a killed recording keeps all of them; what a reader may trust is
+closed by a ``workflow`` record, which counts what belongs to it. ``docs/trace-format.md`` describes the fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final, TypeVar, cast
+
+import msgspec
+import orjson
+import zstandard
+
+from rejoule.traces.check import problems
+from rejoule.traces.errors import RejouleError
+from rejoule.traces.migrate import migrated
+from rejoule.traces.model import Call, Edge, Header, Task, ToolCall, Trace, Workflow, WorkflowStatus
+
+Member = Task | Call | ToolCall | Edge
+T = TypeVar("T")
+
+SALVAGE: Final = "read what is complete with --salvage, or record it again"
+RECORD_AGAIN: Final = "record it again, or restore the file from a copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The last record of a workflow: what it was, and how many records belong to it."""
+
+    id: str
+    graph: str
+    arrival_ns: int
+    end_ns: int
+    tasks: int
+    calls: int
+    tool_calls: int
+    edges: int
+    status: WorkflowStatus = "done"
+    error: str | None = None
+    input: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    workflows: int
+
+
+KINDS: Final[dict[str, type[Any]]] = {
+    "header": Header, "task": Task, "call": Call, "tool_call": ToolCall, "edge": Edge, "workflow": Closing, "end": End,
+}  # fmt: skip
+NAMES: Final = {kind: name for name, kind in KINDS.items()}
+
+
+def encode(record: object) -> bytes:
+    """One line of a trace file."""
+    body = {"record": NAMES[type(record)], **{f.name: getattr(record, f.name) for f in fields(cast(Any, record))}}
+    return orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+
+
+class TraceWriter:
+    """Writes a trace as it is recorded. Leave it normally to mark the file as whole."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path = path
+        self._header = header
+        self._added: dict[str, set[str]] = defaultdict(set)
+        self._workflows = 0
+
+    def __enter__(self) -> TraceWriter:
+        try:
+            self._file: BinaryIO = self.path.open("wb")
+        except OSError as error:
+            raise RejouleError(
+                f"cannot write {self.path}: {error.strerror}", "choose a folder that you may write to"
+            ) from error
+        self._packer = zstandard.ZstdCompressor(level=6).compressobj() if self.path.suffix == ".zst" else None
+        self._append(encode(self._header))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self._file:
+            if kind is None:
+                self._append(encode(End(self._workflows)))
+            if self._packer:
+                self._file.write(self._packer.flush())
+
+    def add(self, record: Call | ToolCall | Task) -> None:
+        """Appends a record of a workflow in progress."""
+        self._added[record.workflow].add(record.id)
+        self._append(encode(record))
+
+    def close(self, workflow: Workflow) -> None:
+        """Appends what of a workflow was not added yet, its edges, and the record that closes it."""
+        done = self._added.pop(workflow.id, set())
+        members: tuple[Task | Call | ToolCall, ...] = (*workflow.tasks, *workflow.calls, *workflow.tool_calls)
+        lines = [encode(m) for m in members if m.id not in done]
+        lines += [encode(edge) for edge in workflow.edges]
+        lines.append(encode(closing(workflow)))
+        self._append(b"".join(lines))
+        self._workflows += 1
+
+    def _append(self, data: bytes) -> None:
+        # A block is flushed whole, so that a kill can cut only the record being written.
+        if self._packer:
+            data = self._packer.compress(data) + self._packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise RejouleError(
+                f"cannot write {self.path}: {error.strerror}",
+                "make room; what was recorded so far can be read with --salvage",
+            ) from error
+
+
+def closing(workflow: Workflow) -> Closing:
+    return Closing(
+        id=workflow.id,
+        graph=workflow.graph,
+        arrival_ns=workflow.arrival_ns,
+        end_ns=workflow.end_ns,
+        tasks=len(workflow.tasks),
+        calls=len(workflow.calls),
+        tool_calls=len(workflow.tool_calls),
+        edges=len(workflow.edges),
+        status=workflow.status,
+        error=workflow.error,
+        input=workflow.input,
+    )
+
+
+def by_start(member: Task | Call | ToolCall) -> tuple[int, str]:
+    """The order of records in a workflow, whatever order they were written in."""
+    return member.start_ns, member.id
+
+
+def save(trace: Trace, path: Path) -> None:
+    """Writes a whole trace."""
+    with TraceWriter(path, trace.header) as writer:
+        for workflow in trace.workflows:
+            writer.close(workflow)
+
+
+def load(path: Path, *, salvage: bool = False) -> Trace:
+    """Reads and checks a trace.
+
+    With ``salvage``, a cut or damaged file gives every workflow that was complete before the damage.
+    Raises RejouleError naming the line and the remedy otherwise, and always for a file that is no trace or too new.
+    """
+    reader = _Reader(path)
+    try:
+        reader.read()
+    except RejouleError:
+        if not salvage or reader.header is None:
+            raise
+    trace = Trace(reader.header or _no_trace(path), tuple(sorted(reader.workflows, key=lambda w: (w.arrival_ns, w.id))))
+    if salvage:
+        sound = tuple(w for w in trace.workflows if not problems(Trace(trace.header, (w,))))
+        if not sound:
+            raise RejouleError(f"{path}: no workflow in it is complete", RECORD_AGAIN)
+        return replace(trace, workflows=sound)
+    if found := problems(trace):
+        raise RejouleError(f"{path}: {found[0]}", SALVAGE)
+    return trace
+
+
+def trace_digest(trace: Trace) -> str:
+    """SHA-256 over the trace's content, whatever the file's compression or order of records."""
+    state = hashlib.sha256()
+    for workflow in trace.workflows:
+        for member in (*workflow.tasks, *workflow.calls, *workflow.tool_calls, *workflow.edges, closing(workflow)):
+            state.update(encode(member))
+    return state.hexdigest()
+
+
+class _Reader:
+    """Gathers records into workflows, in file order, up to the first that is wrong."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.header: Header | None = None
+        self.workflows: list[Workflow] = []
+        self._open: dict[str, list[Member]] = defaultdict(list)
+        self._owner: dict[str, str] = {}
+
+    def read(self) -> None:
+        end: End | None = None
+        number = 0
+        for number, line in enumerate(_lines(self.path), 1):
+            if end is not None:
+                raise self._wrong(number, "a record after the end record")
+            record = self._decode(number, line)
+            if isinstance(record, End):
+                end = record
+            else:
+                self._take(number, record)
+        if self.header is None:
+            _no_trace(self.path)
+        if end is None:
+            raise RejouleError(f"{self.path} is cut after line {number}: its end record is missing", SALVAGE)
+        if end.workflows != len(self.workflows):
+            raise self._wrong(number, f"{end.workflows} workflows were recorded, {len(self.workflows)} are here")
+
+    def _decode(self, number: int, line: bytes) -> Any:
+        try:
+            body = orjson.loads(line)
+            kind = KINDS[body.pop("record")]
+        except (orjson.JSONDecodeError, KeyError, AttributeError, TypeError):
+            if self.header is None:
+                _no_trace(self.path)
+            raise self._wrong(number, "not a record of a trace" if line.endswith(b"\n") else "cut short") from None
+        if (kind is Header) != (self.header is None):
+            raise self._wrong(number, "the header must be the first record, and the only one")
+        if kind is Header:
+            body = migrated(body, str(self.path))
+        try:
+            return msgspec.convert(body, kind)
+        except msgspec.ValidationError as error:
+            raise self._wrong(number, str(error)) from None
+
+    def _take(self, number: int, record: Header | Closing | Member) -> None:
+        match record:
+            case Header():
+                self.header = record
+            case Closing():
+                self.workflows.append(self._closed(number, record))
+            case Edge():
+                owner = self._owner.get(record.source)
+                if owner is None:
+                    raise self._wrong(number, f"an edge from {record.source}, which was not recorded")
+                self._open[owner].append(record)
+            case _:
+                self._owner[record.id] = record.workflow
+                self._open[record.workflow].append(record)
+
+    def _closed(self, number: int, last: Closing) -> Workflow:
+        members = self._open.pop(last.id, [])
+
+        def of(kind: type[T]) -> tuple[T, ...]:
+            return tuple(m for m in members if isinstance(m, kind))
+
+        workflow = Workflow(
+            id=last.id,
+            graph=last.graph,
+            arrival_ns=last.arrival_ns,
+            end_ns=last.end_ns,
+            status=last.status,
+            error=last.error,
+            input=last.input,
+            tasks=tuple(sorted(of(Task), key=by_start)),
+            calls=tuple(sorted(of(Call), key=by_start)),
+            tool_calls=tuple(sorted(of(ToolCall), key=by_start)),
+            edges=of(Edge),
+        )
+        for what in ("tasks", "calls", "tool_calls", "edges"):
+            if (here := len(getattr(workflow, what))) != (recorded := getattr(last, what)):
+                raise self._wrong(number, f"workflow {last.id} had {recorded} {what}, {here} are here")
+        return workflow
+
+    def _wrong(self, number: int, what: str) -> RejouleError:
+        return RejouleError(f"{self.path}, line {number}: {what}", SALVAGE)
+
+
+def _no_trace(path: Path) -> Header:
+    raise RejouleError(f"{path} is not a ReJoule trace", "record one with: rejoule record WORKLOAD -o TRACE")
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            if path.suffix == ".zst":
+                yield from _unpacked(file)
+            else:
+                yield from file
+    except FileNotFoundError:
+        raise RejouleError(f"{path} does not exist", "record one with: rejoule record WORKLOAD -o TRACE") from None
+    except OSError as error:
+        raise RejouleError(
+            f"cannot read {path}: {error.strerror}", "give the path of a trace that you may read"
+        ) from error
+
+
+def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+    # A cut frame still gives every block before the cut; the missing end record then tells the reader.
+    unpack = zstandard.ZstdDecompressor().decompressobj()
+    rest = b""
+    try:
+        while piece := file.read(1 << 18):
+            *lines, rest = (rest + unpack.decompress(piece)).split(b"\n")
+            yield from (line + b"\n" for line in lines)
+    except zstandard.ZstdError:
+        yield rest + b"\0"
+        return
+    if rest:
+        yield rest

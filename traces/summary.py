@@ -1,0 +1,82 @@
+"""The figures of a run that every table and every ``--json`` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rejoule.traces.run import Configuration, Run
+
+
+def percentile(values: Sequence[float], percent: float) -> float | None:
+    """The value below which ``percent`` of the values lie, interpolated linearly; ``None`` of nothing."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    at = (len(ordered) - 1) * percent / 100
+    low = int(at)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
+
+
+def latencies_s(run: Run) -> dict[str, list[float]]:
+    """Every call's time to first token (``ttft``) and to its end (``e2e``) from when it was due, every complete
+    workflow's time (``workflow``), and every call's mean time between tokens (``itl``), in seconds."""
+    good = [c for c in run.calls if c.error is None]
+    return {
+        "ttft": [c.first_token_s - c.due_s for c in good if c.first_token_s is not None],
+        "itl": [
+            (c.end_s - c.first_token_s) / (c.output_tokens - 1)
+            for c in good
+            if c.first_token_s is not None and c.output_tokens is not None and c.output_tokens > 1
+        ],
+        "e2e": [c.end_s - c.due_s for c in good],
+        "workflow": [w.end_s - w.arrival_s for w in run.workflows if w.complete],
+    }
+
+
+def total(values: Iterable[int | None]) -> int | None:
+    """The sum, or ``None`` if any of them, or all, is unknown."""
+    known = list(values)
+    return None if not known or any(v is None for v in known) else sum(v or 0 for v in known)
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """One run as the object that ``rejoule replay --json`` prints."""
+    e = run.energy
+    return {
+        "run": run.id,
+        "trace": run.trace,
+        "configuration": asdict(run.configuration),
+        "trial": run.trial,
+        "calls": len(run.calls),
+        "failed_calls": len(run.failed_calls),
+        "workflows": len(run.workflows),
+        "makespan_s": run.makespan_s,
+        "prompt_tokens": total(c.prompt_tokens for c in run.calls),
+        "cached_tokens": total(c.cached_tokens for c in run.calls),
+        "output_tokens": total(c.output_tokens for c in run.calls),
+        "energy_j": {"gpu": e.gpu_j, "cpu": e.cpu_j, "dram": e.dram_j, "idle": e.idle_j},
+        "energy_source": dict(e.source),
+        "power_cap": asdict(run.power_cap),
+        "latency_s": {
+            name: {"p50": percentile(values, 50), "p99": percentile(values, 99)}
+            for name, values in latencies_s(run).items()
+        },
+        "certificate": asdict(run.certificate),
+        "engine": dict(run.engine),
+    }
+
+
+def described(configuration: Configuration) -> str:
+    """A configuration in a few words: the knobs that are set."""
+    c = configuration
+    words = [
+        f"{c.max_num_seqs} seqs" if c.max_num_seqs is not None else "",
+        f"{c.power_cap_w:g} W cap" if c.power_cap_w is not None else "",
+        f"{c.sm_clock_mhz:g} MHz" if c.sm_clock_mhz is not None else "",
+        f"input ×{c.input_scale:g}" if c.input_scale != 1 else "",
+        f"output ×{c.output_scale:g}" if c.output_scale != 1 else "",
+    ]
+    return ", ".join(w for w in words if w) or "defaults"
