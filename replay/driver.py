@@ -20,7 +20,7 @@ async def drive(
     while not schedule.done:
         for item in schedule.due(engine.now_s()):
             due_s[item.call.id] = item.due_s
-            engine.send(item.call)
+            engine.send(item.call, item.due_s)
         if schedule.done:
             break
         for answer in await engine.wait(schedule.next_due_s):

@@ -127,6 +127,8 @@ class PowerCap:
     in_force_w: float | None = None
     bound_fraction: float | None = None
     """Share of the busy time in which the cap held the clock down."""
+    attainable: bool | None = None
+    """Whether the power could be kept at or below the cap at all."""
 
 
 @dataclass(frozen=True, slots=True)

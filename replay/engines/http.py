@@ -72,7 +72,7 @@ class HttpEngine:
     def now_s(self) -> float:
         return monotonic() - self._origin
 
-    def send(self, call: Call) -> None:
+    def send(self, call: Call, due_s: float) -> None:
         task = asyncio.create_task(self._answer(call))
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)

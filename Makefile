@@ -1,0 +1,49 @@
+# Everything here needs only Python 3.11 or newer, pip and make; the rest is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+VLLM_VENV := .venv-vllm
+PIP := -m pip --disable-pip-version-check install -q -c constraints.txt
+
+.PHONY: help install demo test test-vllm lint clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ReJoule needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV) || ($(PYTHON) -m pip install -q --user virtualenv && $(PYTHON) -m virtualenv -q $(VENV))
+
+$(VENV)/core: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python $(PIP) -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/core
+	$(BIN)/python $(PIP) -e '.[dev]'
+	@touch $@
+
+$(VLLM_VENV)/ready: pyproject.toml constraints.txt constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip --disable-pip-version-check install -q -r constraints-vllm.txt
+	@touch $@
+
+install: $(VENV)/core ## Install the command rejoule into .venv
+
+demo: $(VENV)/core ## Record, replay and compare four agent workloads, without a GPU
+	$(BIN)/rejoule demo -o demo
+
+test: $(VENV)/dev ## Run the tests
+	$(BIN)/python -m pytest -q -n 2
+
+test-vllm: $(VENV)/dev $(VLLM_VENV)/ready ## Record from and replay on a real vLLM, on the CPU
+	VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest -q -m vllm tests/vllm
+
+lint: $(VENV)/dev ## Check style, types and the layers of the architecture
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) $(VLLM_VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

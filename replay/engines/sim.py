@@ -1,0 +1,156 @@
+"""The simulated engine in virtual time: equal runs, byte for byte, on any machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import cycle, islice
+from math import fsum
+
+from rejoule.replay.engines.base import Answer, Measured
+from rejoule.replay.requests import digest, scaled_ids, scaled_length
+from rejoule.replay.sim.engine import EngineConfig, StepEngine, StepRecord
+from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.scheduler import SimRequest
+from rejoule.replay.sim.tokenizer import chat_ids, encode
+from rejoule.traces import Trace
+from rejoule.traces.model import Call
+from rejoule.traces.run import Configuration, Energy, PowerCap, Step, Tier
+
+DEFAULT_PROFILE = "h200-llama-3.1-8b"
+
+
+def engine_config(configuration: Configuration) -> EngineConfig:
+    """The knobs in the engine's own terms. Raises RejouleError for an unknown profile."""
+    clock = configuration.sm_clock_mhz
+    return EngineConfig(
+        profile=load_profile(configuration.profile or DEFAULT_PROFILE),
+        max_num_seqs=configuration.max_num_seqs,
+        power_cap_w=configuration.power_cap_w,
+        sm_clock_mhz=None if clock is None else round(clock),
+        seed=configuration.seed,
+    )
+
+
+def check_sim(configuration: Configuration) -> None:
+    """Raises RejouleError if the engine cannot take a configuration."""
+    StepEngine(engine_config(configuration))
+
+
+class SimEngine:
+    """Answers calls with their recorded output, when the modelled engine would have."""
+
+    tier: Tier = "tokens"
+
+    def __init__(self, configuration: Configuration, trace: Trace) -> None:
+        self._configuration = configuration
+        self._engine = StepEngine(engine_config(configuration))
+        self._sent: dict[str, Answer] = {}
+
+    async def start(self) -> None:
+        """The clock of a new engine stands at zero."""
+
+    def now_s(self) -> float:
+        return self._engine.now_s
+
+    def send(self, call: Call, due_s: float) -> None:
+        prompt = scaled_ids(prompt_ids(call), self._configuration.input_scale)
+        output = output_ids(call, self._configuration.output_scale)
+        self._sent[call.id] = Answer(
+            call_id=call.id,
+            sent_s=due_s,
+            end_s=due_s,
+            prompt_tokens=len(prompt),
+            output_tokens=len(output),
+            finish_reason=call.finish_reason,
+            exact=True,
+            prompt_digest=digest(prompt),
+            output_digest=digest(output),
+        )
+        self._engine.add(SimRequest(call.id, prompt, len(output), output), due_s)
+
+    async def wait(self, until_s: float | None) -> Sequence[Answer]:
+        answers = []
+        for event in self._engine.advance(until_s):
+            if event.kind == "first_token":
+                self._sent[event.id] = replace(self._sent[event.id], first_token_s=event.at_s)
+            else:
+                answers.append(
+                    replace(
+                        self._sent.pop(event.id),
+                        end_s=event.at_s,
+                        cached_tokens=event.cached_tokens,
+                        preemptions=event.preemptions,
+                    )
+                )
+        return answers
+
+    async def finish(self) -> Measured:
+        records, engine = self._engine.steps, self._engine
+        profile = engine.config.profile
+        source = f"model:{profile.name}"
+        busy_s = fsum(r.end_s - r.start_s for r in records if not r.idle)
+        bound_s = fsum(r.end_s - r.start_s for r in records if r.cap_bound)
+        return Measured(
+            energy=Energy(
+                gpu_j=fsum(r.energy_j for r in records),
+                idle_j=fsum(r.energy_j for r in records if r.idle),
+                source={"gpu": source, "idle": source},
+            ),
+            power_cap=PowerCap(
+                requested_w=self._configuration.power_cap_w,
+                in_force_w=engine.power.cap_w,
+                bound_fraction=bound_s / busy_s if busy_s else None,
+                attainable=all(r.attainable for r in records),
+            ),
+            steps=tuple(_step(r) for r in records),
+            engine={
+                "profile": profile.name,
+                "calibrated": profile.calibrated,
+                "max_num_seqs": engine.scheduler.max_num_seqs,
+                "max_num_batched_tokens": engine.scheduler.max_num_batched_tokens,
+                "num_gpu_blocks": engine.pool.capacity,
+            },
+        )
+
+    async def close(self) -> None:
+        """Nothing outside the process is held."""
+
+
+def prompt_ids(call: Call) -> Sequence[int]:
+    """A prompt as token ids: those that the server returned, else the embedded tokenizer's, as many as were counted."""
+    if call.prompt_token_ids is not None:
+        return call.prompt_token_ids
+    prompt = call.request.get("prompt")
+    if isinstance(prompt, str):
+        ids: Sequence[int] = encode(prompt)
+    elif isinstance(prompt, Sequence):
+        ids = [int(i) for i in prompt]
+    else:
+        ids = chat_ids(call.request.get("messages", ()), call.request.get("tools"))
+    return _as_long_as(ids, call.prompt_tokens)
+
+
+def output_ids(call: Call, scale: float) -> Sequence[int]:
+    """An answer as token ids, repeated from its beginning where ``scale`` makes it longer."""
+    ids = call.token_ids if call.token_ids else _as_long_as(encode(call.text or "") or (0,), call.output_tokens)
+    return list(islice(cycle(ids), scaled_length(len(ids), scale)))
+
+
+def _as_long_as(ids: Sequence[int], tokens: int | None) -> Sequence[int]:
+    # Another tokenizer counted; beginnings, which are what the prefix cache shares, stay as they are.
+    return list(islice(cycle(ids), tokens)) if tokens and ids else ids
+
+
+def _step(record: StepRecord) -> Step:
+    return Step(
+        start_s=record.start_s,
+        end_s=record.end_s,
+        steps=record.steps,
+        energy_j=record.energy_j,
+        sm_clock_mhz=record.sm_clock_mhz,
+        cap_bound=record.cap_bound,
+        prefill=record.prefill,
+        decode=record.decode,
+        preempted=record.preempted,
+    )

@@ -1,0 +1,132 @@
+"""Experiments on the simulated engine, into a run folder."""
+
+from __future__ import annotations
+
+import asyncio
+import filecmp
+import os
+import subprocess
+import sys
+from math import fsum
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rejoule.replay.engines.open import open_engine
+from rejoule.replay.experiment import run_experiment
+from rejoule.replay.plan import Sweep, plan
+from rejoule.traces import RejouleError, Trace
+from rejoule.traces.run import Configuration, Run
+from rejoule.traces.runs import Experiment, finished, load_runs
+from rejoule.traces.store import save, trace_digest
+from rejoule.traces.testing import random_trace
+
+SWEEP = Sweep(max_num_seqs=[1, 4], power_cap_w=[None, 300])
+
+
+def planned(trace: Trace, sweep: Sweep = SWEEP, trials: int = 1, seed: int = 0) -> Experiment:
+    return plan({"t": trace_digest(trace)}, list(sweep.configurations(Configuration())), trials=trials, seed=seed)
+
+
+def ran(trace: Trace, folder: Path, experiment: Experiment) -> tuple[Run, ...]:
+    asyncio.run(run_experiment(experiment, {"t": trace}, folder, open_engine))
+    return load_runs(folder).runs
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_runs_add_up(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    """Every call is answered exactly; steps are contiguous, and their joules and tokens add up to the run's."""
+    trace = random_trace(seed, workflows=4)
+    for run in ran(trace, tmp_path_factory.mktemp("r") / "runs", planned(trace)):
+        assert {c.id for c in run.calls} == {c.id for c in trace.calls}
+        assert run.certificate.exact_calls == len(run.calls) and not run.certificate.violations
+        assert run.steps is not None and run.energy.gpu_j is not None
+        assert fsum(s.energy_j or 0 for s in run.steps) == pytest.approx(run.energy.gpu_j, rel=1e-12)
+        assert all(a.end_s == b.start_s for a, b in zip(run.steps, run.steps[1:], strict=False))
+        decoded = {c.id: 1 for c in run.calls}
+        for step in run.steps:
+            for call, tokens in step.decode:
+                decoded[call] += tokens
+        if not any(s.preempted for s in run.steps):
+            assert decoded == {c.id: c.output_tokens for c in run.calls}
+
+
+def test_work_is_equal_in_every_configuration(tmp_path: Path) -> None:
+    """Certificates of one trace agree whatever the batch size and the cap."""
+    trace = random_trace(7)
+    assert len({run.certificate.digest for run in ran(trace, tmp_path / "r", planned(trace))}) == 1
+
+
+def test_resume(tmp_path: Path) -> None:
+    """An experiment that stopped is taken up: finished runs are neither lost nor made again."""
+    trace, folder = random_trace(7), tmp_path / "r"
+    experiment = planned(trace, trials=2)
+    made: list[str] = []
+
+    class StopError(Exception):
+        pass
+
+    def stop(run: Run) -> None:
+        made.append(run.id)
+        if len(made) == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        asyncio.run(run_experiment(experiment, {"t": trace}, folder, open_engine, on_run=stop))
+    assert finished(folder) == set(made)
+    asyncio.run(run_experiment(experiment, {"t": trace}, folder, open_engine, on_run=lambda run: made.append(run.id)))
+    assert sorted(made) == sorted(r.id for r in experiment.runs)
+
+
+def test_other_experiment_is_refused(tmp_path: Path) -> None:
+    """A folder holds one experiment."""
+    trace, folder = random_trace(7), tmp_path / "r"
+    ran(trace, folder, planned(trace))
+    with pytest.raises(RejouleError, match="another experiment"):
+        ran(trace, folder, planned(trace, seed=1))
+
+
+def test_order_is_shuffled_by_seed() -> None:
+    """The order of runs depends on the seed, and every trial holds every configuration."""
+    trace = random_trace(7)
+    wide = Sweep(max_num_seqs=list(range(1, 9)))
+    one, other = planned(trace, wide, 2, 0), planned(trace, wide, 2, 1)
+    assert one == planned(trace, wide, 2, 0)
+    assert [r.id for r in one.runs] != [r.id for r in other.runs]
+    assert {r.id for r in one.runs} == {r.id for r in other.runs}
+    assert [r.trial for r in one.runs] == [0] * 8 + [1] * 8
+
+
+def test_equal_bytes(tmp_path: Path) -> None:
+    """Replaying one trace twice on sim, in processes with different hash seeds, gives equal folders byte for byte."""
+    save(random_trace(11, workflows=6), tmp_path / "t.jsonl")
+    for name, hash_seed in (("a", "1"), ("b", "2")):
+        command = [
+            sys.executable,
+            "-m",
+            "rejoule.replay",
+            "replay",
+            str(tmp_path / "t.jsonl"),
+            "-o",
+            str(tmp_path / name),
+        ]
+        command += ["--max-num-seqs", "1,4", "--power-cap", "none,300", "--arrivals", "poisson:20", "--json"]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": hash_seed})
+    files = sorted(str(p.relative_to(tmp_path / "a")) for p in (tmp_path / "a").rglob("*") if p.is_file())
+    assert len(files) == 1 + 1 + 4 * 2
+    assert filecmp.cmpfiles(tmp_path / "a", tmp_path / "b", files, shallow=False) == (files, [], [])
+
+
+def test_power_cap_lowers_power_and_speed(tmp_path: Path) -> None:
+    """A cap that binds lowers the average power and makes the run longer; one that does not changes nothing."""
+    trace = random_trace(7, workflows=40)
+    sweep = Sweep(max_num_seqs=[64], power_cap_w=[None, 200, 700])
+    free, bound, high = ran(trace, tmp_path / "r", planned(trace, sweep))
+    assert bound.power_cap.bound_fraction and bound.power_cap.bound_fraction > 0
+    busy = [sum(s.end_s - s.start_s for s in run.steps or () if not s.idle) for run in (free, bound)]
+    power = [((r.energy.gpu_j or 0) - (r.energy.idle_j or 0)) / b for r, b in zip((free, bound), busy, strict=True)]
+    assert power[1] < power[0] and busy[1] > busy[0]
+    assert (free.energy.gpu_j, free.makespan_s) == (high.energy.gpu_j, high.makespan_s)

@@ -1,0 +1,153 @@
+"""What is due, given what finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rejoule.replay.arrivals import arrival_times, check_arrivals
+from rejoule.replay.schedule import Schedule
+from rejoule.traces import RejouleError, Trace
+from rejoule.traces.check import EDGE_SETS
+from rejoule.traces.model import Call, EdgeKind, EdgeSet, ToolCall
+from rejoule.traces.testing import made_call, made_tool, made_trace, made_workflow, random_trace
+
+
+@dataclass
+class Server:
+    """Answers every call after a time of its own, in virtual time."""
+
+    takes_s: float = 0.05
+    failing: frozenset[str] = frozenset()
+    sent_s: dict[str, float] = field(default_factory=dict)
+    end_s: dict[str, float] = field(default_factory=dict)
+    most_in_flight: int = 0
+
+    def play(self, schedule: Schedule) -> None:
+        now_s, in_flight = 0.0, list[tuple[float, str]]()
+        while not schedule.done:
+            for due in schedule.due(now_s):
+                assert due.due_s <= now_s
+                self.sent_s[due.call.id] = now_s
+                heappush(in_flight, (now_s + self.takes_s, due.call.id))
+            self.most_in_flight = max(self.most_in_flight, len(in_flight))
+            if schedule.done:
+                break
+            times = [t for t in (schedule.next_due_s, in_flight[0][0] if in_flight else None) if t is not None]
+            now_s = min(times)
+            while in_flight and in_flight[0][0] <= now_s:
+                at, name = heappop(in_flight)
+                self.end_s[name] = at
+                if name in self.failing:
+                    schedule.failed(name)
+                else:
+                    schedule.finished(name, at)
+
+
+def scheduled(
+    trace: Trace, edge_set: EdgeSet = "barrier", concurrency: int | None = None, scale: float = 1.0
+) -> Schedule:
+    arrivals = arrival_times(trace.workflows, "recorded", time_scale=scale, seed=0)
+    return Schedule(trace.workflows, arrivals, edge_set=edge_set, concurrency=concurrency, time_scale=scale)
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    edge_set=st.sampled_from(["barrier", "trigger"]),
+    concurrency=st.sampled_from([None, 1, 2, 5]),
+    scale=st.sampled_from([0.0, 0.5, 1.0]),
+)
+@settings(max_examples=150, deadline=None)
+def test_order(seed: int, edge_set: EdgeSet, concurrency: int | None, scale: float) -> None:
+    """Every call is sent once, after all that it waits for and its gap, and never more at a time than allowed."""
+    trace = random_trace(seed)
+    schedule, server = scheduled(trace, edge_set, concurrency, scale), Server()
+    server.play(schedule)
+    assert server.most_in_flight <= (concurrency or 1000)
+    assert server.sent_s.keys() == {c.id for c in trace.calls}
+    end_s = server.end_s | {w.vertex.id: w.end_s for w in schedule.waited}
+    start_s = server.sent_s | {w.vertex.id: w.start_s for w in schedule.waited}
+    for workflow in trace.workflows:
+        for target, sources in workflow.predecessors(edge_set).items():
+            ready = max([schedule.arrival_s[workflow.id], *(end_s[s] for s in sources)])
+            assert start_s[target] >= ready + workflow.gaps_ns[target] / 1e9 * scale - 1e-9
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_failure_stops_only_dependants(seed: int) -> None:
+    """What depends on a failed call is not sent; everything else is."""
+    trace = random_trace(seed)
+    broken = min(c.id for c in trace.calls)
+    schedule, server = scheduled(trace), Server(failing=frozenset({broken}))
+    server.play(schedule)
+    lost = {broken}
+    for workflow in trace.workflows:
+        for target, sources in workflow.predecessors("barrier").items():
+            if lost & set(sources):
+                lost.add(target)
+    assert schedule.skipped == lost
+    assert server.sent_s.keys() == {c.id for c in trace.calls} - (lost - {broken})
+
+
+def test_gap_and_tool_time() -> None:
+    """A call goes out when the recorded tool time and the client's own time have passed after its predecessor."""
+    vertices: list[Call | ToolCall] = [
+        made_call("w0000", "a", 0, 10), made_tool("w0000", "t", 12, 112), made_call("w0000", "b", 115, 120)
+    ]
+    trace = made_trace([made_workflow(vertices, {"barrier": [("a", "t"), ("t", "b")]})])
+    schedule, server = scheduled(trace), Server(takes_s=1.0)
+    server.play(schedule)
+    assert server.sent_s["w0000/b"] == pytest.approx(1.0 + 0.002 + 0.100 + 0.003)
+
+
+def test_failed_attempts_are_waited_out() -> None:
+    """An attempt that failed when it was recorded is not sent again; its time passes."""
+    vertices = [made_call("w0000", "a.0", 0, 30, status=500), made_call("w0000", "a.1", 40, 50)]
+    trace = made_trace([made_workflow(vertices, {"barrier": [("a.0", "a.1")]})])
+    schedule, server = scheduled(trace), Server()
+    server.play(schedule)
+    assert server.sent_s == {"w0000/a.1": pytest.approx(0.040)}
+
+
+def test_trigger_edges_start_sooner() -> None:
+    """Following only what control flow required, a branch does not wait for its neighbour's superstep."""
+    vertices: list[Call | ToolCall] = [
+        made_call("w0000", "fast", 0, 10),
+        made_tool("w0000", "slow", 0, 100),
+        made_call("w0000", "next", 101, 110),
+    ]
+    edges: dict[EdgeKind, list[tuple[str, str]]] = {
+        "barrier": [("fast", "next"), ("slow", "next")],
+        "trigger": [("fast", "next")],
+    }
+    trace, sent = made_trace([made_workflow(vertices, edges)]), []
+    for edge_set in EDGE_SETS:
+        server = Server(takes_s=0.01)
+        server.play(scheduled(trace, edge_set))
+        sent.append(server.sent_s["w0000/next"])
+    assert sent == [pytest.approx(0.101), pytest.approx(0.011)]
+
+
+def test_arrivals() -> None:
+    """Arrivals are as recorded and scaled, all at once, or Poisson with the rate and seed that were given."""
+    flows = random_trace(0, workflows=2000).workflows
+    assert arrival_times(flows, "recorded", time_scale=2, seed=0)[:3] == [0.0, 0.08, 0.16]
+    assert set(arrival_times(flows, "burst", time_scale=1, seed=0)) == {0.0}
+    times = arrival_times(flows, "poisson:4", time_scale=1, seed=1)
+    assert times == arrival_times(flows, "poisson:4", time_scale=1, seed=1)
+    assert times != arrival_times(flows, "poisson:4", time_scale=1, seed=2)
+    assert times[-1] / 2000 == pytest.approx(1 / 4, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "arrivals", ["", "soon", "poisson", "poisson:", "poisson:0", "poisson:-1", "poisson:inf", "gamma:3"]
+)
+def test_unknown_arrivals(arrivals: str) -> None:
+    """An unknown arrival process is refused with the ones that there are."""
+    with pytest.raises(RejouleError, match="recorded, burst, or poisson:RATE"):
+        check_arrivals(arrivals)
