@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import orjson
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rejoule.traces import RejouleError
-from rejoule.traces.store import TraceWriter, load, save, trace_digest
+from rejoule.traces.store import KINDS, TraceWriter, load, save, trace_digest
 from rejoule.traces.testing import made_call, made_trace, made_workflow, random_trace
 
 SUFFIXES = [".jsonl", ".jsonl.zst"]
@@ -116,8 +117,9 @@ def test_missing_and_unwritable(tmp_path: Path) -> None:
 
 KILLED = """
 import sys, time
+from dataclasses import fields
 from pathlib import Path
-from rejoule.traces.store import TraceWriter
+from rejoule.traces.store import KINDS, TraceWriter
 from rejoule.traces.testing import random_trace
 trace = random_trace(5, workflows=400)
 with TraceWriter(Path(sys.argv[1]), trace.header) as writer:
@@ -150,3 +152,20 @@ def test_import_is_light() -> None:
     code = "import rejoule.traces, rejoule.traces.store, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"langgraph", "networkx", "numpy", "langchain_core"} & set(loaded)
+
+
+STORED = Path(__file__).parent / "stored"
+
+
+@pytest.mark.parametrize("path", sorted(STORED.glob("v*.jsonl")), ids=lambda path: str(path.stem))
+def test_stored_versions(path: Path) -> None:
+    """A file of every format version so far is still read."""
+    assert [len(w.calls) for w in load(path).workflows] == [4, 6, 3]
+
+
+def test_documented() -> None:
+    """Every field of every record is described."""
+    page = (Path(__file__).parents[2] / "docs" / "trace-format.md").read_text()
+    for name, kind in KINDS.items():
+        for field in fields(kind):
+            assert f"`{field.name}`" in page or f'"{field.name}"' in page, f"{name}.{field.name}"
