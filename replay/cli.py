@@ -75,7 +75,7 @@ def rejoule() -> None:
 def main() -> None:
     """Runs the command line; a user's mistake ends in one line on stderr, and exit status 2."""
     try:
-        status = rejoule(standalone_mode=False)
+        status = rejoule(prog_name="rejoule", standalone_mode=False)
     except RejouleError as error:
         _say(str(error))
         status = USER_ERROR

@@ -75,21 +75,25 @@ class TraceWriter:
 
     def __enter__(self) -> TraceWriter:
         try:
-            self._file: BinaryIO = self.path.open("wb")
+            self._file = self.path.open("wb", buffering=0)
         except OSError as error:
             raise RejouleError(
                 f"cannot write {self.path}: {error.strerror}", "choose a folder that you may write to"
             ) from error
         self._packer = zstandard.ZstdCompressor(level=6).compressobj() if self.path.suffix == ".zst" else None
-        self._append(encode(self._header))
+        try:
+            self._append(encode(self._header))
+        except RejouleError:
+            self._file.close()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with self._file:
             if kind is None:
                 self._append(encode(End(self._workflows)))
-            if self._packer:
-                self._file.write(self._packer.flush())
+                if self._packer:
+                    self._file.write(self._packer.flush())
 
     def add(self, record: Call | ToolCall | Task) -> None:
         """Appends a record of a workflow in progress."""
@@ -107,12 +111,13 @@ class TraceWriter:
         self._workflows += 1
 
     def _append(self, data: bytes) -> None:
-        # A block is flushed whole, so that a kill can cut only the record being written.
+        # Nothing stays in a buffer, so that a kill can cut only the record being written.
         if self._packer:
             data = self._packer.compress(data) + self._packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        rest = memoryview(data)
         try:
-            self._file.write(data)
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise RejouleError(
                 f"cannot write {self.path}: {error.strerror}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle, islice
@@ -70,6 +71,8 @@ class SimEngine:
         self._engine.add(SimRequest(call.id, prompt, len(output), output), due_s)
 
     async def wait(self, until_s: float | None) -> Sequence[Answer]:
+        # Virtual time passes without waiting; an interrupt is only seen where the event loop has its turn.
+        await asyncio.sleep(0)
         answers = []
         for event in self._engine.advance(until_s):
             if event.kind == "first_token":

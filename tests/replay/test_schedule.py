@@ -97,7 +97,9 @@ def test_failure_stops_only_dependants(seed: int) -> None:
 def test_gap_and_tool_time() -> None:
     """A call goes out when the recorded tool time and the client's own time have passed after its predecessor."""
     vertices: list[Call | ToolCall] = [
-        made_call("w0000", "a", 0, 10), made_tool("w0000", "t", 12, 112), made_call("w0000", "b", 115, 120)
+        made_call("w0000", "a", 0, 10),
+        made_tool("w0000", "t", 12, 112),
+        made_call("w0000", "b", 115, 120),
     ]
     trace = made_trace([made_workflow(vertices, {"barrier": [("a", "t"), ("t", "b")]})])
     schedule, server = scheduled(trace), Server(takes_s=1.0)

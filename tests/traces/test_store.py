@@ -115,6 +115,15 @@ def test_missing_and_unwritable(tmp_path: Path) -> None:
         pass
 
 
+def test_full_disk() -> None:
+    """A disk without room is named, with what to do."""
+    with (
+        pytest.raises(RejouleError, match="No space left.*make room"),
+        TraceWriter(Path("/dev/full"), random_trace(1).header),
+    ):
+        pass
+
+
 KILLED = """
 import sys, time
 from dataclasses import fields
