@@ -1,0 +1,1 @@
+"""Real local tools of the workflows: full-text search, and running code in confinement."""
