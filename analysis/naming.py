@@ -1,0 +1,69 @@
+"""How configurations are told apart, in few words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+from rejoule.traces.run import Configuration, Run
+
+
+def knobs(configuration: Configuration) -> dict[str, Any]:
+    """Every knob by name; an engine option ``x`` is ``options.x``."""
+    plain = {f.name: getattr(configuration, f.name) for f in fields(configuration) if f.name != "options"}
+    return plain | {f"options.{key}": value for key, value in configuration.options.items()}
+
+
+def label(knob: str) -> str:
+    """A knob's name as people say it."""
+    return _LABELS.get(knob, knob.removeprefix("options.").replace("_", " "))
+
+
+_LABELS: Final = {
+    "max_num_seqs": "batch size",
+    "power_cap_w": "power cap",
+    "sm_clock_mhz": "SM clock",
+    "edge_set": "edges",
+}
+
+
+def varying(configurations: Iterable[Configuration]) -> tuple[str, ...]:
+    """Names of the knobs that are not the same in all of them."""
+    settings = [knobs(c) for c in configurations]
+    names = dict.fromkeys(name for found in settings for name in found)
+    return tuple(n for n in names if any(found.get(n) != settings[0].get(n) for found in settings))
+
+
+def describe(configuration: Configuration, names: Sequence[str]) -> str:
+    """The named knobs in words: ``batch 64, 300 W cap``."""
+    found = knobs(configuration)
+    return ", ".join(_knob(name, found.get(name)) for name in names)
+
+
+def _knob(name: str, value: Any) -> str:
+    number = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    match name:
+        case "max_num_seqs":
+            return "default batch" if value is None else f"batch {number}"
+        case "power_cap_w":
+            return "no cap" if value is None else f"{number} W cap"
+        case "sm_clock_mhz":
+            return "free clock" if value is None else f"{number} MHz"
+        case "input_scale" | "output_scale" | "time_scale":
+            return f"{name.removesuffix('_scale')} ×{number}"
+        case "concurrency":
+            return "any concurrency" if value is None else f"concurrency {number}"
+        case "engine" | "profile":
+            return f"{value}"
+        case "edge_set" | "arrivals":
+            return f"{value} {name.removesuffix('_set')}"
+        case _:
+            return f"{name.removeprefix('options.')}={value}"
+
+
+def source_label(runs: Iterable[Run]) -> str:
+    """Where the joules of these runs came from: ``modelled (model:h200)``, ``measured (nvml-counter)``, or neither."""
+    found = sorted({(run.measured, run.energy.source["gpu"]) for run in runs if "gpu" in run.energy.source})
+    words = (f"{'measured' if measured else 'modelled'} ({source})" for measured, source in found)
+    return " and ".join(words) or "energy not measured"

@@ -1,0 +1,130 @@
+"""Which runs may be compared with which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from rejoule.analysis.naming import knobs, varying
+from rejoule.traces.errors import RejouleError
+from rejoule.traces.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The same trace and trial under two configurations."""
+
+    a: Run
+    b: Run
+
+
+def parse_filters(words: Iterable[str]) -> dict[str, Any]:
+    """``max_num_seqs=64`` as a knob and its value; values are JSON, or else plain text."""
+    filters: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise RejouleError(f"'{word}' selects nothing", "write KNOB=VALUE, such as max_num_seqs=64")
+        try:
+            filters[name] = None if text in ("None", "none") else orjson.loads(text)
+        except orjson.JSONDecodeError:
+            filters[name] = text
+    return filters
+
+
+def select(runs: Sequence[Run], filters: Mapping[str, Any]) -> tuple[Run, ...]:
+    """The runs whose configuration, or ``trace``, has these values."""
+    settings = [knobs(run.configuration) | {"trace": run.trace} for run in runs]
+    for name, wanted in filters.items():
+        held = {str(found[name]): found[name] for found in settings if name in found}
+        if not held:
+            names = ", ".join(sorted({key for found in settings for key in found}))
+            raise RejouleError(f"no run has a knob '{name}'", f"choose among {names}")
+        if wanted not in held.values():
+            raise RejouleError(f"no run has {name}={_word(wanted)}", f"its values here are {_listed(held.values())}")
+    chosen = tuple(
+        run
+        for run, found in zip(runs, settings, strict=True)
+        if all(name in found and found[name] == wanted for name, wanted in filters.items())
+    )
+    if not chosen:
+        wish = ", ".join(f"{name}={_word(wanted)}" for name, wanted in filters.items())
+        raise RejouleError(f"no run has {wish} together", "leave one of them out")
+    return chosen
+
+
+def pair(
+    a: Sequence[Run], b: Sequence[Run], *, allow_different_work: bool = False, allow_modelled: bool = False
+) -> tuple[Pair, ...]:
+    """Pair runs by trace and trial, and refuse those that did not do the same work or whose joules differ in kind."""
+    side_a, side_b = _by_trial(a, "A"), _by_trial(b, "B")
+    pairs = tuple(Pair(side_a[key], side_b[key]) for key in side_a if key in side_b)
+    if not pairs:
+        raise RejouleError(
+            "no run of A has the trace and trial of a run of B", f"A has {_keys(side_a)}; B has {_keys(side_b)}"
+        )
+    for found in pairs:
+        if not allow_different_work:
+            _same_work(found)
+        if not allow_modelled:
+            _same_kind(found)
+    return pairs
+
+
+def _by_trial(runs: Sequence[Run], side: str) -> dict[tuple[str, int], Run]:
+    found: dict[tuple[str, int], Run] = {}
+    for run in runs:
+        key = (run.trace, run.trial)
+        if key in found:
+            settings = [knobs(r.configuration) for r in runs]
+            free = "; ".join(
+                f"{name} is {_listed(s.get(name) for s in settings)}" for name in varying(r.configuration for r in runs)
+            )
+            raise RejouleError(
+                f"side {side} holds several configurations of {run.trace}",
+                f"choose one with --{side.lower()} KNOB=VALUE: {free or 'the same run is given twice'}",
+            )
+        found[key] = run
+    return dict(sorted(found.items()))
+
+
+def _same_work(found: Pair) -> None:
+    a, b = found.a.certificate, found.b.certificate
+    place = f"{found.a.trace}, trial {found.a.trial}"
+    if a.tier != b.tier:
+        raise RejouleError(
+            f"{place}: A is certified for {a.tier}, B for {b.tier}",
+            "replay both at the same tier, or pass --allow-different-work",
+        )
+    if a.digest != b.digest:
+        raise RejouleError(
+            f"{place}: the certificates disagree, so A and B did different work",
+            "replay the same trace with the same lengths, or pass --allow-different-work",
+        )
+
+
+def _same_kind(found: Pair) -> None:
+    if None in (found.a.energy.gpu_j, found.b.energy.gpu_j) or found.a.measured == found.b.measured:
+        return
+    modelled = "B" if found.a.measured else "A"
+    raise RejouleError(
+        f"{found.a.trace}: the joules of {modelled} are modelled, the other side's are measured",
+        "compare like with like, or pass --allow-modelled",
+    )
+
+
+def _listed(values: Iterable[Any]) -> str:
+    return ", ".join(dict.fromkeys(map(_word, values)))
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _keys(side: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{trace} trial {trial}" for trace, trial in side)

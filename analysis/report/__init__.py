@@ -1,0 +1,5 @@
+"""``report.html``: one self-contained page of interactive pictures."""
+
+from rejoule.analysis.report.page import render
+
+__all__ = ["render"]

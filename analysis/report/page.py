@@ -1,0 +1,150 @@
+"""The page as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+
+import orjson
+
+from rejoule.analysis.naming import label, varying
+from rejoule.analysis.report.badge import badge
+from rejoule.analysis.report.figures import Figure
+from rejoule.analysis.report.findings import findings
+from rejoule.analysis.report.panel import cell_data, panel
+from rejoule.analysis.report.view import Workload, gather
+from rejoule.analysis.units import count
+from rejoule.traces.model import Trace
+from rejoule.traces.run import Run
+from rejoule.traces.runs import Experiment
+
+
+def render(runs: Sequence[Run], traces: Mapping[str, Trace], experiment: Experiment, title: str | None = None) -> str:
+    """The whole page: style, script, data and Plotly itself inside; a browser loads nothing else."""
+    from plotly.offline import get_plotlyjs
+
+    workloads = gather(runs, traces)
+    figures: dict[str, Figure] = {}
+    panels = "".join(panel(f"w{i}", w, figures, hidden=i > 0) for i, w in enumerate(workloads))
+    cells = {f"w{i}": [cell_data(w, cell) for cell in w.cells] for i, w in enumerate(workloads)}
+    data = orjson.dumps({"cells": cells, "figures": figures}).decode()
+    names = [w.name for w in workloads]
+    return _template("page.html").substitute(
+        title=escape(title or _title(names)),
+        lede=escape(_lede(workloads, experiment)),
+        badge=badge(runs),
+        facts=_facts(runs, workloads, experiment),
+        warnings=_warnings(workloads),
+        findings="".join(_finding(f"w{i}", w) for i, w in enumerate(workloads)),
+        tabs="".join(_tab(f"w{i}", name, i == 0) for i, name in enumerate(names)),
+        panels=panels,
+        footer=_footer(runs, experiment),
+        style=_text("style.css"),
+        # A '</' in the data would end its script element.
+        data=data.replace("</", "<\\/"),
+        plotly=get_plotlyjs(),
+        script=_text("script.js"),
+    )
+
+
+def _text(name: str) -> str:
+    return files("rejoule.analysis.report").joinpath(name).read_text("utf-8")
+
+
+def _template(name: str) -> Template:
+    return Template(_text(name))
+
+
+def _title(names: Sequence[str]) -> str:
+    return f"Where the joules of {_joined(names)} went"
+
+
+def _joined(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _lede(workloads: Sequence[Workload], experiment: Experiment) -> str:
+    configurations = max(len(w.cells) for w in workloads)
+    traces = "One recorded trace" if len(workloads) == 1 else f"{len(workloads)} recorded traces"
+    trials = "once" if experiment.trials == 1 else f"{experiment.trials} times"
+    many = f"each of {configurations} configurations" if configurations > 1 else "one configuration"
+    return f"{traces}, replayed {trials} under {many}, with the GPU's energy attributed to every node."
+
+
+def _facts(runs: Sequence[Run], workloads: Sequence[Workload], experiment: Experiment) -> str:
+    configurations = [run.configuration for run in runs]
+    engine = [str(run.engine.get("version") or "") for run in runs]
+    facts = {
+        "engine": _distinct(f"{c.engine} {v}".strip() for c, v in zip(configurations, engine, strict=True)),
+        "model": _distinct(str(run.engine["model"]) for run in runs if run.engine.get("model")),
+        "profile": _distinct(c.profile for c in configurations if c.profile),
+        "varied": ", ".join(map(label, varying(configurations))),
+        "runs": f"{len(runs)} of {len(experiment.runs)}" if len(runs) != len(experiment.runs) else str(len(runs)),
+        "workflows": " + ".join(str(len(w.trace.workflows)) for w in workloads if w.trace is not None),
+        "trials": str(experiment.trials),
+        "seed": str(experiment.seed),
+    }
+    return "".join(f"<div><dt>{t}</dt><dd>{escape(v)}</dd></div>" for t, v in facts.items() if v)
+
+
+def _distinct(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
+
+
+def _warnings(workloads: Sequence[Workload]) -> str:
+    found = [line for workload in workloads for line in _doubts(workload)]
+    if not found:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in found)
+    return f'<section class="warnings" role="alert"><h2>Read with care</h2><ul>{items}</ul></section>'
+
+
+def _doubts(workload: Workload) -> Iterator[str]:
+    for cell in workload.cells:
+        if cell.failed_calls:
+            failed = count(cell.failed_calls, "call")
+            yield f"{workload.name}, {cell.label}: {failed} failed; it is left out of the ranking"
+        elif not cell.complete:
+            yield f"{workload.name}, {cell.label}: some workflows did not finish; it is left out of the ranking"
+        if cell.unmet_cap:
+            wanted = cell.configuration.power_cap_w
+            yield f"{workload.name}: a cap of {wanted:g} W was asked for, {cell.in_force_w:g} W were in force"
+    runs = [s.run for cell in workload.cells for s in cell.trials]
+    violations = sum(len(run.certificate.violations) for run in runs)
+    if violations:
+        yield f"{workload.name}: {count(violations, 'call')} did not do the work that the trace asked for"
+    if len({(run.certificate.tier, run.certificate.digest) for run in runs}) > 1:
+        yield f"{workload.name}: certificates disagree, so not all of its runs did the same work"
+
+
+def _finding(key: str, workload: Workload) -> str:
+    found = findings(workload)
+    sentences = "".join(f"<li>{escape(s)}</li>" for s in found.sentences)
+    source = badge(s.run for cell in workload.cells for s in cell.trials)
+    return (
+        f'<article class="finding" data-panel="{key}"><h2><button>{escape(workload.name)}</button></h2>'
+        f'<p class="figure">{escape(found.figure)}</p><p class="caption">{escape(found.caption)}</p>'
+        f"<ul>{sentences}</ul>{source}</article>"
+    )
+
+
+def _tab(key: str, name: str, selected: bool) -> str:
+    state = "true" if selected else "false"
+    return f'<button role="tab" aria-selected="{state}" data-panel="{key}">{escape(name)}</button>'
+
+
+def _footer(runs: Sequence[Run], experiment: Experiment) -> str:
+    lines = [
+        "A node's joules: every engine step costs a fixed amount, shared equally by the calls in its batch, and an "
+        "amount for each token decoded or prompt token computed, owed by its own call. The coefficients are fitted to "
+        "the run's own steps, and every step is scaled to its energy, so that nodes and idle add up to the total.",
+    ]
+    if not all(run.measured for run in runs):
+        lines.append(
+            "Modelled joules come from the simulator's profile, not from a meter. They are for comparing "
+            "configurations with each other, not with measured joules."
+        )
+    lines.append(f"ReJoule {escape(experiment.rejoule_version)}. A dash is what could not be measured.")
+    return "".join(f"<p>{line}</p>" for line in lines)

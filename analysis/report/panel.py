@@ -1,0 +1,164 @@
+"""One workload's part of the page."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from rejoule.analysis.report.badge import badge
+from rejoule.analysis.report.bars import MOST_NODES, ranked_nodes, stacked
+from rejoule.analysis.report.dag import node_graph, svg
+from rejoule.analysis.report.figures import Figure, rounded
+from rejoule.analysis.report.heatmap import heatmap
+from rejoule.analysis.report.pareto import pareto
+from rejoule.analysis.report.table import table
+from rejoule.analysis.report.timeline import shortened, timeline
+from rejoule.analysis.report.view import Cell, Workload
+from rejoule.analysis.units import amount, percent
+
+
+def panel(key: str, workload: Workload, figures: dict[str, Figure], hidden: bool) -> str:
+    """The markup, and its figures under names that start with ``key``."""
+    measured = any(cell.energy_j is not None for cell in workload.cells)
+    boxes = [_chosen(workload)]
+    for i, (facet, cells) in enumerate(workload.facets.items()):
+        suffix = f", {facet}" if facet else ""
+        if any(cell.energy_j is not None for cell in cells):
+            figures[f"{key}-energy-{i}"] = heatmap(cells, lambda cell: cell.energy_j, "J")
+            boxes.append(_plot(f"Energy{suffix}", f"{key}-energy-{i}", workload, "GPU joules of the whole replay"))
+        if any(cell.latency_s is not None for cell in cells):
+            figures[f"{key}-latency-{i}"] = heatmap(cells, lambda cell: cell.latency_s, "s")
+            boxes.append(
+                _plot(f"Latency{suffix}", f"{key}-latency-{i}", None, "median workflow, arrival to last token")
+            )
+    if not measured:
+        boxes.append(_box("Energy", '<p class="empty">Energy was not measured in these runs.</p>', None))
+    if measured:
+        boxes.append(_nodes(workload))
+    if workload.front:
+        figures[f"{key}-pareto"] = pareto(workload)
+        note = "the dotted line joins what nothing beats in both; click a point to inspect it"
+        boxes.append(_plot("Energy against latency", f"{key}-pareto", workload, note))
+    if measured:
+        figures[f"{key}-nodes"] = stacked(workload)
+        boxes.append(_plot("Joules by node, every configuration", f"{key}-nodes", workload, "mean over trials"))
+    boxes.append(_timeline(key, workload, figures))
+    runs = f'<div class="scroll tall">{table(workload)}</div>'
+    boxes.append(_box("All runs", runs, workload, "click a heading to sort", wide=True))
+    state = " hidden" if hidden else ""
+    return (
+        f'<section class="panel" id="{key}" role="tabpanel"{state}><div class="grid">{"".join(boxes)}</div></section>'
+    )
+
+
+def cell_data(workload: Workload, cell: Cell) -> dict[str, Any]:
+    """What the page's script shows of a chosen configuration, in words already."""
+    idle = None if cell.idle_j is None or not cell.energy_j else cell.idle_j / cell.energy_j
+
+    def mean(unit: str, name: str) -> str:
+        found = cell.mean(lambda s: getattr(s, name))
+        return amount(None if found is None else found.value, unit)
+
+    facts = [
+        ("GPU energy", amount(cell.energy_j, "J")),
+        ("per output token", mean("J", "token_j")),
+        ("average power", mean("W", "power_w")),
+        ("idle", percent(idle)),
+        ("median workflow", amount(cell.latency_s, "s")),
+        ("p99 workflow", mean("s", "workflow_p99_s")),
+        ("cap bound", percent(cell.bound_fraction)),
+    ]
+    return {"label": cell.label, "facts": facts, "parts": _parts(workload, cell)}
+
+
+def _parts(workload: Workload, cell: Cell) -> list[dict[str, Any]]:
+    """Nodes by joules, each in its colour, then idle and what no step accounts for."""
+    total = cell.energy_j or 0.0
+
+    def part(name: str, joules: float, colour: str, phases: dict[str, float]) -> dict[str, Any]:
+        share = joules / total if total > 0.0 else 0.0
+        hover = " · ".join(f"{phase} {amount(j, 'J')}" for phase, j in phases.items())
+        return {
+            "name": name,
+            "joules": amount(joules, "J"),
+            "percent": percent(share),
+            "share": rounded(share),
+            "colour": colour,
+            "hover": f"{name}: {hover}",
+            "phases": [(phase, rounded(j / total if total > 0.0 else 0.0)) for phase, j in phases.items()],
+        }
+
+    found = [
+        part(
+            name,
+            cell.nodes[name].total_j,
+            f"series-{min(i, MOST_NODES - 1)}",
+            {"prefill": cell.nodes[name].prefill_j, "decode": cell.nodes[name].decode_j},
+        )
+        for i, name in enumerate(ranked_nodes(workload))
+        if name in cell.nodes
+    ]
+    found.sort(key=lambda made: -float(made["share"]))
+    if cell.idle_j is not None:
+        found.append(part("idle", cell.idle_j, "idle", {"idle": cell.idle_j}))
+    if cell.unattributed_j:
+        found.append(part("unattributed", cell.unattributed_j, "line", {"line": cell.unattributed_j}))
+    return found
+
+
+def _chosen(workload: Workload) -> str:
+    start = workload.best or workload.cells[0]
+    marks = {id(cell): f" ({why})" for why, cell in workload.chosen.items()} if workload.best else {}
+    options = "".join(
+        f'<option value="{escape(c.label)}"{" selected" if c is start else ""}>'
+        f"{escape(c.label)}{marks.get(id(c), '')}</option>"
+        for c in workload.cells
+    )
+    return (
+        f'<div class="wide chosen"><label>Configuration {_badge(workload)}<select>{options}</select></label>'
+        "<dl></dl></div>"
+    )
+
+
+def _nodes(workload: Workload) -> str:
+    graph = "" if workload.trace is None else f'<div class="scroll">{svg(node_graph(workload.trace))}</div>'
+    key = "".join(f'<span style="--c:var(--{c})">{c}</span>' for c in ("prefill", "decode", "idle"))
+    note = "for the configuration above; nodes and idle add up to the total"
+    body = f'{graph}<div class="strip"></div><div class="rows"></div><div class="key">{key}</div>'
+    return _box("Where the joules went", body, workload, note, wide=True)
+
+
+def _timeline(key: str, workload: Workload, figures: dict[str, Figure]) -> str:
+    buttons, notes = [], []
+    for i, (why, cell) in enumerate(workload.chosen.items()):
+        name = f"{key}-time-{i}"
+        figures[name] = timeline(cell.trials[0])
+        notes.append(shortened(cell.trials[0]))
+        pressed = "false" if i else "true"
+        buttons.append(
+            f'<button data-figure="{name}" aria-pressed="{pressed}">{escape(cell.label)} · {escape(why)}</button>'
+        )
+    note = "each lane is one call of a workflow at a time; drag to zoom, double-click to return"
+    if any(notes):
+        note += f"; shows {next(filter(None, notes))}"
+    title = "Calls in time, and the power they drew"
+    if all(cell.trials[0].run.steps is None for cell in workload.chosen.values()):
+        title = "Calls in time"
+        note += "; the engine was not watched from inside, so waiting is part of prefill and power is not known"
+    body = f'<div class="switch">{"".join(buttons)}</div><div class="plot" data-figure="{key}-time-0"></div>'
+    return _box(title, body, workload, note, wide=True)
+
+
+def _plot(title: str, name: str, workload: Workload | None, note: str, wide: bool = False) -> str:
+    return _box(title, f'<div class="plot" data-figure="{name}"></div>', workload, note, wide)
+
+
+def _box(title: str, body: str, workload: Workload | None, note: str = "", wide: bool = False) -> str:
+    label = "" if workload is None else _badge(workload)
+    small = f'<span class="note">{escape(note)}</span>' if note else ""
+    kind = "box wide" if wide else "box"
+    return f'<section class="{kind}"><header><h3>{escape(title)}</h3>{label}{small}</header>{body}</section>'
+
+
+def _badge(workload: Workload) -> str:
+    return badge(s.run for cell in workload.cells for s in cell.trials)

@@ -1,0 +1,74 @@
+"""All runs of a workload as a sortable table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any, Final
+
+from rejoule.analysis.naming import knobs, label, varying
+from rejoule.analysis.report.view import GRID, Workload
+from rejoule.analysis.summary import Summary
+from rejoule.analysis.units import UNKNOWN, amount, percent
+
+Column = tuple[str, Callable[[Summary], float | None], Callable[[float | None], str]]
+
+
+def _in(unit: str) -> Callable[[float | None], str]:
+    return lambda value: amount(value, unit)
+
+
+def _idle(summary: Summary) -> float | None:
+    return None if summary.idle_j is None or not summary.gpu_j else summary.idle_j / summary.gpu_j
+
+
+COLUMNS: Final[Sequence[Column]] = (
+    ("energy", lambda s: s.gpu_j, _in("J")),
+    ("per token", lambda s: s.token_j, _in("J")),
+    ("idle", _idle, percent),
+    ("power", lambda s: s.power_w, _in("W")),
+    ("makespan", lambda s: s.makespan_s, _in("s")),
+    ("workflow p50", lambda s: s.workflow_p50_s, _in("s")),
+    ("p99", lambda s: s.workflow_p99_s, _in("s")),
+    ("TTFT p50", lambda s: s.ttft_p50_s, _in("s")),
+    ("p99", lambda s: s.ttft_p99_s, _in("s")),
+    ("in force", lambda s: s.run.power_cap.in_force_w, _in("W")),
+    ("bound", lambda s: s.run.power_cap.bound_fraction, percent),
+    ("cached", lambda s: s.cached_tokens, _in("tokens")),
+)
+
+
+def table(workload: Workload) -> str:
+    """Batch size and cap, whatever else varies, then the figures; the thriftiest run stands out."""
+    summaries = [s for cell in workload.cells for s in cell.trials]
+    names = (*GRID, *(n for n in varying(s.run.configuration for s in summaries) if n not in GRID))
+    heads = [*map(label, names), "trial"]
+    heads += [head for head, _, _ in COLUMNS] + ["tier", "failed"]
+    best = workload.best.trials if workload.best else ()
+    rows = "".join(_row(s, names, any(s is b for b in best)) for s in summaries)
+    head = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _row(summary: Summary, names: Sequence[str], best: bool) -> str:
+    settings = knobs(summary.run.configuration)
+    cells = [_cell(settings.get(n), _setting(n, settings.get(n))) for n in names]
+    cells.append(_cell(summary.run.trial, str(summary.run.trial)))
+    cells += [_cell(value(summary), shown(value(summary))) for _, value, shown in COLUMNS]
+    cells.append(_cell(summary.run.certificate.tier, summary.run.certificate.tier))
+    failed = len(summary.run.failed_calls)
+    cells.append(_cell(failed, str(failed), "bad" if failed else ""))
+    return f"<tr{' class=best' if best else ''}>{''.join(cells)}</tr>"
+
+
+def _setting(name: str, value: Any) -> str:
+    if value is None:
+        return "none" if name == "power_cap_w" else "default"
+    if isinstance(value, float):
+        return amount(value, "W") if name == "power_cap_w" else f"{value:g}"
+    return str(value)
+
+
+def _cell(value: Any, shown: str, kind: str = "") -> str:
+    key = "" if value is None or shown == UNKNOWN else escape(str(value))
+    return f'<td data-value="{key}"{f" class={kind}" if kind else ""}>{escape(shown)}</td>'

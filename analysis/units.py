@@ -1,0 +1,58 @@
+"""Numbers as people read them; what is not known is a dash, never a zero."""
+
+from __future__ import annotations
+
+UNKNOWN = "–"
+
+_PREFIXED = {"J": ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ")), "s": ((1.0, "s"), (1e-3, "ms"))}
+
+
+def amount(value: float | None, unit: str) -> str:
+    """Three significant digits with a unit of fitting size: ``1.24 kJ``, ``86 ms``, ``12 400 tokens``."""
+    if value is None:
+        return UNKNOWN
+    if unit == "tokens":
+        return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    size = abs(value)
+    scales = _PREFIXED.get(unit, ((1.0, unit),))
+    # 999.6 J reads 1.00 kJ: the prefix is chosen after rounding.
+    factor, name = next((s for s in scales if float(f"{size / s[0]:.3g}") >= 1.0), scales[-1])
+    if size == 0.0:
+        factor, name = 1.0, unit
+    return f"{digits(value / factor)}\N{NO-BREAK SPACE}{name}"
+
+
+def signed(value: float, unit: str) -> str:
+    return ("+" if value > 0.0 else "−" if value < 0.0 else "") + amount(abs(value), unit)
+
+
+def percent(share: float | None) -> str:
+    """``0.413`` as ``41 %``; below a tenth with one decimal."""
+    if share is None:
+        return UNKNOWN
+    shown = 100.0 * share
+    return f"{shown:.0f} %" if abs(shown) >= 9.95 or shown == 0.0 else f"{shown:.1f} %"
+
+
+def change(share: float | None) -> str:
+    """``−41.3 %``: a relative change with its sign."""
+    if share is None:
+        return UNKNOWN
+    shown = f"{100.0 * abs(share):.1f} %"
+    return shown if shown == "0.0 %" else ("+" if share > 0.0 else "−") + shown
+
+
+def count(number: int, noun: str) -> str:
+    """``1 call``, ``3 calls``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def digits(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    size = abs(value)
+    if size == 0.0:
+        return "0"
+    for bound, decimals in ((99.95, 0), (9.995, 1), (0.9995, 2), (0.09995, 3)):
+        if size >= bound:
+            return f"{value:.{decimals}f}"
+    return f"{value:.2g}"

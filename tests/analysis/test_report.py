@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import orjson
+import pytest
+from tests.analysis import builders
+
+from rejoule.analysis.report import render
+from rejoule.analysis.report.dag import node_graph
+from rejoule.analysis.report.timeline import MOST_POINTS, power_line
+from rejoule.analysis.report.view import gather
+from rejoule.analysis.summary import summarise
+from rejoule.traces.model import Trace
+from rejoule.traces.run import Energy, PowerCap, Run, Step
+from rejoule.traces.runs import Experiment
+
+AGENTIC = builders.trace(3)
+TRACES = {"agentic": AGENTIC, "search": builders.trace(4, "search", ("query", "answer"))}
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: open elements, what it would load, text by element."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+        self.text: dict[str, str] = {}
+        self.data: Mapping[str, Any] = {}
+        self.classes: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.loads += [str(given[name]) for name in ("src", "href", "srcset", "action", "poster") if name in given]
+        self.classes.append(given.get("class") or "")
+        if tag not in VOID:
+            self.open.append("data" if given.get("id") == "data" else tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() in (tag, "data"), f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "data":
+            self.data = orjson.loads(data.replace("<\\/", "</"))
+        elif self.open and self.open[-1] not in ("script", "style"):
+            self.text[self.open[-1]] = self.text.get(self.open[-1], "") + data + "\n"
+
+
+def page(runs: Sequence[Run], traces: Mapping[str, Trace] | None = None, title: str | None = None) -> Page:
+    """The rendered page, checked as every page must be."""
+    import plotly.graph_objects as go
+    from plotly.offline import get_plotlyjs
+
+    experiment = Experiment({}, (), trials=1, seed=3, rejoule_version="0.1.0")
+    html = render(runs, TRACES if traces is None else traces, experiment, title)
+    assert len(html) < 8_000_000
+    library = get_plotlyjs()
+    assert html.count(library) == 1
+    own = html.replace(library, "")
+    assert not re.search(r"https?://|//cdn|@import|url\(", own)
+    assert "nan" not in re.findall(r">(\w+)<", own.lower())
+    found = Page(own)
+    assert not found.open and not found.loads
+    for figure in found.data["figures"].values():
+        go.Figure(figure)
+    return found
+
+
+def test_a_whole_experiment() -> None:
+    """Two workloads × batch sizes × caps × trials give every picture, with the badge on each that shows joules."""
+    found = page(builders.grid(TRACES, [1, 4, None], [300.0, 500.0, None], trials=2), title="A <title> & more")
+    figures = {name.removeprefix("w0-") for name in found.data["figures"] if name.startswith("w0-")}
+    assert {"energy-0", "latency-0", "pareto", "nodes", "time-0", "time-1"} <= figures
+    assert "A <title> & more" in found.text["h1"]
+    assert sum("badge" in name for name in found.classes) >= 2 * 6
+    assert all("modelled" in name for name in found.classes if "badge" in name)
+    assert "never bound" in found.text["li"]
+
+
+def test_parts_of_every_configuration_make_up_its_energy() -> None:
+    """The shares that the page shows of a configuration, idle with them, add up to 1, as do their phases."""
+    cells = page(builders.grid(TRACES, [1, 8], [None])).data["cells"]
+    for cell in (cell for cells in cells.values() for cell in cells):
+        assert sum(part["share"] for part in cell["parts"]) == pytest.approx(1.0, abs=1e-3)
+        for part in cell["parts"]:
+            assert sum(share for _, share in part["phases"]) == pytest.approx(part["share"], abs=1e-3)
+
+
+def test_measured_joules_are_called_measured() -> None:
+    """The badge names the meter, and the page does not speak of models."""
+    found = page([builders.run(AGENTIC, engine="vllm", energy_source="nvml-counter")])
+    assert "measured · nvml-counter" in found.text["span"]
+    assert not any("modelled" in name for name in found.classes)
+
+
+def one() -> Run:
+    return builders.run(AGENTIC)
+
+
+def failed() -> Run:
+    run = builders.run(AGENTIC, 16)
+    broken = replace(run.calls[0], error="HTTP 500", first_token_s=None, output_tokens=None)
+    return replace(run, calls=(broken, *run.calls[1:]))
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [one()],
+        builders.grid({"agentic": AGENTIC}, [1, 8, 64], [None]),
+        builders.grid({"agentic": AGENTIC}, [8], [300.0, 400.0]),
+        [replace(run, energy=Energy()) for run in builders.grid({"agentic": AGENTIC}, [1, 8], [None])],
+        [replace(run, steps=None) for run in builders.grid({"agentic": AGENTIC}, [1, 8], [None])],
+        [replace(one(), steps=None, energy=Energy())],
+        [replace(one(), steps=(), tools=())],
+        [replace(one(), calls=(), workflows=(), tools=(), steps=())],
+        [replace(one(), energy=Energy(0.0, source={"gpu": "model:x"}), steps=None)],
+    ],
+    ids=[
+        "one-run",
+        "one-cap",
+        "one-batch",
+        "no-energy",
+        "no-steps",
+        "neither",
+        "empty-steps",
+        "no-calls",
+        "zero-energy",
+    ],
+)
+def test_thin_folders_still_make_a_page(runs: list[Run]) -> None:
+    """Whatever was not varied or not measured, the page is whole and shows a dash where nothing is known."""
+    found = page(runs)
+    assert "All runs" in found.text["h3"]
+    if runs[0].energy.gpu_j is None:
+        assert "–" in found.text["td"]
+        assert "not measured" in found.text["p"]
+
+
+def test_a_run_without_its_trace() -> None:
+    """Runs whose trace is not at hand are shown without the graph of nodes."""
+    assert "card" not in page([one()], {}).classes
+
+
+def test_failed_calls_are_warned_of() -> None:
+    """Failed calls are counted in a warning, and their configuration is not called the best."""
+    found = page([failed(), builders.run(AGENTIC, 1)])
+    assert "warnings" in found.classes
+    assert "1 call failed" in found.text["li"]
+    (workload,) = gather([failed(), builders.run(AGENTIC, 1)], TRACES)
+    assert workload.best is not None and workload.best.configuration.max_num_seqs == 1
+
+
+def test_a_cap_not_in_force_is_warned_of() -> None:
+    """A cap that the engine did not put in force is named in the warnings and on its cell."""
+    run = builders.run(AGENTIC, 8, 300.0)
+    found = page([replace(run, power_cap=PowerCap(300.0, 350.0, 0.0)), builders.run(AGENTIC, 8, 500.0)])
+    assert "300 W was asked for, 350 W were in force" in found.text["li"]
+    assert "350 W in force" in str(found.data["figures"]["w0-energy-0"]["data"][0]["text"])
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    """No configuration uses less energy in less time than one on the front, and every other is beaten by one on it."""
+    (workload,) = gather(builders.grid({"agentic": AGENTIC}, [1, 2, 4, 8], [None, 300.0]), {"agentic": AGENTIC})
+
+    def beats(a: Any, b: Any) -> bool:
+        return bool(a.energy_j <= b.energy_j and a.latency_s <= b.latency_s)
+
+    for cell in workload.cells:
+        rivals = [other for other in workload.front if other is not cell and beats(other, cell)]
+        assert bool(rivals) != (cell in workload.front)
+
+
+def test_nodes_are_layered_in_the_order_of_the_work() -> None:
+    """Each node lies in the layer after those that lead to it, with the calls that it made."""
+    graph = node_graph(AGENTIC)
+    assert graph.layers == (("plan",), ("write",), ("review",))
+    assert graph.calls == {"plan": 3, "write": 3, "review": 3}
+    assert graph.edges == {("plan", "write"): 3, ("write", "review"): 3}
+
+
+def test_power_keeps_its_energy_when_thinned() -> None:
+    """Thousands of steps become a short line with the same area."""
+    steps = tuple(Step(i / 10, (i + 1) / 10, 1, 20.0 + i % 7, decode=(("a", 1),)) for i in range(8000))
+    run = replace(one(), steps=steps, makespan_s=800.0)
+    times, watts = power_line(run)
+    assert len(times) == len(watts) == MOST_POINTS
+    area = sum(w * (b - a) for w, a, b in zip(watts, times, times[1:], strict=False))
+    assert area == pytest.approx(sum(s.energy_j or 0.0 for s in steps), rel=1e-3)
+
+
+def test_summary_of_a_run_that_said_nothing() -> None:
+    """Counts that a server did not give stay unknown in the sum."""
+    run = replace(one(), calls=tuple(replace(c, output_tokens=None, first_token_s=None) for c in one().calls))
+    summary = summarise(replace(run, steps=None))
+    assert (summary.output_tokens, summary.token_j, summary.ttft_p50_s) == (None, None, None)
+
+
+def test_page_is_the_same_every_time() -> None:
+    """Equal runs make equal pages, byte for byte."""
+    experiment = Experiment({}, (), 1, 0, "0.1.0")
+    first, second = (render(builders.grid(TRACES, [1, 4], [None]), TRACES, experiment) for _ in range(2))
+    assert first == second
