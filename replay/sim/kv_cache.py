@@ -1,0 +1,259 @@
+"""The KV cache: reference-counted blocks with a prefix cache, as vLLM V1's block pool keeps them.
+
+Full blocks are known by a hash chained over everything before them. Blocks that nobody holds wait in one queue, least
+recently freed first; a block keeps its hash there and can be hit until it is taken for something else. A request frees
+its blocks from the last to the first, so that the beginnings of prompts survive longest.
+
+Blocks live in *runs*, stretches of one chain that are held, freed and evicted together, so that most operations cost a
+run and not a block; a run is split when a request shares only its beginning. What is evicted, and when, is what
+block-by-block bookkeeping gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = Sequence[int] | npt.NDArray[np.int64]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_positions = np.zeros(0, dtype=np.uint64)
+
+
+def as_array(ids: Ids) -> npt.NDArray[np.int64]:
+    """Token ids as an array of 64-bit integers."""
+    if isinstance(ids, np.ndarray):
+        return ids.astype(np.int64, copy=False)
+    return np.frombuffer(array("q", ids), dtype=np.int64)
+
+
+def block_hashes(ids: Ids, block_size: int, salt: str | None = None) -> list[int]:
+    """The chained hash of every full block of ``ids``, 64 bits each.
+
+    A block's hash is the sum, modulo 2**64, of a splitmix64 of each token with its position, over all tokens up to the
+    block's end: equal exactly when everything before is equal, and computed without a loop.
+    """
+    global _positions
+    count = len(ids) // block_size
+    size = count * block_size
+    if _positions.size < size:
+        _positions = np.arange(1, 2 * size + 1, dtype=np.uint64) * _GOLDEN
+    z = as_array(ids)[:size].view(np.uint64) * _MIX_2
+    z += _positions[:size]
+    z ^= z >> np.uint64(30)
+    z *= _MIX_1
+    z ^= z >> np.uint64(27)
+    z *= _MIX_2
+    z ^= z >> np.uint64(31)
+    sums = z.reshape(count, block_size).sum(axis=1, dtype=np.uint64)
+    np.cumsum(sums, out=sums)
+    if salt is not None:
+        sums += np.uint64(int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "big"))
+    hashes: list[int] = sums.tolist()
+    return hashes
+
+
+class Run:
+    """A stretch of one chain of full blocks; or, without hashes, ``blank`` blocks that hold nothing reusable."""
+
+    __slots__ = ("blank", "hashes", "holders", "sealed")
+
+    def __init__(self, hashes: list[int], blank: int = 0) -> None:
+        self.hashes = hashes
+        self.blank = blank
+        self.holders: dict[Lease, None] = {}
+        self.sealed = False
+
+
+class Lease:
+    """The blocks that one request holds: runs of full blocks, then ``blank`` blocks still being filled."""
+
+    __slots__ = ("blank", "full", "runs")
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.full = 0
+        self.blank = 0
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks are held."""
+        return self.full + self.blank
+
+
+Hits = list[tuple[Run, int]]
+
+
+class BlockPool:
+    """All KV blocks of one GPU. One of ``num_blocks`` is the null block that vLLM keeps for padding."""
+
+    def __init__(self, num_blocks: int, block_size: int = 16, prefix_caching: bool = True) -> None:
+        self.block_size = block_size
+        self.prefix_caching = prefix_caching
+        self.capacity = num_blocks - 1
+        self.free_blocks = self.capacity
+        self._queue: OrderedDict[Run, None] = OrderedDict()
+        self._owner: dict[int, Run] = {}
+        self._twins: dict[int, list[Run]] = {}
+        self._queue[Run([], self.capacity)] = None
+
+    @property
+    def usage(self) -> float:
+        """The share of blocks that requests hold, 0 to 1."""
+        return 1.0 - self.free_blocks / self.capacity if self.capacity else 0.0
+
+    def find(self, hashes: Sequence[int], limit: int, refresh: Callable[[int], bool] | None = None) -> Hits:
+        """The cached runs that ``hashes`` begins with, at most ``limit`` blocks of them.
+
+        ``refresh`` is asked about the first hash that is not cached; if it answers that now it is, the search goes on.
+        """
+        hits: Hits = []
+        at = 0
+        while at < limit:
+            run = self._owner.get(hashes[at])
+            if run is None:
+                if refresh is None or not refresh(hashes[at]):
+                    break
+                continue
+            own = run.hashes
+            count = min(len(own), limit - at)
+            # Hashes are chained: once they differ they stay different, so the shared part can be bisected.
+            if own[count - 1] != hashes[at + count - 1]:
+                low, high = 1, count - 1
+                while low < high:
+                    middle = (low + high + 1) // 2
+                    if own[middle - 1] == hashes[at + middle - 1]:
+                        low = middle
+                    else:
+                        high = middle - 1
+                count = low
+            hits.append((run, count))
+            at += count
+        return hits
+
+    @staticmethod
+    def unheld(hits: Hits) -> int:
+        """How many of the hit blocks wait in the free queue, and would leave it."""
+        return sum(count for run, count in hits if not run.holders)
+
+    def hold(self, lease: Lease, hits: Hits) -> None:
+        """Add cached blocks to an empty lease."""
+        for run, count in hits:
+            held = self._split(run, count) if count < len(run.hashes) else run
+            if not held.holders:
+                self.free_blocks -= count
+                self._queue.pop(held, None)
+            held.holders[lease] = None
+            lease.runs.append(held)
+            lease.full += count
+
+    def take(self, count: int) -> None:
+        """Take ``count`` blocks out of the free queue, evicting what they cached."""
+        self.free_blocks -= count
+        queue = self._queue
+        while count:
+            run = next(iter(queue))
+            hashes = run.hashes
+            if hashes:
+                taken = min(count, len(hashes))
+                self._forget(run, hashes[-taken:])
+                del hashes[-taken:]
+            else:
+                taken = min(count, run.blank)
+                run.blank -= taken
+            if not hashes and not run.blank:
+                del queue[run]
+            count -= taken
+
+    def settle(self, lease: Lease, hashes: Sequence[int], tokens: int) -> None:
+        """Record that ``lease`` now covers ``tokens`` tokens, in blocks that were taken before.
+
+        Blocks that became full are published under their hashes and can be hit from now on.
+        """
+        full = tokens // self.block_size if self.prefix_caching else 0
+        held = max(-(-tokens // self.block_size), lease.blocks)
+        if full > lease.full:
+            self._publish(lease, list(hashes[lease.full : full]))
+            lease.full = full
+        lease.blank = held - lease.full
+
+    def release(self, lease: Lease) -> None:
+        """Free everything that ``lease`` holds, last block first."""
+        if lease.blank:
+            self._queue[Run([], lease.blank)] = None
+            self.free_blocks += lease.blank
+        for run in reversed(lease.runs):
+            del run.holders[lease]
+            if not run.holders:
+                self._queue[run] = None
+                self.free_blocks += len(run.hashes)
+        lease.runs, lease.full, lease.blank = [], 0, 0
+
+    def reset(self) -> bool:
+        """Forget everything cached. Refused, as in vLLM, while requests hold blocks."""
+        if self.free_blocks != self.capacity:
+            return False
+        self._owner.clear()
+        self._twins.clear()
+        self._queue.clear()
+        self._queue[Run([], self.capacity)] = None
+        return True
+
+    def _split(self, run: Run, count: int) -> Run:
+        """Cut the first ``count`` blocks off as a run of their own; ``run`` keeps the rest and its queue place."""
+        head = Run(run.hashes[:count])
+        del run.hashes[:count]
+        head.holders = dict(run.holders)
+        self._owner.update(dict.fromkeys(head.hashes, head))
+        for lease in head.holders:
+            lease.runs.insert(lease.runs.index(run), head)
+        return head
+
+    def _publish(self, lease: Lease, hashes: list[int]) -> None:
+        if self._owner.keys().isdisjoint(hashes):
+            last = lease.runs[-1] if lease.runs else None
+            if last is not None and len(last.holders) == 1 and not last.sealed:
+                last.hashes += hashes
+            else:
+                last = self._new_run(lease, hashes)
+            self._owner.update(dict.fromkeys(hashes, last))
+            return
+        # Somebody else computed some of these blocks: both copies stay, each a run of one block, and only one is hit.
+        for value in hashes:
+            run = self._new_run(lease, [value])
+            run.sealed = True
+            if value in self._owner:
+                self._twins.setdefault(value, []).append(run)
+            else:
+                self._owner[value] = run
+
+    @staticmethod
+    def _new_run(lease: Lease, hashes: list[int]) -> Run:
+        run = Run(hashes)
+        run.holders[lease] = None
+        lease.runs.append(run)
+        return run
+
+    def _forget(self, run: Run, hashes: list[int]) -> None:
+        owner = self._owner
+        if not self._twins:
+            for value in hashes:
+                del owner[value]
+            return
+        for value in hashes:
+            twins = self._twins.get(value)
+            if twins is None:
+                del owner[value]
+            elif owner[value] is run:
+                owner[value] = twins.pop(0)
+            else:
+                twins.remove(run)
+            if twins is not None and not twins:
+                del self._twins[value]

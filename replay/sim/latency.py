@@ -1,0 +1,104 @@
+"""How long one step takes: a soft roofline that knows the SM clock.
+
+    F      = 2 N T + 4 L H d [sum n (c + n/2) + sum c] + 2 d_model V rows        floating-point operations
+    B      = weights(T) + kappa [sum c + T]                                      bytes through the HBM
+    t_c    = F / (eta_c peak f/f0),  t_m = B / (eta_m bandwidth)
+    t_gpu  = (t_c^p + t_m^p)^(1/p) + a L + b batch + c
+    t_step = max(t_gpu, t_host)
+
+with T tokens in the step, n new tokens of a prompt after c that are cached, and decodes of context c. The roofline is
+that of BLIS (inference-sim) and vLLM's own ``v1/metrics/perf.py``; the p-norm joins its two legs smoothly, and the
+maximum over host time is vLLM's asynchronous scheduling.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import NamedTuple
+
+from rejoule.replay.sim.profile import Profile
+
+
+class Work(NamedTuple):
+    """What one step computes, in tokens; ``prefill_pairs`` is the sum of n (c + n/2) over its prompt chunks."""
+
+    prefills: int = 0
+    prefill_tokens: int = 0
+    prefill_pairs: float = 0.0
+    prefill_context: int = 0
+    decodes: int = 0
+    decode_context: int = 0
+    prompts_completed: int = 0
+
+
+class Demand(NamedTuple):
+    """What a step asks of the hardware, in seconds: ``compute_s`` at the greatest clock, the rest at any."""
+
+    compute_s: float
+    memory_s: float
+    overhead_s: float
+    host_s: float
+
+
+class StepTime(NamedTuple):
+    """How a step's time, ``step_s``, is made up at one clock."""
+
+    compute_s: float
+    memory_s: float
+    gpu_s: float
+    step_s: float
+
+
+class LatencyModel:
+    """The formulas above with one profile's constants."""
+
+    def __init__(self, profile: Profile) -> None:
+        model, gpu, timing = profile.model, profile.gpu, profile.timing
+        self._timing = timing
+        self._norm = timing.overlap_norm
+        self._graph_sizes = profile.serving.graph_sizes
+        rate = timing.compute_efficiency * gpu.peak_flops
+        self._token_s = 2 * model.active_parameters / rate
+        self._pair_s = 4 * model.layers * model.heads * model.head_dim / rate
+        self._row_s = 2 * model.head_parameters / rate
+        width = timing.memory_efficiency * gpu.hbm_bytes_per_s
+        self._dense_s = (model.layer_parameters + model.head_parameters) * model.bytes_per_weight / width
+        self._experts_s = model.experts * model.expert_parameters * model.bytes_per_weight / width
+        self._untouched = 1 - model.experts_per_token / model.experts
+        self._kv_s = model.kv_bytes_per_token / width
+        self._fixed_s = timing.per_layer_s * model.layers + timing.per_step_s
+        self._max_clock_mhz = gpu.max_clock_mhz
+
+    def demand(self, work: Work) -> Demand:
+        """What ``work`` costs; decode-only batches are padded to the next captured CUDA graph."""
+        batch = work.prefills + work.decodes
+        tokens = work.prefill_tokens + work.decodes
+        padded = tokens if work.prefills else self._padded(tokens)
+        compute = (
+            self._token_s * padded
+            + self._pair_s * (work.prefill_pairs + work.decode_context)
+            + self._row_s * (work.decodes + work.prompts_completed)
+        )
+        memory = self._dense_s + self._kv_s * (work.decode_context + work.prefill_context + tokens)
+        if self._experts_s:
+            memory += self._experts_s * (1 - self._untouched**tokens)
+        timing = self._timing
+        return Demand(
+            compute,
+            memory,
+            self._fixed_s + timing.per_request_s * batch,
+            timing.host_per_step_s + timing.host_per_request_s * batch,
+        )
+
+    def time(self, demand: Demand, clock_mhz: float) -> StepTime:
+        """The step's time at an SM clock. The memory's clock does not change with it."""
+        compute = demand.compute_s * self._max_clock_mhz / clock_mhz
+        memory = demand.memory_s
+        norm = self._norm
+        gpu = (compute**norm + memory**norm) ** (1 / norm) + demand.overhead_s
+        return StepTime(compute, memory, gpu, max(gpu, demand.host_s))
+
+    def _padded(self, tokens: int) -> int:
+        sizes = self._graph_sizes
+        at = bisect_left(sizes, tokens)
+        return sizes[at] if at < len(sizes) else tokens

@@ -1,0 +1,197 @@
+"""The step engine in virtual time: what it promises about time, energy, tokens and determinism."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rejoule.replay.sim.engine import EngineConfig, Event, StepEngine, StepRecord
+from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.scheduler import SimRequest
+from rejoule.traces.errors import RejouleError
+
+H200 = load_profile("h200-llama-3.1-8b")
+CONFIG = EngineConfig(H200, max_num_seqs=4, max_num_batched_tokens=64, num_gpu_blocks=40)
+
+arrivals = st.lists(
+    st.tuples(st.floats(0, 0.5), st.integers(1, 150), st.integers(1, 60), st.integers(0, 1)), min_size=1, max_size=8
+)
+
+
+def engine_with(load: list[tuple[float, int, int, int]], config: EngineConfig = CONFIG) -> StepEngine:
+    engine = StepEngine(config)
+    for i, (at_s, prompt, output, stem) in enumerate(load):
+        engine.add(SimRequest(f"r{i}", [stem] * (prompt // 2) + [i] * (prompt - prompt // 2), output), at_s)
+    return engine
+
+
+def drain(engine: StepEngine, pause_s: float | None = None) -> list[Event]:
+    """Every event until nothing is left; with ``pause_s``, in slices of time."""
+    events = []
+    while engine.busy or engine.next_event_s is not None:
+        events += engine.advance(None if pause_s is None else engine.now_s + pause_s)
+    return events
+
+
+def token_times(records: list[StepRecord], name: str) -> list[float]:
+    return [r.token_time_s(i) for r in records if name in r.decode_ids for i in range(r.steps)]
+
+
+@settings(max_examples=80, deadline=None)
+@given(arrivals)
+def test_records_cover_time_without_gaps_and_account_for_every_joule(load: list[tuple[float, int, int, int]]) -> None:
+    """Each record starts where the last one ended, and their energies add up to the engine's."""
+    engine = engine_with(load)
+    drain(engine)
+    engine.advance(engine.now_s + 1.0)
+    at_s = 0.0
+    for record in engine.steps:
+        assert record.start_s == at_s < record.end_s
+        power_w = record.energy_j / (record.end_s - record.start_s)
+        assert H200.power.idle_w < power_w <= engine.power.cap_w * (1 + 1e-9)
+        at_s = record.end_s
+    assert at_s == engine.now_s
+    assert engine.energy_j == pytest.approx(math.fsum(r.energy_j for r in engine.steps), rel=1e-12)
+    assert engine.steps[-1].idle
+    assert engine.steps[-1].energy_j == pytest.approx(125.0, rel=0.01)
+
+
+@settings(max_examples=80, deadline=None)
+@given(arrivals)
+def test_every_token_is_emitted_once_and_in_order(load: list[tuple[float, int, int, int]]) -> None:
+    """A request's first token and its decoded ones are as many as it asked for, at rising times up to its end."""
+    engine = engine_with(load)
+    events = drain(engine)
+    finished = {e.id: e for e in events if e.kind == "finished"}
+    firsts = {e.id: e.at_s for e in events if e.kind == "first_token"}
+    for i, (at_s, _, output, _) in enumerate(load):
+        times = token_times(engine.steps, f"r{i}")
+        end = finished[f"r{i}"]
+        # Each time that a preempted request is resumed, its prefill produces a token, as the first one did.
+        resumed = [r.end_s for r in engine.steps for name, _, _ in r.prefill if name == f"r{i}"]
+        assert len(times) + end.preemptions + 1 == output or end.preemptions
+        assert at_s < firsts[f"r{i}"] <= end.at_s
+        assert times == sorted(times)
+        assert end.at_s == max([*times, *resumed])
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrivals, st.floats(0.001, 0.05))
+def test_pausing_changes_nothing(load: list[tuple[float, int, int, int]], pause_s: float) -> None:
+    """Advancing in slices, as wall time does, gives the same events at the same times, and the same energy."""
+    whole, sliced = engine_with(load), engine_with(load)
+    assert drain(whole) == drain(sliced, pause_s)
+    assert sliced.energy_j == pytest.approx(whole.energy_j, rel=1e-9)
+
+
+def test_a_request_is_seen_at_the_next_step_boundary() -> None:
+    """What arrives while a step runs waits for its end."""
+    engine = engine_with([(0.0, 100, 50, 0), (0.0101, 10, 5, 1)])
+    drain(engine)
+    step = next(r for r in engine.steps for name, _, _ in r.prefill if name == "r1")
+    before = engine.steps[engine.steps.index(step) - 1]
+    assert before.token_time_s(before.steps - 2) < 0.0101 <= step.start_s == before.end_s
+
+
+def test_a_shared_prompt_is_computed_once() -> None:
+    """The second request with the same prompt reports it as cached, but for the last block, and is faster."""
+    engine = StepEngine(EngineConfig(H200))
+    events = []
+    for name in ("a", "b"):
+        engine.add(SimRequest(name, list(range(1600)), 2))
+        start = engine.now_s
+        events.append((engine.advance()[-1], engine.now_s - start))
+    (first, slow_s), (second, fast_s) = events
+    assert (first.cached_tokens, second.cached_tokens) == (0, 1584)
+    assert fast_s < slow_s
+
+
+def test_a_quoted_answer_is_cached_up_to_its_last_computed_token() -> None:
+    """A prompt that goes on from an earlier answer hits all its full blocks."""
+    engine = StepEngine(EngineConfig(H200))
+    engine.add(SimRequest("a", list(range(100)), 60, list(range(500, 560))))
+    engine.advance()
+    engine.add(SimRequest("b", [*range(100), *range(500, 560), 7, 8, 9], 1))
+    # 159 tokens of the first request were computed: its last one was never read.
+    assert engine.advance()[-1].cached_tokens == 159 // 16 * 16
+
+
+def test_a_macro_step_costs_what_single_steps_cost() -> None:
+    """Interpolating a stretch of decoding errs by less than 0.1 % against evaluating every step."""
+    load = [(0.0, 3000, 2000, 0), (0.0, 100, 2000, 1)]
+    config = EngineConfig(H200, max_num_seqs=8)
+    engine = engine_with(load, config)
+    drain(engine)
+    single = engine_with(load, config)
+    scheduler = single.scheduler
+    scheduler.steady_steps = lambda limit: 1  # type: ignore[method-assign]
+    drain(single)
+    assert len(engine.steps) < 10 < len(single.steps)
+    assert engine.now_s == pytest.approx(single.now_s, rel=1e-3)
+    assert engine.energy_j == pytest.approx(single.energy_j, rel=1e-3)
+
+
+def test_aborted_requests_leave_no_trace() -> None:
+    """A request aborted while waiting, running or yet to arrive never finishes, and frees its blocks."""
+    engine = engine_with([(0.0, 100, 500, 0), (0.0, 100, 500, 1), (9.0, 10, 10, 0)])
+    engine.advance(0.05)
+    assert [engine.abort(f"r{i}") for i in (0, 1, 2, 3)] == [True, True, True, False]
+    assert engine.advance() == []
+    assert engine.pool.usage == 0.0
+
+
+SCRIPT = """
+from rejoule.replay.sim.engine import EngineConfig, StepEngine
+from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.scheduler import SimRequest
+engine = StepEngine(EngineConfig(load_profile("a100-llama-3.1-8b"), max_num_seqs=4, num_gpu_blocks=300))
+for i in range(40):
+    engine.add(SimRequest(f"r{i}", [i % 3] * 500 + [i] * 100, 50 + i, cache_salt="ab"[i % 2]), i * 0.01)
+while engine.next_event_s is not None:
+    engine.advance()
+print(engine.steps)
+"""
+
+
+def test_equal_inputs_give_equal_bytes_in_any_process() -> None:
+    """Neither the process nor its hash seed shows in the records."""
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            capture_output=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ".src"},
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(outputs) == 1
+    assert len(outputs.pop()) > 10_000
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"max_num_seqs": 0}, "max_num_seqs"),
+        ({"max_num_batched_tokens": 2}, "max_num_batched_tokens"),
+        ({"num_gpu_blocks": 1}, "num_gpu_blocks"),
+        ({"scheduling_policy": "random"}, "fcfs or priority"),
+        ({"power_cap_w": 100}, "200 to 700 W"),
+        ({"sm_clock_mhz": 5000}, "345 to 1980 MHz"),
+    ],
+)
+def test_impossible_knobs_are_refused_with_a_remedy(change: dict[str, int], says: str) -> None:
+    """A knob that no GPU or vLLM would take is refused when the engine is made."""
+    with pytest.raises(RejouleError, match=says):
+        StepEngine(replace(CONFIG, **change))  # type: ignore[arg-type]
+
+
+def test_a_request_larger_than_the_cache_is_refused() -> None:
+    """What could never be scheduled is refused at once instead of waiting for ever."""
+    with pytest.raises(RejouleError, match="KV blocks"):
+        StepEngine(CONFIG).add(SimRequest("a", [1] * 1000, 10))

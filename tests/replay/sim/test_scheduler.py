@@ -1,0 +1,303 @@
+"""The fast scheduler and KV cache against engines that visit every block and every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rejoule.replay.sim.kv_cache import BlockPool, block_hashes
+from rejoule.replay.sim.scheduler import Job, Scheduler, SimRequest
+
+BLOCK = 4
+
+
+@dataclass(eq=False)
+class Block:
+    key: tuple[object, ...] | None = None
+    holders: int = 0
+
+
+class NaivePool:
+    def __init__(self, num_blocks: int, block_size: int) -> None:
+        self.size = block_size
+        self.queue = [Block() for _ in range(num_blocks - 1)]
+        self.cached: dict[tuple[object, ...], list[Block]] = {}
+
+    def hits(self, tokens: Sequence[int], salt: str | None, limit: int) -> list[Block]:
+        found = []
+        for i in range(limit):
+            blocks = self.cached.get((salt, *tokens[: (i + 1) * self.size]))
+            if not blocks:
+                break
+            found.append(blocks[0])
+        return found
+
+    def touch(self, blocks: list[Block]) -> None:
+        for block in blocks:
+            if not block.holders:
+                self.queue.remove(block)
+            block.holders += 1
+
+    def take(self) -> Block:
+        block = self.queue.pop(0)
+        if block.key is not None:
+            self.cached[block.key].remove(block)
+            if not self.cached[block.key]:
+                del self.cached[block.key]
+        block.key = None
+        block.holders = 1
+        return block
+
+    def publish(self, block: Block, key: tuple[object, ...]) -> None:
+        if block.key is None:
+            block.key = key
+            self.cached.setdefault(key, []).append(block)
+
+    def free(self, blocks: list[Block]) -> None:
+        for block in reversed(blocks):
+            block.holders -= 1
+            if not block.holders:
+                self.queue.append(block)
+
+
+@dataclass(eq=False)
+class NaiveJob:
+    id: str
+    tokens: list[int]
+    """Prompt and complete answer."""
+    prompt: int
+    priority: int
+    salt: str | None
+    number: int
+    computed: int = 0
+    produced: int = 0
+    blocks: list[Block] = field(default_factory=list)
+
+    @property
+    def known(self) -> int:
+        return self.prompt + self.produced
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return self.priority, self.number
+
+
+@dataclass
+class NaiveEngine:
+    """vLLM V1's scheduling, visiting every block, request and step: slow and plain."""
+
+    num_blocks: int
+    block_size: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    policy: str
+    caching: bool = True
+
+    def __post_init__(self) -> None:
+        self.pool = NaivePool(self.num_blocks, self.block_size)
+        self.waiting: list[NaiveJob] = []
+        self.running: list[NaiveJob] = []
+
+    def allocate(self, job: NaiveJob, new: int, hits: list[Block], whole: bool) -> bool:
+        size = self.block_size
+        start = job.computed + len(hits) * size
+        evictable = sum(not block.holders for block in hits)
+        held = len(job.blocks) + len(hits)
+        need = -(-(start + new) // size) - held
+        if whole and -(-job.known // size) - held + evictable > len(self.pool.queue):
+            return False
+        if need + evictable > len(self.pool.queue):
+            return False
+        self.pool.touch(hits)
+        job.blocks += hits
+        job.blocks += [self.pool.take() for _ in range(need)]
+        if self.caching:
+            for i in range((start + new) // size):
+                self.pool.publish(job.blocks[i], (job.salt, *job.tokens[: (i + 1) * size]))
+        return True
+
+    def step(self) -> tuple[dict[str, int], list[str], list[str]]:
+        """(tokens of each request, those preempted, those finished)."""
+        budget = self.max_num_batched_tokens
+        scheduled: dict[NaiveJob, int] = {}
+        preempted: list[NaiveJob] = []
+        at = 0
+        while at < len(self.running) and budget > 0:
+            job = self.running[at]
+            new = min(job.known - job.computed, budget)
+            stopped = False
+            while not self.allocate(job, new, [], False):
+                if self.policy == "priority":
+                    victim = max(self.running, key=lambda j: j.rank)
+                    place = self.running.index(victim)
+                    self.running.remove(victim)
+                    if victim in scheduled:
+                        budget += scheduled.pop(victim)
+                        at -= 1
+                    assert place >= 0
+                else:
+                    victim = self.running.pop()
+                self.pool.free(victim.blocks)
+                victim.blocks, victim.computed = [], 0
+                self.waiting.insert(0, victim)
+                preempted.append(victim)
+                if victim is job:
+                    stopped = True
+                    break
+            if stopped:
+                break
+            scheduled[job] = new
+            budget -= new
+            at += 1
+        while not preempted and self.waiting and budget > 0 and len(self.running) < self.max_num_seqs:
+            job = min(self.waiting, key=lambda j: j.rank) if self.policy == "priority" else self.waiting[0]
+            hits = self.pool.hits(job.tokens, job.salt, (job.known - 1) // self.block_size) if self.caching else []
+            cached = len(hits) * self.block_size
+            new = min(job.known - cached, budget)
+            if not self.allocate(job, new, hits, True):
+                break
+            self.waiting.remove(job)
+            self.running.append(job)
+            job.computed = cached
+            scheduled[job] = new
+            budget -= new
+        finished = []
+        for job, new in scheduled.items():
+            job.computed += new
+            if job.computed == job.known:
+                job.produced += 1
+                if job.known == len(job.tokens):
+                    finished.append(job)
+        # The engine's order among those that finish together is that of their arrival.
+        for job in sorted(finished, key=lambda j: j.number):
+            self.running.remove(job)
+            self.pool.free(job.blocks)
+        return (
+            {job.id: new for job, new in scheduled.items()},
+            [job.id for job in preempted],
+            sorted(job.id for job in finished),
+        )
+
+
+@dataclass(frozen=True)
+class Load:
+    """Requests by the step at which they arrive, and the engine that gets them."""
+
+    requests: list[tuple[int, SimRequest]]
+    blocks: int
+    seats: int
+    budget: int
+    policy: str
+    caching: bool
+
+
+@st.composite
+def loads(draw: st.DrawFn) -> Load:
+    """Few blocks, few distinct tokens and shared beginnings, so that everything that can happen does."""
+    stems = draw(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=24), min_size=1, max_size=3))
+    requests = []
+    for i in range(draw(st.integers(1, 9))):
+        stem = draw(st.sampled_from(stems))
+        prompt = stem[: draw(st.integers(1, len(stem)))] + draw(st.lists(st.integers(0, 1), max_size=6))
+        output = draw(st.lists(st.integers(0, 1), min_size=1, max_size=24))
+        request = SimRequest(
+            f"r{i}",
+            prompt,
+            len(output),
+            output,
+            draw(st.integers(0, 2)),
+            draw(st.sampled_from([None, None, None, "salt"])),
+        )
+        requests.append((draw(st.integers(0, 20)), request))
+    requests.sort(key=lambda r: r[0])
+    seats = draw(st.integers(1, 6))
+    largest = max(-(-(len(request.prompt_ids) + request.output_tokens) // BLOCK) for _, request in requests)
+    return Load(
+        requests,
+        draw(st.integers(largest + 1, largest + 8)),
+        seats,
+        draw(st.integers(seats, 24)),
+        draw(st.sampled_from(["fcfs", "priority"])),
+        draw(st.booleans()),
+    )
+
+
+@settings(max_examples=400, deadline=None)
+@given(loads())
+def test_every_step_has_the_batch_that_vllm_would_choose(load: Load) -> None:
+    """Batch composition, preemptions, free blocks and finishes equal those of the written-out loops, step by step."""
+    pool = BlockPool(load.blocks, BLOCK, load.caching)
+    fast = Scheduler(pool, load.seats, load.budget, "priority" if load.policy == "priority" else "fcfs")
+    slow = NaiveEngine(load.blocks, BLOCK, load.seats, load.budget, load.policy, load.caching)
+    todo = list(enumerate(load.requests))
+    step = 0
+    while todo or fast.busy:
+        while todo and todo[0][1][0] <= step:
+            number, (_, request) = todo.pop(0)
+            fast.add(Job(request, 0.0, number))
+            tokens = [*request.prompt_ids, *(request.output_ids if request.output_ids is not None else [])]
+            slow.waiting.append(
+                NaiveJob(request.id, tokens, len(request.prompt_ids), request.priority, request.cache_salt, number)
+            )
+        step += 1
+        assert step < 2000
+        plan = fast.plan()
+        missed = {job.request.id for job in plan.skipped}
+        batch = {name: 1 for name in fast.decoding if name not in missed}
+        batch |= {chunk.job.request.id: chunk.tokens for chunk in plan.chunks}
+        preempted = [job.request.id for job in plan.preempted]
+        _, finished = fast.commit(1)
+        assert (batch, preempted, sorted(job.request.id for job in finished)) == slow.step()
+        assert pool.free_blocks == len(slow.pool.queue)
+        assert fast.running == len(slow.running)
+    assert pool.free_blocks == pool.capacity
+
+
+@settings(max_examples=150, deadline=None)
+@given(loads(), st.integers(2, 40))
+def test_many_steps_at_once_are_the_same_as_one_by_one(load: Load, most: int) -> None:
+    """Decoding k steps in one go takes the same blocks and finishes the same requests as k single steps."""
+    outcomes = []
+    for limit in (1, most):
+        pool = BlockPool(load.blocks, BLOCK, load.caching)
+        scheduler = Scheduler(pool, load.seats, load.budget, "priority" if load.policy == "priority" else "fcfs")
+        for number, (_, request) in enumerate(load.requests):
+            scheduler.add(Job(request, 0.0, number))
+        log = []
+        while scheduler.busy:
+            plan = scheduler.plan()
+            log += [(scheduler.tick, chunk.job.request.id, chunk.tokens, chunk.context) for chunk in plan.chunks]
+            steps = scheduler.steady_steps(limit)
+            scheduler.extend(steps)
+            _, finished = scheduler.commit(steps)
+            log += [(scheduler.tick, job.request.id, 0, job.preemptions) for job in finished]
+        outcomes.append(log)
+    assert outcomes[0] == outcomes[1]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=40), st.lists(st.integers(0, 3), max_size=40))
+def test_blocks_hash_equal_exactly_when_everything_before_is_equal(a: list[int], b: list[int]) -> None:
+    """Chained hashes agree on the common full blocks and on nothing after them; a salt changes all of them."""
+    hashes_a, hashes_b = block_hashes(a, BLOCK), block_hashes(b, BLOCK)
+    for i, (x, y) in enumerate(zip(hashes_a, hashes_b, strict=False)):
+        assert (x == y) == (a[: (i + 1) * BLOCK] == b[: (i + 1) * BLOCK])
+    assert set(hashes_a).isdisjoint(block_hashes(a, BLOCK, "salt"))
+    assert len(set(hashes_a)) == len(a) // BLOCK
+
+
+def test_reset_is_refused_while_requests_hold_blocks() -> None:
+    """As in vLLM, the prefix cache can only be reset when nothing runs."""
+    pool = BlockPool(16, BLOCK)
+    scheduler = Scheduler(pool, 4, 64, "fcfs")
+    scheduler.add(Job(SimRequest("a", list(range(9)), 2), 0.0, 0))
+    scheduler.plan()
+    scheduler.commit(1)
+    assert not pool.reset()
+    scheduler.plan()
+    scheduler.commit(1)
+    assert pool.reset()
+    assert pool.find(block_hashes(list(range(9)), BLOCK), 2) == []
