@@ -1,0 +1,7 @@
+"""Exact capture of live LangGraph runs: every LLM call, where in the graph it was made, and what it waited for."""
+
+from rejoule.graphs.capture.recording import Recording
+from rejoule.graphs.capture.rewrite import Rewrite
+from rejoule.graphs.capture.server import ServerInfo, probe
+
+__all__ = ["Recording", "Rewrite", "ServerInfo", "probe"]

@@ -1,0 +1,115 @@
+"""One HTTP attempt of a workflow, while it is under way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID
+
+from rejoule.graphs.capture.answer import Piece, parse
+from rejoule.graphs.capture.rewrite import Outgoing, endpoint
+from rejoule.graphs.capture.secrets import Secrets
+from rejoule.traces.model import Call, Endpoint
+
+Clock = Callable[[], int]
+
+UNFINISHED = "unfinished when the workflow ended"
+LET_GO = "the client closed the stream before its end"
+
+
+class Attempt:
+    """Notes what comes back, and hands over a `Call` once, at its end."""
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        outgoing: Outgoing,
+        task: str,
+        node: str,
+        workflow: str,
+        run: UUID | None,
+        attempt: int,
+        now: Clock,
+        secrets: Secrets,
+        done: Callable[[Attempt, Call], None],
+    ) -> None:
+        self.id = id
+        self.outgoing = outgoing
+        self.task = task
+        self.run = run
+        self._node = node
+        self._workflow = workflow
+        self._attempt = attempt
+        self._now = now
+        self._secrets = secrets
+        self._done = done
+        self._status: int | None = None
+        self._streamed = False
+        self._pieces: list[Piece] = []
+        self._once = threading.Lock()
+        self._submit_ns = now()
+
+    def answered(self, status: int, streamed: bool) -> None:
+        self._status, self._streamed = status, streamed
+
+    def arrived(self, piece: bytes) -> None:
+        self._pieces.append((self._now(), piece))
+
+    def ended(self) -> None:
+        self._finish(None)
+
+    def broke(self, error: BaseException) -> None:
+        self._finish(self._secrets.described(error))
+
+    def closed(self) -> None:
+        self._finish(LET_GO)
+
+    def abandon(self) -> None:
+        """The workflow ended before it."""
+        self._finish(UNFINISHED)
+
+    def _finish(self, error: str | None) -> None:
+        if not self._once.acquire(blocking=False):
+            return
+        end_ns = self._now()
+        answer = None
+        if self._status is not None:
+            answer = parse(self._pieces, status=self._status, streamed=self._streamed)
+            if self._streamed and self._status == 200 and answer.error is None:
+                if answer.complete:
+                    # Clients stop at the last event, and may let go of the stream much later.
+                    error, end_ns = None, self._pieces[-1][0]
+                elif error is None:
+                    error = "the server cut the stream before its end"
+            error = error or (answer.error and self._secrets.hidden(answer.error))
+        api: Endpoint = "chat" if endpoint(self.outgoing.url) == "chat/completions" else "completions"
+        call = Call(
+            id=self.id,
+            workflow=self._workflow,
+            task=self.task,
+            node=self._node,
+            endpoint=api,
+            request=self.outgoing.recorded,
+            submit_ns=self._submit_ns,
+            end_ns=end_ns,
+            attempt=self._attempt,
+            status=self._status,
+            error=error,
+        )
+        if answer is not None:
+            call = replace(
+                call,
+                text=answer.text,
+                tool_calls=answer.tool_calls,
+                finish_reason=answer.finish_reason,
+                prompt_token_ids=answer.prompt_token_ids,
+                token_ids=answer.token_ids,
+                prompt_tokens=answer.prompt_tokens,
+                cached_tokens=answer.cached_tokens,
+                output_tokens=answer.output_tokens,
+                first_token_ns=answer.first_token_at,
+                chunk_ns=tuple(at - self._submit_ns for at in answer.chunks_at),
+            )
+        self._done(self, call)

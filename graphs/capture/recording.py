@@ -1,0 +1,219 @@
+"""Records workflows: runs graphs while watching the requests, the runs and the checkpoints of each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.tracers.context import register_configure_hook
+from langgraph.pregel import Pregel
+from langgraph.types import Command, StateSnapshot
+
+from rejoule.graphs.capture.patching import SharedPatch
+from rejoule.graphs.capture.place import Place, here
+from rejoule.graphs.capture.rewrite import Outgoing, Rewrite
+from rejoule.graphs.capture.runs import SPOKEN
+from rejoule.graphs.capture.secrets import Secrets
+from rejoule.graphs.capture.threads import inherited_context
+from rejoule.graphs.capture.wire import Request, Watch, tapped
+from rejoule.graphs.capture.workflow import WorkflowRecorder
+from rejoule.graphs.capture.writes import WriteLog
+from rejoule.traces.errors import RejouleError
+from rejoule.traces.model import Call, Task, Workflow, WorkflowStatus
+
+CAPTURED = "/completions"
+"""How the paths of both captured endpoints end; calls of others are only counted."""
+
+Keep = Callable[[Call | Task], None]
+
+_CURRENT: ContextVar[WorkflowRecorder | None] = ContextVar("rejoule_workflow", default=None)
+_HANDLER: ContextVar[BaseCallbackHandler | None] = ContextVar("rejoule_handler", default=None)
+# LangChain adds the handler in this variable to every run in its context, whatever callbacks the run was given.
+register_configure_hook(_HANDLER, inheritable=True)
+
+_THREADS = SharedPatch(lambda: inherited_context(lambda: _CURRENT.get() is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class _PassedOn:
+    """A request that goes to the recording's server, though it is part of no workflow."""
+
+    outgoing: Outgoing
+
+    def answered(self, status: int, streamed: bool) -> None: ...
+
+    def arrived(self, piece: bytes) -> None: ...
+
+    def ended(self) -> None: ...
+
+    def broke(self, error: BaseException) -> None: ...
+
+    def closed(self) -> None: ...
+
+
+class Recording:
+    """One trace in the making. Workflows may run side by side: each call finds its own through its context.
+
+    ``keep`` is given every call and task as it completes, in whichever thread it did, one at a time.
+    """
+
+    def __init__(self, rewrite: Rewrite, *, graph: str = "", keep: Keep = lambda record: None) -> None:
+        self.ignored: Counter[str] = Counter()
+        """Requests of workflows to endpoints that are not captured, by path."""
+        self._rewrite = rewrite
+        self._graph = graph
+        self._keep_record = keep
+        self._fault: Exception | None = None
+        self._secrets = Secrets([rewrite.server.api_key, os.environ.get("OPENAI_API_KEY") or ""])
+        self._origin_ns = time.monotonic_ns()
+        self._session = uuid.uuid4().hex[:12]
+        self._begun = 0
+        self._active: set[WorkflowRecorder] = set()
+        self._lock = threading.Lock()
+
+    def now(self) -> int:
+        """Nanoseconds since the recording began."""
+        return time.monotonic_ns() - self._origin_ns
+
+    @contextmanager
+    def watching(self) -> Iterator[Self]:
+        """Sees requests while it is open."""
+        with tapped(self._listen), _THREADS.held():
+            yield self
+
+    async def workflow(
+        self,
+        graph: Pregel[Any, Any, Any, Any],
+        input: Any,
+        *,
+        turns: Sequence[Any] = (),
+        resume: Sequence[Any] = (),
+        config: Mapping[str, Any] | None = None,
+        context: Any = None,
+    ) -> Workflow:
+        """Runs the graph once, as a workflow of its own.
+
+        ``turns`` are further inputs on the same thread; ``resume`` answers its interrupts, in their order.
+        Raises ``RejouleError`` for calls that nothing ties to a node.
+        """
+        with self._lock:
+            recorder = WorkflowRecorder(
+                f"w{self._begun:04d}", owner=self, now=self.now, secrets=self._secrets, keep=self._keep
+            )
+            self._begun += 1
+            self._active.add(recorder)
+        log = WriteLog(graph.checkpointer, resumable=bool(turns or resume))
+        run = _Run(graph, log, recorder, dict(config or {}), context)
+        try:
+            # A task of its own keeps its context variables from this one's.
+            status, error = await asyncio.create_task(run.turns([input, *turns], list(resume)))
+        finally:
+            recorder.ended = True
+            self._active.discard(recorder)
+        workflow = recorder.end(self._graph, input, status, error, log)
+        self._check(recorder)
+        return workflow
+
+    def exclusively(self, write: Callable[[], None]) -> None:
+        """Writes while nothing is being kept."""
+        with self._lock:
+            write()
+
+    def _check(self, recorder: WorkflowRecorder) -> None:
+        if self._fault is not None:
+            raise self._fault
+        if recorder.unplaced:
+            raise RejouleError(
+                f"{recorder.unplaced} of {recorder.id}'s calls came from a thread that knows no node",
+                "start such threads inside the node, or pass the node's `config` to the model call there",
+            )
+
+    def _keep(self, record: Call | Task) -> None:
+        with self._lock:
+            try:
+                self._keep_record(record)
+            except Exception as error:
+                # It must not surface inside the user's graph, which may catch and hide it.
+                self._fault = self._fault or error
+
+    def _listen(self, request: Request) -> Watch | None:
+        recorder, place = self._asker()
+        if recorder is not None and recorder.owner is not self:
+            return None
+        if recorder is None and not self._active:
+            return None
+        path = urlsplit(request.url).path
+        if not path.endswith(CAPTURED):
+            self.ignored[path] += 1
+            return None
+        self._secrets.learn(request.headers)
+        if recorder is not None and place is not None and not recorder.ended:
+            return recorder.attempt(place, request.attempt, lambda id: self._fit(request, id))
+        for suspect in [recorder] if recorder is not None else list(self._active):
+            suspect.unplaced += not suspect.ended
+        return _PassedOn(self._fit(request, "unplaced"))
+
+    def _asker(self) -> tuple[WorkflowRecorder | None, Place | None]:
+        """Which workflow of this recording sends a request, and from where in it."""
+        recorder, place = _CURRENT.get(), here()
+        spoken = SPOKEN.get()
+        if place is None and spoken is not None:
+            runs, place = spoken
+            recorder = next((active for active in list(self._active) if active.runs is runs), recorder)
+        return recorder, place
+
+    def _fit(self, request: Request, id: str) -> Outgoing:
+        return self._rewrite(request.url, request.headers, request.body, f"{self._session}-{id.replace('/', '-')}")
+
+
+class _Run:
+    """One thread of a graph, in the sense of LangGraph: turns that share a checkpointer."""
+
+    def __init__(
+        self,
+        graph: Pregel[Any, Any, Any, Any],
+        log: WriteLog,
+        recorder: WorkflowRecorder,
+        config: dict[str, Any],
+        context: Any,
+    ) -> None:
+        self._graph = graph.copy({"checkpointer": log})
+        self._recorder = recorder
+        self._config: Any = {
+            **config,
+            "configurable": {**config.get("configurable", {}), "thread_id": f"rejoule-{uuid.uuid4().hex}"},
+        }
+        self._options = {} if context is None else {"context": context}
+
+    async def turns(self, inputs: Sequence[Any], resume: list[Any]) -> tuple[WorkflowStatus, Exception | None]:
+        """Runs them one after another, answering interrupts as long as there are answers."""
+        _CURRENT.set(self._recorder)
+        _HANDLER.set(self._recorder.runs)
+        try:
+            for input in inputs:
+                stopped = await self._turn(input)
+                while stopped.next and resume:
+                    answer: Command[Any] = Command(resume=resume.pop(0))
+                    # A breakpoint asks for nothing, and wants no answer but to go on.
+                    stopped = await self._turn(answer if stopped.interrupts else None)
+            if stopped.next:
+                return "interrupted", None
+        except Exception as error:
+            return "failed", error
+        return "done", None
+
+    async def _turn(self, input: Any) -> StateSnapshot:
+        await self._graph.ainvoke(input, self._config, **self._options)
+        self._recorder.runs.turn += 1
+        return await self._graph.aget_state(self._config)

@@ -1,0 +1,193 @@
+"""LangChain's callbacks of one workflow: when its tasks and tools ran, and which run was part of which."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langgraph.errors import GraphBubbleUp
+
+from rejoule.graphs.capture.place import Place, TaskPlace, here, task_place
+
+
+@dataclass(eq=False, slots=True)
+class TaskRun:
+    """One execution of a node, retries of the node included."""
+
+    id: str
+    turn: int
+    place: TaskPlace
+    start_ns: int
+    outer: UUID | None = None
+    """The LangChain run that is the node itself."""
+    parent: UUID | None = None
+    """The run that this one is part of."""
+    end_ns: int | None = None
+    error: str | None = None
+
+
+@dataclass(eq=False, slots=True)
+class ToolRun:
+    """One execution of a LangChain tool inside a task."""
+
+    name: str
+    task: TaskRun
+    start_ns: int
+    parent: UUID | None
+    end_ns: int | None = None
+    error: str | None = None
+
+
+@dataclass(eq=False)
+class Runs(BaseCallbackHandler):
+    """Follows one workflow. Handlers run where the work runs, so that they see, and may set, its context."""
+
+    prefix: str
+    now: Callable[[], int]
+    described: Callable[[BaseException], str]
+    finished: Callable[[TaskRun], None]
+    turn: int = 0
+    tasks: dict[tuple[int, str], TaskRun] = field(default_factory=dict)
+    tools: dict[UUID, ToolRun] = field(default_factory=dict)
+    run_inline = True
+    raise_error = True
+
+    def __post_init__(self) -> None:
+        self._parents: dict[UUID, UUID | None] = {}
+        self._task_of: dict[UUID, TaskRun] = {}
+        self._detached: dict[UUID | None, int] = {}
+        self._lock = threading.Lock()
+
+    def task(self, place: TaskPlace, parent: UUID | None = None) -> TaskRun:
+        """The execution of this task in this turn; ``parent`` is the run of its graph."""
+        with self._lock:
+            key = self.turn, place.id
+            if key not in self.tasks:
+                id = f"{self.prefix}/n{len(self.tasks):03d}"
+                self.tasks[key] = TaskRun(id, self.turn, self._nested(place, parent), self.now())
+            return self.tasks[key]
+
+    def _nested(self, place: TaskPlace, parent: UUID | None) -> TaskPlace:
+        """The place with the task around it.
+
+        A graph that a node runs on a thread of its own does not know what is around it; the runs do.
+        """
+        around = self.around(parent)
+        task = around.task if isinstance(around, ToolRun) else around
+        if task is None or place.functional or place.owner == task.place.id:
+            return place
+        graph = self._detached.setdefault(parent, len(self._detached))
+        outer = "|".join(filter(None, [task.place.namespace, f"{task.place.node}:{task.place.id}", str(graph)]))
+        return replace(place, namespace="|".join(filter(None, [outer, place.namespace])))
+
+    def around(self, run: UUID | None) -> ToolRun | TaskRun | None:
+        """The innermost tool or task that a run is, or is part of."""
+        while run is not None:
+            if run in self.tools:
+                return self.tools[run]
+            if (task := self._task_of.get(run)) is not None and task.outer == run:
+                return task
+            run = self._parents.get(run)
+        return None
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any] | None,
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **rest: Any,
+    ) -> None:
+        if parent_run_id is None and (around := here()) is not None:
+            # Its callbacks were replaced, and the link to the run around it with them.
+            parent_run_id = around.run
+        self._parents[run_id] = parent_run_id
+        place = task_place(metadata)
+        if place is None:
+            return
+        task = self._task_of[run_id] = self.task(place, parent_run_id)
+        if parent_run_id is None or self._task_of.get(parent_run_id) is not task:
+            task.outer, task.parent, task.end_ns, task.error = run_id, parent_run_id, None, None
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **rest: Any) -> None:
+        task = self._task_of.get(run_id)
+        if task is not None and task.outer == run_id:
+            task.end_ns = self.now()
+            self.finished(task)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **rest: Any) -> None:
+        task = self._task_of.get(run_id)
+        if task is not None and task.outer == run_id:
+            # Interrupts and commands to the parent graph travel as exceptions, and are none.
+            task.error = None if isinstance(error, GraphBubbleUp) else self.described(error)
+            task.end_ns = self.now()
+
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any] | None,
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **rest: Any,
+    ) -> None:
+        self._parents[run_id] = parent_run_id
+        place = task_place(metadata)
+        if place is not None:
+            name = (serialized or {}).get("name") or rest.get("name") or "tool"
+            task = self._task_of[run_id] = self.task(place)
+            self.tools[run_id] = ToolRun(name, task, self.now(), parent_run_id)
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **rest: Any) -> None:
+        if run_id in self.tools:
+            self.tools[run_id].end_ns = self.now()
+
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **rest: Any) -> None:
+        if run_id in self.tools:
+            self.tools[run_id].end_ns = self.now()
+            self.tools[run_id].error = None if isinstance(error, GraphBubbleUp) else self.described(error)
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any] | None,
+        messages: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **rest: Any,
+    ) -> None:
+        place = task_place(metadata)
+        SPOKEN.set(None if place is None else (self, Place(place, parent_run_id)))
+
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any] | None,
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **rest: Any,
+    ) -> None:
+        self.on_chat_model_start(
+            serialized, prompts, run_id=run_id, parent_run_id=parent_run_id, metadata=metadata, **rest
+        )
+
+    def on_llm_end(self, response: Any, *, run_id: UUID, **rest: Any) -> None:
+        SPOKEN.set(None)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **rest: Any) -> None:
+        SPOKEN.set(None)
+
+
+SPOKEN: ContextVar[tuple[Runs, Place] | None] = ContextVar("rejoule_spoken", default=None)
+"""Where a LangChain model that is about to send was called from; known even in a thread without any context."""

@@ -1,0 +1,100 @@
+"""One workflow while it runs: what its runs, its calls and its checkpoints showed so far."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from rejoule.graphs.capture.assemble import Seen, assemble, task_record
+from rejoule.graphs.capture.attempt import Attempt
+from rejoule.graphs.capture.place import Place
+from rejoule.graphs.capture.plain import plain
+from rejoule.graphs.capture.rewrite import Outgoing
+from rejoule.graphs.capture.runs import Runs, TaskRun
+from rejoule.graphs.capture.secrets import Secrets
+from rejoule.graphs.capture.writes import WriteLog
+from rejoule.traces.lineage import Lineage
+from rejoule.traces.model import Call, Task, Workflow, WorkflowStatus
+
+
+class WorkflowRecorder:
+    """Collects, and makes the `Workflow` at its end."""
+
+    def __init__(
+        self, id: str, *, owner: object, now: Callable[[], int], secrets: Secrets, keep: Callable[[Call | Task], None]
+    ) -> None:
+        self.id = id
+        self.owner = owner
+        """The recording that it is part of."""
+        self.runs = Runs(id, now, secrets.described, self._task_finished)
+        self.ended = False
+        self.unplaced = 0
+        """Calls that nothing ties to any node."""
+        self._now = now
+        self._secrets = secrets
+        self._keep = keep
+        self._arrival_ns = now()
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._lineage = Lineage()
+        self._open: dict[str, Attempt] = {}
+        self._calls: list[tuple[Call, Attempt]] = []
+
+    def attempt(self, place: Place, number: int, fit: Callable[[str], Outgoing]) -> Attempt:
+        """Begins a call; ``fit`` makes its request, given the call's id."""
+        task = self.runs.task(place.task)
+        with self._lock:
+            id = f"{self.id}/c{self._begun:03d}"
+            self._begun += 1
+            attempt = self._open[id] = Attempt(
+                id,
+                outgoing=fit(id),
+                task=task.id,
+                node=task.place.names,
+                workflow=self.id,
+                run=place.run,
+                attempt=number,
+                now=self._now,
+                secrets=self._secrets,
+                done=self._call_finished,
+            )
+        return attempt
+
+    def end(
+        self, graph: str, input: Any, status: WorkflowStatus, error: BaseException | None, log: WriteLog
+    ) -> Workflow:
+        """Closes what is still open, and puts everything in its place."""
+        self.ended = True
+        for attempt in list(self._open.values()):
+            attempt.abandon()
+        end_ns = self._now()
+        seen = Seen(self.runs, tuple(self._calls), tuple(log.rows), dict(log.steps), end_ns)
+        tasks, calls, tool_calls, edges = assemble(self.id, seen)
+        return Workflow(
+            id=self.id,
+            graph=graph,
+            arrival_ns=self._arrival_ns,
+            end_ns=end_ns,
+            status=status,
+            error=None if error is None else self._secrets.described(error),
+            input=plain(input),
+            tasks=tasks,
+            calls=calls,
+            tool_calls=tool_calls,
+            edges=edges,
+        )
+
+    def _call_finished(self, attempt: Attempt, call: Call) -> None:
+        with self._lock:
+            # All that this prompt can quote has ended, so its parts are known now.
+            call = replace(call, parts=self._lineage.parts(call))
+            self._lineage.learn(call)
+            self._open.pop(attempt.id, None)
+            self._calls.append((call, attempt))
+        self._keep(call)
+
+    def _task_finished(self, task: TaskRun) -> None:
+        if not self.ended:
+            self._keep(task_record(self.id, task, self.runs, self._now()))

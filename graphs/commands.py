@@ -1,0 +1,254 @@
+"""``rejoule record``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rejoule.traces.errors import RejouleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rejoule.graphs.capture import ServerInfo
+    from rejoule.graphs.record import Progress, Recorded
+
+THREADS = 256
+"""Synchronous nodes that may wait for their calls at once; with asyncio's own few threads they would wait in line."""
+
+
+@click.command()
+@click.argument("graph")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Trace file; .zst compresses it.")
+@click.option("--engine", default="sim", show_default=True, help="sim, or the URL of an OpenAI-compatible server.")
+@click.option("--profile", help="Profile of the simulated engine: a name or a file.")
+@click.option("--model", help="Model to use where the server does not serve the one a call names.")
+@click.option("--workflows", type=click.IntRange(1), help="How many to record: as many as inputs, or 1.")
+@click.option("--concurrency", type=click.IntRange(1), default=8, show_default=True, help="Most workflows at once.")
+@click.option("--arrivals", default="burst", show_default=True, help="burst, or poisson:RATE in workflows a second.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of inputs, arrivals and the simulated engine.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A size of a workload; may be repeated.")
+@click.option("--documents", type=click.Path(path_type=Path), help="Folder of texts that a workload reads.")
+@click.option("--input", "input_text", help="Input of your graph: JSON, @FILE.json, or FILE.jsonl with one a workflow.")
+@click.option("--resume", multiple=True, help="JSON, or text, that answers an interrupt; may be repeated.")
+@click.option("--force", is_flag=True, help="Write over an existing trace.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def record(
+    context: click.Context,
+    graph: str,
+    output: Path,
+    engine: str,
+    profile: str | None,
+    model: str | None,
+    workflows: int | None,
+    concurrency: int,
+    arrivals: str,
+    seed: int,
+    settings: tuple[str, ...],
+    documents: Path | None,
+    input_text: str | None,
+    resume: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Run GRAPH live and record it: a workload's name, or FILE.py:GRAPH of your own.
+
+    Workloads are sequential, interactive, agentic and composite. Your own graph may be compiled or a builder, or a
+    function that makes one, with any client built on OpenAI's SDK; it runs unchanged.
+    """
+    import sys
+    from contextlib import redirect_stdout
+
+    from rejoule.graphs.record import arrival_times
+    from rejoule.graphs.source import Request
+
+    request = Request(graph, model, workflows, seed, _pairs(settings), documents, input_text)
+    request.check()
+    arrival_times(0, arrivals, seed)
+    _check_output(output, force)
+    answers = [_json_or_text(text) for text in resume]
+    with (
+        _opened(context, engine, {"profile": profile, "model": model, "seed": seed}) as base_url,
+        # What nodes print must not mix with what this command prints.
+        redirect_stdout(sys.stderr),
+        _progress(workflows) as on_progress,
+    ):
+        server, recorded = _recorded(request, base_url, output, concurrency, arrivals, answers, on_progress)
+    _report(output, request, server, recorded, as_json)
+
+
+def _recorded(
+    request: Any,
+    base_url: str,
+    output: Path,
+    concurrency: int,
+    arrivals: str,
+    resume: list[Any],
+    on_progress: Callable[[Progress], None],
+) -> tuple[ServerInfo, Recorded]:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+    from importlib.metadata import version
+
+    from rejoule.graphs.capture import probe
+    from rejoule.graphs.record import record as record_all
+    from rejoule.traces.model import Header
+    from rejoule.traces.store import TraceWriter
+
+    async def run() -> tuple[ServerInfo, Recorded]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
+        server = await probe(base_url)
+        with server.environment():
+            source = await request.source(server)
+            header = Header(
+                graph=request.target,
+                model=source.model,
+                server=server.description,
+                settings=source.settings,
+                seed=request.seed,
+                recorded_at=_now(),
+                rejoule_version=version("rejoule"),
+            )
+            with TraceWriter(output, header) as writer:
+                recorded = await record_all(
+                    source.graph,
+                    source.inputs,
+                    server=server,
+                    writer=writer,
+                    model=source.model,
+                    name=request.target,
+                    concurrency=concurrency,
+                    arrivals=arrivals,
+                    seed=request.seed,
+                    resume=resume,
+                    on_progress=on_progress,
+                )
+            return server, recorded
+
+    return asyncio.run(run())
+
+
+def _opened(context: click.Context, engine: str, options: Mapping[str, Any]) -> AbstractContextManager[str]:
+    """The engine that the command line provides; a URL also without it."""
+    open_engine: Any = getattr(context.obj, "open_engine", None)
+    if open_engine is not None:
+        opened: AbstractContextManager[str] = open_engine(engine, options)
+        return opened
+    if not engine.startswith(("http://", "https://")):
+        raise RejouleError(f"no engine {engine!r} can be opened here", "run it as: rejoule record")
+    return nullcontext(engine)
+
+
+def _pairs(settings: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise RejouleError(f"--set {text!r} sets nothing", "write --set KEY=VALUE, as in --set turns=4")
+        found[key.strip()] = value
+    return found
+
+
+def _json_or_text(text: str) -> Any:
+    import orjson
+
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def _check_output(output: Path, force: bool) -> None:
+    """Refuses before anything runs, so that no recording is lost for want of a place."""
+    import os
+
+    folder = output.parent
+    if output.is_dir():
+        raise RejouleError(f"{output} is a folder", "give -o the name of a file, as in trace.jsonl")
+    if not folder.is_dir():
+        raise RejouleError(f"there is no folder {folder}", f"make it: mkdir -p {folder}")
+    if output.exists() and not force:
+        raise RejouleError(f"{output} exists", "give another name, or --force to write over it")
+    if not os.access(output if output.exists() else folder, os.W_OK):
+        raise RejouleError(f"cannot write {output}", "choose a folder that you may write to")
+
+
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def _progress(workflows: int | None) -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    calls = TextColumn("workflows, {task.fields[calls]} calls")
+    columns = (TextColumn("recording"), BarColumn(), MofNCompleteColumn(), calls, TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal, redirect_stdout=False) as bar:
+        task = bar.add_task("", total=workflows, calls=0)
+        yield lambda progress: bar.update(task, completed=progress.workflows, calls=progress.calls)
+
+
+def _report(output: Path, request: Any, server: ServerInfo, recorded: Recorded, as_json: bool) -> None:
+    from rejoule.graphs.source import summary
+
+    found = {"trace": str(output), "graph": request.target, **summary(recorded)}
+    failed = [w for w in recorded.workflows if w.status == "failed"]
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(found).decode())
+    else:
+        _print(found)
+    for path, count in recorded.ignored.items():
+        click.echo(
+            f"warning: {_counted(count, 'request')} to {path} not in the trace, which holds only completions", err=True
+        )
+    if failed:
+        first = f"{failed[0].id}: {failed[0].error}"
+        if len(failed) == len(recorded.workflows):
+            raise RejouleError(f"no workflow came to its end; {first}", f"{output} holds what they did until then")
+        click.echo(f"warning: {_counted(len(failed), 'workflow')} failed, and recorded as such; {first}", err=True)
+    if stopped := sum(w.status == "interrupted" for w in recorded.workflows):
+        click.echo(f"note: {_counted(stopped, 'workflow')} stopped at an interrupt; answer it with --resume", err=True)
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("node")
+    for name in ("calls", "prompt tokens", "cached", "output tokens"):
+        table.add_column(name, justify="right")
+    keys = ("calls", "prompt_tokens", "cached_tokens", "output_tokens")
+    for node in found["nodes"]:
+        table.add_row(node["node"], *(_figure(node[key]) for key in keys))
+    table.add_section()
+    table.add_row("all", *(_figure(found[key]) for key in keys), style="bold")
+    console.print(
+        f"[bold]{escape(found['trace'])}[/]: {_counted(found['workflows'], 'workflow')} of {escape(found['graph'])} "
+        f"in {found['duration_s']:.1f} s, {_counted(found['tool_calls'], 'tool call')}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(table)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _figure(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"

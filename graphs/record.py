@@ -1,0 +1,118 @@
+"""Records many workflows of one graph: when each begins, how many run at once, and where they are written."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from langgraph.pregel import Pregel
+
+from rejoule.graphs.capture import Recording, Rewrite, ServerInfo
+from rejoule.traces.errors import RejouleError
+from rejoule.traces.model import Call, Task, ToolCall, Workflow
+
+DEFAULT_CONCURRENCY = 8
+
+
+class Writer(Protocol):
+    """What takes the records of a trace, as `rejoule.traces.store.TraceWriter` does."""
+
+    def add(self, record: Call | ToolCall | Task) -> None: ...
+
+    def close(self, workflow: Workflow) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a recording is."""
+
+    workflows: int
+    """Workflows that have ended."""
+    calls: int
+    """Calls that have ended, failed ones included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a recording gave."""
+
+    workflows: tuple[Workflow, ...]
+    """In order of arrival."""
+    ignored: Mapping[str, int]
+    """Requests to endpoints that are not captured, by path."""
+
+
+async def record(
+    graph: Pregel[Any, Any, Any, Any],
+    inputs: Sequence[Any],
+    *,
+    server: ServerInfo,
+    writer: Writer,
+    model: str | None = None,
+    name: str = "",
+    concurrency: int = DEFAULT_CONCURRENCY,
+    arrivals: str = "burst",
+    seed: int = 0,
+    resume: Sequence[Any] = (),
+    config: Mapping[str, Any] | None = None,
+    context: Any = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Recorded:
+    """Runs the graph once for each input, at most ``concurrency`` at a time, and writes each workflow as it ends.
+
+    ``arrivals`` is ``burst``, or ``poisson:RATE`` with workflows a second. ``resume`` answers the interrupts of every
+    workflow. A workflow that fails is recorded as failed. Raises ``RejouleError`` where a call has no known place in
+    the graph, once the other workflows are written.
+    """
+    arrives = arrival_times(len(inputs), arrivals, seed)
+    slots = asyncio.Semaphore(concurrency)
+    calls = 0
+    written: list[Workflow] = []
+
+    def keep(record: Call | Task) -> None:
+        nonlocal calls
+        writer.add(record)
+        if isinstance(record, Call):
+            calls += 1
+            on_progress(Progress(len(written), calls))
+
+    recording = Recording(Rewrite(server, model), graph=name, keep=keep)
+
+    async def one(input: Any, at: float) -> None:
+        await asyncio.sleep(at)
+        async with slots:
+            workflow = await recording.workflow(graph, input, resume=resume, config=config, context=context)
+        recording.exclusively(lambda: writer.close(workflow))
+        written.append(workflow)
+        on_progress(Progress(len(written), calls))
+
+    with recording.watching():
+        results = await asyncio.gather(*map(one, inputs, arrives), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return Recorded(tuple(sorted(written, key=lambda w: w.id)), dict(recording.ignored))
+
+
+def arrival_times(count: int, arrivals: str, seed: int) -> list[float]:
+    """Seconds until each of ``count`` workflows begins."""
+    if arrivals == "burst":
+        return [0.0] * count
+    kind, _, text = arrivals.partition(":")
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if kind != "poisson" or not 0 < rate < float("inf"):
+        raise RejouleError(
+            f"arrivals {arrivals!r} are unknown",
+            "give burst, or poisson:RATE with RATE in workflows a second, as in poisson:0.5",
+        )
+    source, now, times = random.Random(seed), 0.0, []
+    for _ in range(count):
+        times.append(now)
+        now += source.expovariate(rate)
+    return times

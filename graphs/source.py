@@ -1,0 +1,171 @@
+"""What to record: a workload or a user's graph, with the inputs of its workflows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from rejoule.graphs.capture import ServerInfo
+from rejoule.graphs.load import Graph, load_graph
+from rejoule.graphs.record import Recorded
+from rejoule.graphs.workloads import WORKLOADS, load, settings_from
+from rejoule.traces.errors import RejouleError
+from rejoule.traces.model import Call
+
+GREETING = "Hello! What can you do for me? Show me, please."
+"""What a graph of messages is told where no input is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A graph that is ready to run."""
+
+    graph: Graph
+    inputs: list[Any]
+    model: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asked to record."""
+
+    target: str
+    model: str | None = None
+    workflows: int | None = None
+    seed: int = 0
+    settings: Mapping[str, str] = field(default_factory=dict)
+    documents: Path | None = None
+    input_text: str | None = None
+
+    @property
+    def is_workload(self) -> bool:
+        """Whether it names one of ReJoule's own graphs."""
+        return ":" not in self.target and not self.target.endswith(".py")
+
+    def check(self) -> None:
+        """Refuses what can be refused before a server is there."""
+        if self.is_workload:
+            if self.target not in WORKLOADS:
+                raise RejouleError(
+                    f"{self.target!r} is neither a workload nor a graph",
+                    f"choose one of {', '.join(WORKLOADS)}, or give FILE.py:GRAPH",
+                )
+            if self.input_text is not None:
+                raise RejouleError("a workload makes its own inputs", "leave --input out, or set sizes with --set")
+            settings_from(load(self.target), self.settings)
+        elif self.settings or self.documents:
+            raise RejouleError("--set and --documents are for workloads", "give your graph its input with --input")
+        else:
+            self._given()
+
+    async def source(self, server: ServerInfo) -> Source:
+        """Makes the graph and its inputs; its clients may read the environment now."""
+        if self.model and server.models and self.model not in server.models:
+            raise RejouleError(
+                f"{server.base_url} does not serve {self.model!r}", f"choose one of {', '.join(server.models)}"
+            )
+        model = self.model or next(iter(server.models), "default")
+        return self._workload(server, model) if self.is_workload else await self._own(model)
+
+    def _workload(self, server: ServerInfo, model: str) -> Source:
+        from openai import AsyncOpenAI
+
+        from rejoule.graphs.corpus import Corpus
+
+        workload = load(self.target)
+        settings = settings_from(workload, self.settings)
+        corpus = Corpus.from_folder(self.documents) if self.documents else Corpus.standard_library()
+        client = AsyncOpenAI(base_url=server.base_url, api_key=server.api_key)
+        graph = workload.build(client, model, settings, corpus).compile()
+        inputs = [workload.inputs(settings, corpus, self.seed, index) for index in range(self.workflows or 1)]
+        return Source(graph, inputs, model, asdict(settings))
+
+    async def _own(self, model: str) -> Source:
+        graph = await load_graph(self.target)
+        given = self._given() or [default_input(graph)]
+        count = self.workflows or len(given)
+        return Source(graph, [given[index % len(given)] for index in range(count)], model)
+
+    def _given(self) -> list[Any]:
+        """The inputs of ``--input``; empty without it."""
+        text = self.input_text
+        if text is None:
+            return []
+        lines = [text]
+        if text.startswith("@") or text.endswith((".json", ".jsonl")):
+            path = Path(text.removeprefix("@"))
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise RejouleError(f"cannot read {path}: {error}", "give JSON, @FILE.json or FILE.jsonl") from error
+            lines = [line for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else [text]
+        try:
+            found = [orjson.loads(line) for line in lines]
+        except orjson.JSONDecodeError as error:
+            raise RejouleError(
+                f"--input is no JSON: {error}", 'write it as in --input \'{"messages": [["user", "Hello"]]}\''
+            ) from error
+        if not found:
+            raise RejouleError(f"{self.input_text} holds no input", "put one JSON value a line there")
+        return found
+
+
+def default_input(graph: Graph) -> dict[str, Any]:
+    """One user's message, for a graph of messages."""
+    keys = input_keys(graph)
+    if "messages" not in keys:
+        wanted = ", ".join(keys) or "unknown keys"
+        raise RejouleError(f"the graph wants an input ({wanted})", f"give it as JSON: --input '{_example(keys)}'")
+    return {"messages": [{"role": "user", "content": GREETING}]}
+
+
+def input_keys(graph: Graph) -> list[str]:
+    """The keys of a graph's input."""
+    try:
+        return list(graph.get_input_jsonschema().get("properties", ()))
+    except Exception:
+        # Types without a JSON schema are allowed in a state.
+        return [name for name in graph.channels if not name.startswith(("__", "branch:", "join:"))]
+
+
+def _example(keys: Iterable[str]) -> str:
+    return "{" + ", ".join(f'"{key}": …' for key in keys) + "}"
+
+
+def summary(recorded: Recorded) -> dict[str, Any]:
+    """What was recorded, in numbers; what no server said is ``None``."""
+    calls = [call for workflow in recorded.workflows for call in workflow.calls]
+    nodes = {node: [c for c in calls if c.node == node] for node in dict.fromkeys(c.node for c in calls)}
+    statuses = [workflow.status for workflow in recorded.workflows]
+    begun = min((w.arrival_ns for w in recorded.workflows), default=0)
+    ended = max((w.end_ns for w in recorded.workflows), default=0)
+    return {
+        "workflows": len(statuses),
+        "failed": statuses.count("failed"),
+        "interrupted": statuses.count("interrupted"),
+        **_counts(calls),
+        "tool_calls": sum(len(workflow.tool_calls) for workflow in recorded.workflows),
+        "duration_s": (ended - begun) / 1e9,
+        "nodes": [{"node": node, **_counts(of_node)} for node, of_node in nodes.items()],
+        "not_captured": dict(recorded.ignored),
+    }
+
+
+def _counts(calls: list[Call]) -> dict[str, int | None]:
+    return {
+        "calls": len(calls),
+        "failed_calls": sum(not call.succeeded for call in calls),
+        "prompt_tokens": _total(call.prompt_tokens for call in calls),
+        "cached_tokens": _total(call.cached_tokens for call in calls),
+        "output_tokens": _total(call.output_tokens for call in calls),
+    }
+
+
+def _total(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
