@@ -41,17 +41,31 @@ def plan(traces: Mapping[str, str], configurations: Sequence[Configuration], *, 
     """Every trace under every configuration, ``trials`` times.
 
     ``traces`` gives each trace's digest. The order is shuffled by ``seed`` within each trial, so that what drifts
-    over an experiment falls on all configurations alike.
+    over an experiment falls on all configurations alike. Configurations that need servers of their own are the
+    exception: starting one takes minutes, so all runs of a server come together, and the servers are shuffled.
     """
     source = random.Random(seed)
+    servers: dict[str, list[Configuration]] = {}
+    for configuration in configurations:
+        servers.setdefault(_server(configuration), []).append(configuration)
+    groups = list(servers.values())
+    source.shuffle(groups)
     runs: list[PlannedRun] = []
-    for trial in range(trials):
-        block = [PlannedRun(_run_id(name, c, trial), name, c, trial) for name in traces for c in configurations]
+    for group, trial in product(groups, range(trials)):
+        block = [PlannedRun(_run_id(name, c, trial), name, c, trial) for name in traces for c in group]
         source.shuffle(block)
         runs += block
     return Experiment(
         traces=dict(traces), runs=tuple(runs), trials=trials, seed=seed, rejoule_version=version("rejoule")
     )
+
+
+def _server(configuration: Configuration) -> str:
+    """Equal for configurations that one server can answer; the simulated engine is new for every run."""
+    c = configuration
+    if c.engine != "vllm":
+        return ""
+    return configuration_key(Configuration(engine=c.engine, max_num_seqs=c.max_num_seqs, options=c.options))
 
 
 def _run_id(trace: str, configuration: Configuration, trial: int) -> str:

@@ -107,42 +107,32 @@ def joined(groups: list[list[str]]) -> set[Pair]:
     return {pair for before, after in pairwise(groups) for pair in product(before, after)}
 
 
-def in_groups(ids: list[str], alone: list[bool], sizes: list[int]) -> list[list[str]]:
-    """``ids`` cut into groups of ``sizes``; an instant node, of note only on a slow machine, stands alone."""
-    groups: list[list[str]] = []
-    left = iter(sizes)
-    room = 0
-    for id, single in zip(ids, alone, strict=True):
-        if single:
-            groups.append([id])
-        elif room:
-            groups[-1].append(id)
-            room -= 1
-        else:
-            groups.append([id])
-            room = next(left) - 1
-    return groups
-
-
 def groups_of(vertices: list[Vertex]) -> list[list[str]]:
     """What one graph's logic demands: groups of calls and tool calls that follow one another."""
-    names = [v.node.rpartition("/")[2] for v in vertices]
-    ids = [v.id for v in vertices]
-    if "map" in names:
-        # Eight summaries are reduced four at a time, then the two that are left.
-        assert [n for n in names if n != "gather"] == ["map"] * 8 + ["reduce"] * 3
-        return in_groups(ids, [n == "gather" for n in names], [8, 2, 1])
-    if "engineer" in names:
-        assert names[:2] == ["product_manager", "architect"]
-        groups: list[list[str]] = []
-        for before, name, id in zip(["", *names], names, ids, strict=False):
-            if name == before == "engineer":
-                groups[-1].append(id)
-            else:
-                groups.append([id])
-        return groups
-    assert set(names) <= {"refine"} or set(names) <= {"person", "decide", "search", "answer"}
-    return [[id] for id in ids]
+    parallel = ("map", "reduce", "engineer")
+    groups: list[tuple[str, list[str]]] = []
+    for vertex in vertices:
+        name = vertex.node.rpartition("/")[2]
+        if groups and groups[-1][0] == name and name in parallel:
+            groups[-1][1].append(vertex.id)
+        else:
+            groups.append((name, [vertex.id]))
+    shape = [(name, len(ids)) for name, ids in groups]
+    match shape[0][0]:
+        case "map":  # eight summaries are reduced four at a time, then the two that are left
+            reduced = [("gather", 1), ("reduce", 2), ("gather", 1), ("reduce", 1), ("gather", 1)]
+            assert shape == [("map", 8), *reduced]
+        case "refine":
+            assert shape == [("refine", 1)] * 8
+        case "product_manager":
+            team = shape[2][1]
+            assert shape[:2] == [("product_manager", 1), ("architect", 1)] and shape[-1] == ("tester", 1)
+            rounds = [(name, size) for name, size in shape[2:] if name != "tester"]
+            assert rounds == [("engineer", team), ("reviewer", 1)] * (len(rounds) // 2)
+        case _:
+            assert shape[0] == ("person", 1) and shape[1] == ("decide", 1) and shape[-1] == ("answer", 1)
+            assert {name for name, _ in shape} <= {"person", "decide", "search", "answer"}
+    return [ids for _, ids in groups]
 
 
 def demanded(workflow: Workflow) -> set[Pair]:

@@ -118,7 +118,7 @@ def test_missing_and_unwritable(tmp_path: Path) -> None:
 def test_full_disk() -> None:
     """A disk without room is named, with what to do."""
     with (
-        pytest.raises(RejouleError, match="No space left.*make room"),
+        pytest.raises(RejouleError, match=r"No space left.*make room"),
         TraceWriter(Path("/dev/full"), random_trace(1).header),
     ):
         pass
