@@ -37,7 +37,7 @@ async def test_failing_code_fails() -> None:
 
 async def test_an_infinite_loop_ends() -> None:
     """The processor time is limited."""
-    assert (await ran("while True: pass", cpu_s=1)).reason == "killed by SIGKILL"
+    assert (await ran("while True: pass", cpu_s=1, wall_s=60)).reason == "killed by SIGKILL"
 
 
 async def test_a_sleeper_ends() -> None:

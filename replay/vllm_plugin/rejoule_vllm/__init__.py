@@ -1,0 +1,1 @@
+"""What runs inside vLLM's engine process; imports only the standard library, NumPy, torch and vLLM."""
