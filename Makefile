@@ -4,9 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
+VLLM_PIP := -m pip --disable-pip-version-check install -q --no-deps
+# Flags for installing torch: PyTorch publishes CPU builds on an index of its own, which --extra-index-url can name.
+TORCH_FLAGS ?=
 PIP := -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: help install demo test test-vllm lint clean
+.PHONY: help install demo test test-vllm bench lint clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,9 +26,10 @@ $(VENV)/dev: $(VENV)/core
 	$(BIN)/python $(PIP) -e '.[dev]'
 	@touch $@
 
-$(VLLM_VENV)/ready: pyproject.toml constraints.txt constraints-vllm.txt
-	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/python -m pip --disable-pip-version-check install -q -r constraints-vllm.txt
+$(VLLM_VENV)/ready: $(BIN)/python requirements-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV) || $(PYTHON) -m virtualenv -q $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python $(VLLM_PIP) -c requirements-vllm.txt $(TORCH_FLAGS) torch
+	$(VLLM_VENV)/bin/python $(VLLM_PIP) -r requirements-vllm.txt
 	@touch $@
 
 install: $(VENV)/core ## Install the command rejoule into .venv
@@ -37,7 +41,10 @@ test: $(VENV)/dev ## Run the tests
 	$(BIN)/python -m pytest -q -n 2
 
 test-vllm: $(VENV)/dev $(VLLM_VENV)/ready ## Record from and replay on a real vLLM, on the CPU
-	VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest -q -m vllm tests/vllm
+	VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest -q -m vllm tests/vllm tests/replay
+
+bench: $(VENV)/dev ## Measure what the client itself costs, beside a floor client
+	$(BIN)/python -m benchmarks.client
 
 lint: $(VENV)/dev ## Check style, types and the layers of the architecture
 	$(BIN)/ruff check

@@ -24,7 +24,9 @@ THREADS = 256
 @click.command()
 @click.argument("graph")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Trace file; .zst compresses it.")
-@click.option("--engine", default="sim", show_default=True, help="sim, or the URL of an OpenAI-compatible server.")
+@click.option("--engine", default="sim", show_default=True, help="sim, the URL of a server, or vllm: start one.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE",
+              help="With --engine vllm: model, and any option of vLLM; may be repeated.")  # fmt: skip
 @click.option("--profile", help="Profile of the simulated engine: a name or a file.")
 @click.option("--model", help="Model to use where the server does not serve the one a call names.")
 @click.option("--workflows", type=click.IntRange(1), help="How many to record: as many as inputs, or 1.")
@@ -43,6 +45,7 @@ def record(
     graph: str,
     output: Path,
     engine: str,
+    options: tuple[str, ...],
     profile: str | None,
     model: str | None,
     workflows: int | None,
@@ -67,13 +70,15 @@ def record(
     from rejoule.graphs.record import arrival_times
     from rejoule.graphs.source import Request
 
-    request = Request(graph, model, workflows, seed, _pairs(settings), documents, input_text)
+    request = Request(graph, model, workflows, seed, _pairs(settings, "--set"), documents, input_text)
     request.check()
     arrival_times(0, arrivals, seed)
     _check_output(output, force)
     answers = [_json_or_text(text) for text in resume]
+    own = {"profile": profile, "model": model, "seed": seed}
+    given = own | {k.replace("-", "_"): _json_or_text(v) for k, v in _pairs(options, "--option").items()}
     with (
-        _opened(context, engine, {"profile": profile, "model": model, "seed": seed}) as base_url,
+        _opened(context, engine, given, output) as base_url,
         # What nodes print must not mix with what this command prints.
         redirect_stdout(sys.stderr),
         _progress(workflows) as on_progress,
@@ -133,23 +138,25 @@ def _recorded(
     return asyncio.run(run())
 
 
-def _opened(context: click.Context, engine: str, options: Mapping[str, Any]) -> AbstractContextManager[str]:
+def _opened(
+    context: click.Context, engine: str, options: Mapping[str, Any], output: Path
+) -> AbstractContextManager[str]:
     """The engine that the command line provides; a URL also without it."""
     open_engine: Any = getattr(context.obj, "open_engine", None)
     if open_engine is not None:
-        opened: AbstractContextManager[str] = open_engine(engine, options)
+        opened: AbstractContextManager[str] = open_engine(engine, options, output.with_name(f"{output.name}.server"))
         return opened
     if not engine.startswith(("http://", "https://")):
         raise RejouleError(f"no engine {engine!r} can be opened here", "run it as: rejoule record")
     return nullcontext(engine)
 
 
-def _pairs(settings: tuple[str, ...]) -> dict[str, str]:
+def _pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
     found = {}
-    for text in settings:
+    for text in words:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise RejouleError(f"--set {text!r} sets nothing", "write --set KEY=VALUE, as in --set turns=4")
+            raise RejouleError(f"{option} {text!r} sets nothing", f"write {option} KEY=VALUE")
         found[key.strip()] = value
     return found
 

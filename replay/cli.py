@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -37,8 +38,9 @@ INTERRUPTED: Final = 130
 class Services:
     """What commands of other packages may use of this one."""
 
-    open_engine: Callable[[str, Mapping[str, Any]], AbstractContextManager[str]]
-    """Takes ``sim`` or a URL, and options; gives the root of an API, ending in ``/v1``, for as long as it is open."""
+    open_engine: Callable[[str, Mapping[str, Any], Path], AbstractContextManager[str]]
+    """Takes ``sim``, ``vllm`` or a URL, options, and a folder for logs; gives the root of an API, ending in ``/v1``,
+    for as long as it is open."""
 
 
 class LazyGroup(click.Group):
@@ -60,10 +62,10 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-def _open_engine(engine: str, options: Mapping[str, Any]) -> AbstractContextManager[str]:
-    from rejoule.replay.embedded import open_engine
+def _open_engine(engine: str, options: Mapping[str, Any], log_folder: Path) -> AbstractContextManager[str]:
+    from rejoule.replay.engine_url import open_engine
 
-    return open_engine(engine, options)
+    return open_engine(engine, options, log_folder)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "obj": Services(_open_engine)})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from rejoule.replay.options import floats, integers
+from rejoule.replay.options import engine_options, floats, integers
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Configuration
 
@@ -17,7 +17,14 @@ DEFAULT_PORT = 8000
 @click.command()
 @click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
-@click.option("--engine", default="sim", show_default=True, help="sim, or the URL of an OpenAI-compatible server.")
+@click.option("--engine", default="sim", show_default=True, help="sim, the URL of a server, or vllm: start one.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the engine; may be repeated. With --engine vllm, any of vLLM's, and model.",
+)
 @click.option("--profile", help="Profile of the simulated engine: a name or a file.")
 @click.option("--max-num-seqs", type=integers, help="Batch sizes, as in 1,8,64.")
 @click.option("--power-cap", type=floats, help="GPU power caps in watts, as in 300,500,700.")
@@ -38,6 +45,7 @@ def replay(
     traces: tuple[Path, ...],
     folder: Path,
     engine: str,
+    options: tuple[str, ...],
     profile: str | None,
     max_num_seqs: list[int | None] | None,
     power_cap: list[float | None] | None,
@@ -67,6 +75,7 @@ def replay(
         concurrency=concurrency,
         time_scale=time_scale,
         seed=seed,
+        options=engine_options(options),
     )
     sweep = Sweep(
         max_num_seqs=max_num_seqs or [None],
@@ -146,8 +155,10 @@ def _execute(
     import asyncio
 
     from rejoule.replay.arrivals import check_arrivals
-    from rejoule.replay.engines.open import check_engine, open_engine
+    from rejoule.replay.client_health import client_limit
+    from rejoule.replay.engines.open import Engines, check_engine
     from rejoule.replay.experiment import load_traces, run_experiment
+    from rejoule.replay.fine_loop import fine_loop
     from rejoule.replay.plan import plan
     from rejoule.replay.progress import Progress
     from rejoule.traces.runs import load_runs
@@ -160,18 +171,27 @@ def _execute(
     digests = {name: trace_digest(trace) for name, trace in traces.items()}
     experiment = plan(digests, configurations, trials=trials, seed=seed)
     calls = {name: sum(call.succeeded for call in trace.calls) for name, trace in traces.items()}
-    with Progress(experiment, folder, calls, as_json=as_json) as progress:
-        asyncio.run(
-            run_experiment(
+
+    async def work(progress: Progress) -> None:
+        async with Engines(folder / "servers", progress.note) as engines:
+            await run_experiment(
                 experiment,
                 traces,
                 folder,
-                open_engine,
+                engines.open,
                 on_begin=progress.begin,
                 on_answer=progress.answer,
                 on_run=progress.finish,
             )
-        )
+
+    with (
+        Progress(experiment, folder, calls, as_json=as_json) as progress,
+        asyncio.Runner(loop_factory=fine_loop) as runner,
+    ):
+        runner.run(work(progress))
+    for run in progress.runs:
+        if (limit := client_limit(run)) is not None:
+            click.echo(f"warning: {run.id}: {limit}", err=True)
     if not as_json:
         from rejoule.replay.tables import print_runs
 

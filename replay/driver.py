@@ -20,14 +20,14 @@ async def drive(
     while not schedule.done:
         for item in schedule.due(engine.now_s()):
             due_s[item.call.id] = item.due_s
-            engine.send(item.call, item.due_s)
+            engine.send(item.call, item.ready_s)
         if schedule.done:
             break
         for answer in await engine.wait(schedule.next_due_s):
             if answer.error is None:
                 schedule.finished(answer.call_id, answer.end_s)
             else:
-                schedule.failed(answer.call_id)
+                schedule.failed(answer.call_id, answer.end_s)
             answers.append(answer)
             on_answer(answer)
     return answers, due_s

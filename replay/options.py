@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+import orjson
+
+from rejoule.traces import RejouleError
 
 
 class _List(click.ParamType[list[float | None]]):
@@ -35,3 +38,17 @@ class _List(click.ParamType[list[float | None]]):
 
 integers = _List("integers", int)
 floats = _List("numbers", float)
+
+
+def engine_options(words: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` words as a mapping; a value that is JSON is taken as that, any other as text."""
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise RejouleError(f"--option {word!r} is not KEY=VALUE", "as in --option tensor_parallel_size=2")
+        try:
+            found[key.replace("-", "_")] = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            found[key.replace("-", "_")] = value
+    return found

@@ -25,6 +25,8 @@ class Progress:
         self.runs: list[Run] = []
         self._calls = calls
         self._as_json = as_json
+        self._description, self._total = "", 0
+        self._waiting = False
         self._bars = Bars(
             TextColumn("{task.description:32.32}"),
             BarColumn(),
@@ -46,11 +48,18 @@ class Progress:
         self._bars.stop()
 
     def begin(self, run: PlannedRun) -> None:
-        self._bars.reset(
-            self._run, description=f"{run.trace}: {described(run.configuration)}", total=self._calls[run.trace]
-        )
+        self._description, self._total = f"{run.trace}: {described(run.configuration)}", self._calls[run.trace]
+        self._bars.reset(self._run, description=self._description, total=self._total)
+
+    def note(self, text: str) -> None:
+        """Says what is being waited for."""
+        self._bars.reset(self._run, description=text, total=None)
+        self._waiting = True
 
     def answer(self, _: Answer) -> None:
+        if self._waiting:
+            self._bars.reset(self._run, description=self._description, total=self._total)
+            self._waiting = False
         self._bars.advance(self._run)
 
     def finish(self, run: Run) -> None:

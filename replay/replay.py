@@ -75,7 +75,7 @@ def _run(
         tools=tools,
         energy=measured.energy,
         power_cap=measured.power_cap,
-        certificate=_certificate(trace, answers, schedule, tier, edge_set),
+        certificate=_certificate(trace, answers, schedule, tier, edge_set, measured.violations),
         steps=measured.steps,
         engine=measured.engine,
     )
@@ -122,11 +122,18 @@ def _workflows(trace: Trace, schedule: Schedule, results: Sequence[CallResult]) 
 
 
 def _certificate(
-    trace: Trace, answers: Sequence[Answer], schedule: Schedule, tier: Tier, edge_set: EdgeSet
+    trace: Trace,
+    answers: Sequence[Answer],
+    schedule: Schedule,
+    tier: Tier,
+    edge_set: EdgeSet,
+    noticed: Sequence[str],
 ) -> Certificate:
     edges = sorted((e.source, e.target) for w in trace.workflows for e in w.edges if e.kind in (edge_set, "observed"))
     work = sorted((a.call_id, a.prompt_digest, a.output_digest) for a in answers)
-    violations = [f"{a.call_id} failed: {a.error}" for a in answers if a.error is not None]
+    answers = sorted(answers, key=lambda a: a.call_id)
+    violations = list(noticed)
+    violations += [f"{a.call_id} failed: {a.error}" for a in answers if a.error is not None]
     violations += [
         f"{a.call_id} did other work than asked for" for a in answers if a.error is None and a.exact is False
     ]

@@ -10,7 +10,7 @@ broken by the order of workflows and of vertices in the trace, then by a counter
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -24,10 +24,13 @@ Happening = Literal["arrive", "begin", "end"]
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A call that is to be sent now; ``due_s`` is when it should have been."""
+    """A call that is to be sent now."""
 
     call: Call
     due_s: float
+    """When all that it waited for had ended and its gap had passed."""
+    ready_s: float
+    """When it could be sent: when it was due, or later if it then waited for a place among those in flight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Schedule:
         self.skipped: set[str] = set()
         self._time_scale = time_scale
         self._concurrency = concurrency
-        self._in_flight = 0
+        self._places = deque([0.0] * (concurrency or 0), maxlen=concurrency or 0)
         self._counter = count()
         self._events: list[tuple[float, int, Happening, str]] = []
         self._held: list[tuple[int, float, int, str]] = []
@@ -97,22 +100,22 @@ class Schedule:
             else:
                 self._end(name, at)
         found = []
-        while self._held and (self._concurrency is None or self._in_flight < self._concurrency):
+        while self._held and (self._concurrency is None or self._places):
             _, due_s, _, name = heappop(self._held)
             call = self._vertex[name]
             assert isinstance(call, Call)
-            self._in_flight += 1
-            found.append(Due(call, due_s))
+            free_s = self._places.popleft() if self._concurrency else 0.0
+            found.append(Due(call, due_s, max(due_s, free_s)))
         return found
 
     def finished(self, name: str, at_s: float) -> None:
         """Takes note that a call that was due has ended well."""
-        self._in_flight -= 1
+        self._places.append(at_s)
         self._end(name, at_s)
 
-    def failed(self, name: str) -> list[str]:
+    def failed(self, name: str, at_s: float = 0.0) -> list[str]:
         """Takes note that a call that was due has failed; returns the vertices that will therefore never begin."""
-        self._in_flight -= 1
+        self._places.append(at_s)
         lost, reached = [name], {name}
         for vertex in lost:
             new = [s for s in self._successors[vertex] if s not in reached]

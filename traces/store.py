@@ -6,13 +6,15 @@ closed by a ``workflow`` record, which counts what belongs to it. ``docs/trace-f
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, TypeVar, cast
+from typing import Any, BinaryIO, Final, TypeVar
 
 import msgspec
 import orjson
@@ -58,10 +60,18 @@ KINDS: Final[dict[str, type[Any]]] = {
 NAMES: Final = {kind: name for name, kind in KINDS.items()}
 
 
+class _Line(msgspec.Struct):
+    record: str
+
+
+_name_of: Final = msgspec.json.Decoder(_Line).decode
+_DECODE: Final = {kind: msgspec.json.Decoder(kind).decode for kind in NAMES}
+
+
 def encode(record: object) -> bytes:
     """One line of a trace file."""
-    body = {"record": NAMES[type(record)], **{f.name: getattr(record, f.name) for f in fields(cast(Any, record))}}
-    return orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    body = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    return b'{"record":"%s",' % NAMES[type(record)].encode() + body[1:]
 
 
 class TraceWriter:
@@ -80,7 +90,7 @@ class TraceWriter:
             raise RejouleError(
                 f"cannot write {self.path}: {error.strerror}", "choose a folder that you may write to"
             ) from error
-        self._packer = zstandard.ZstdCompressor(level=6).compressobj() if self.path.suffix == ".zst" else None
+        self._packer = zstandard.ZstdCompressor(level=3).compressobj() if self.path.suffix == ".zst" else None
         try:
             self._append(encode(self._header))
         except RejouleError:
@@ -161,7 +171,8 @@ def load(path: Path, *, salvage: bool = False) -> Trace:
     """
     reader = _Reader(path)
     try:
-        reader.read()
+        with _uncollected():
+            reader.read()
     except RejouleError:
         if not salvage or reader.header is None:
             raise
@@ -194,6 +205,7 @@ class _Reader:
         self.workflows: list[Workflow] = []
         self._open: dict[str, list[Member]] = defaultdict(list)
         self._owner: dict[str, str] = {}
+        self._once: dict[Any, Any] = {}
 
     def read(self) -> None:
         end: End | None = None
@@ -215,19 +227,18 @@ class _Reader:
 
     def _decode(self, number: int, line: bytes) -> Any:
         try:
-            body = orjson.loads(line)
-            kind = KINDS[body.pop("record")]
-        except (orjson.JSONDecodeError, KeyError, AttributeError, TypeError):
+            kind = KINDS[_name_of(line).record]
+        except (msgspec.DecodeError, KeyError):
             if self.header is None:
                 _no_trace(self.path)
             raise self._wrong(number, "not a record of a trace" if line.endswith(b"\n") else "cut short") from None
         if (kind is Header) != (self.header is None):
             raise self._wrong(number, "the header must be the first record, and the only one")
-        if kind is Header:
-            body = migrated(body, str(self.path))
         try:
-            return msgspec.convert(body, kind)
-        except msgspec.ValidationError as error:
+            if kind is Header:
+                return msgspec.convert(migrated(msgspec.json.decode(line), str(self.path)), Header)
+            return _DECODE[kind](line)
+        except msgspec.DecodeError as error:
             raise self._wrong(number, str(error)) from None
 
     def _take(self, number: int, record: Header | Closing | Member) -> None:
@@ -242,8 +253,22 @@ class _Reader:
                     raise self._wrong(number, f"an edge from {record.source}, which was not recorded")
                 self._open[owner].append(record)
             case _:
+                if isinstance(record, Call):
+                    record = self._shared(record)
                 self._owner[record.id] = record.workflow
                 self._open[record.workflow].append(record)
+
+    def _shared(self, call: Call) -> Call:
+        # Prompts repeat each other, and their ids come from one vocabulary: each value is kept once.
+        once = self._once.setdefault
+        for message in call.request.get("messages") or ():
+            if isinstance(message, dict) and isinstance(text := message.get("content"), str):
+                message["content"] = once(text, text)
+
+        def kept(ids: tuple[int, ...] | None) -> tuple[int, ...] | None:
+            return None if ids is None else tuple(map(once, ids, ids))
+
+        return replace(call, prompt_token_ids=kept(call.prompt_token_ids), token_ids=kept(call.token_ids))
 
     def _closed(self, number: int, last: Closing) -> Workflow:
         members = self._open.pop(last.id, [])
@@ -271,6 +296,18 @@ class _Reader:
 
     def _wrong(self, number: int, what: str) -> RejouleError:
         return RejouleError(f"{self.path}, line {number}: {what}", SALVAGE)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    # All that is read is kept: looking through it for garbage, again and again, takes longer than reading it.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _no_trace(path: Path) -> Header:

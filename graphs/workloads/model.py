@@ -82,7 +82,7 @@ class Model:
         )
         said = (response.choices[0].message.content or "").strip()
         try:
-            value = json.loads(said)
+            value = json.loads(said, strict=False)
         except (ValueError, RecursionError):
             return Answer(said, None)
         return Answer(said, value if conforms(value, schema) else None)

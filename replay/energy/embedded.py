@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-import aiohttp
+from typing import Any, Final
+
+import orjson
+
+from rejoule.replay.engines.wire import Wire, WireError
+
+PATH: Final = "/energy"
 
 
 class EmbeddedMeter:
@@ -10,29 +16,28 @@ class EmbeddedMeter:
 
     component = "gpu"
 
-    def __init__(self, http: aiohttp.ClientSession, url: str, source: str) -> None:
+    def __init__(self, wire: Wire, source: str) -> None:
         self.source = source
-        self._http = http
-        self._url = url
+        self._wire = wire
 
     async def read_j(self) -> float | None:
-        try:
-            async with self._http.get(self._url) as response:
-                return float((await response.json())["energy_j"])
-        except (aiohttp.ClientError, TimeoutError, KeyError, ValueError):
-            return None
+        body = await _read(self._wire)
+        return None if body is None else float(body["energy_j"])
 
     async def close(self) -> None:
-        """The session is its owner's."""
+        """The connections are their owner's."""
 
 
-async def open_embedded(http: aiohttp.ClientSession, root_url: str) -> EmbeddedMeter | None:
-    """The meter of the server at ``root_url``; ``None`` if it is not ReJoule's own."""
-    url = f"{root_url}/energy"
+async def open_embedded(wire: Wire) -> EmbeddedMeter | None:
+    """The meter of the server at the other end; ``None`` if it is not ReJoule's own."""
+    body = await _read(wire)
+    return None if body is None else EmbeddedMeter(wire, str(body["source"]))
+
+
+async def _read(wire: Wire) -> dict[str, Any] | None:
     try:
-        async with http.get(url) as response:
-            if response.status != 200:
-                return None
-            return EmbeddedMeter(http, url, str((await response.json())["source"]))
-    except (aiohttp.ClientError, TimeoutError, KeyError, ValueError):
+        answer = await wire.get(PATH)
+        body = orjson.loads(answer.body) if answer.status == 200 else None
+    except (WireError, orjson.JSONDecodeError):
         return None
+    return body if isinstance(body, dict) and body.keys() >= {"energy_j", "source"} else None

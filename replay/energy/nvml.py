@@ -45,3 +45,15 @@ def open_nvml() -> NvmlMeter | None:
         pynvml.nvmlShutdown()
         return None
     return NvmlMeter(handles)
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA GPU with a driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return False
+    try:
+        return int(pynvml.nvmlDeviceGetCount()) > 0
+    finally:
+        pynvml.nvmlShutdown()

@@ -39,6 +39,8 @@ class Measured:
     power_cap: PowerCap = field(default_factory=PowerCap)
     steps: tuple[Step, ...] | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
+    violations: Sequence[str] = ()
+    """What kept the run from being the experiment that it was meant to be."""
 
 
 class Engine(Protocol):
@@ -48,7 +50,8 @@ class Engine(Protocol):
     whichever is first; with ``until_s`` of ``None``, once a call has ended.
     """
 
-    tier: Tier
+    @property
+    def tier(self) -> Tier: ...
 
     async def start(self) -> None: ...
 

@@ -3,167 +3,187 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
-from time import monotonic
-from typing import Any
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from secrets import token_hex
+from time import monotonic, process_time
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-import aiohttp
 import orjson
 
+from rejoule.replay.client_health import quantiles, undisturbed
 from rejoule.replay.energy.embedded import open_embedded
 from rejoule.replay.energy.meter import Meter, Reading, energy_between, read
 from rejoule.replay.energy.nvml import open_nvml
 from rejoule.replay.engines.base import Answer, Measured
-from rejoule.replay.requests import digest, exact_body, prompt_of, scaled_length
+from rejoule.replay.engines.completion import Completion, error_text
+from rejoule.replay.engines.wire import Timeouts, Wire, WireError
+from rejoule.replay.requests import digest
+from rejoule.replay.tiers import Lengths, Rules, exact, output_digest
 from rejoule.traces import RejouleError
 from rejoule.traces.model import Call
 from rejoule.traces.run import Configuration, Tier
 
-EXACT_LENGTHS = ("vllm", "rejoule")
+EXACT_LENGTHS: Final = ("vllm", "rejoule")
 """Values of ``owned_by`` of servers that understand ``min_tokens`` and ``ignore_eos``."""
-PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+EARLY_S: Final = 0.2e-3
+"""How long before a call is due the loop wakes and watches the clock: timers are late by about half of it."""
 
 
 class HttpEngine:
     """Sends calls to a server; ``await HttpEngine.connect(...)`` makes one."""
 
-    tier: Tier = "lengths"
-
-    def __init__(
-        self, configuration: Configuration, http: aiohttp.ClientSession, url: str, model: dict[str, Any]
-    ) -> None:
-        self._configuration = configuration
-        self._http = http
+    def __init__(self, wire: Wire, url: str, model: Mapping[str, Any], rules: Rules) -> None:
+        self._wire = wire
         self._url = url
         self._model = model
-        self._exact = model.get("owned_by") in EXACT_LENGTHS
+        self._rules = rules
         self._meters: list[Meter] = []
         self._before = Reading(())
-        self._origin = monotonic()
+        self._quiet = ExitStack()
+        self._origin = self._end = monotonic()
+        self._cpu_s = process_time()
+        self._late_s: list[float] = []
         self._in_flight: set[asyncio.Task[None]] = set()
-        self._answers: asyncio.Queue[Answer] = asyncio.Queue()
+        self._answers: list[Answer] = []
+        self._wake: asyncio.Future[None] | None = None
 
     @classmethod
-    async def connect(cls, configuration: Configuration, *, timeout_s: float = 600.0) -> HttpEngine:
-        """Checks the server and opens its meters. ``timeout_s`` limits the silence between two pieces of an answer.
+    async def connect(
+        cls,
+        configuration: Configuration,
+        *,
+        url: str | None = None,
+        rules: Rules | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> Self:
+        """Checks the server and opens its meters.
 
-        Raises RejouleError if the server cannot be reached or lists no model.
+        What is not given follows from ``configuration``: the URL is its engine, the rules are those of tier
+        ``lengths``, the timeouts are among its options. Raises RejouleError if the server cannot be reached or lists
+        no model, or for a timeout that is none.
         """
-        url = api_url(configuration.engine)
-        http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=timeout_s),
-            json_serialize=lambda body: orjson.dumps(body).decode(),
-        )
+        url = api_url(url or configuration.engine)
+        wire = Wire(url.removesuffix("/v1"), timeouts or timeouts_of(configuration.options), key=api_key())
         try:
-            engine = cls(configuration, http, url, await served_model(http, url))
-            engine._meters = await _meters(http, url)
+            model = await served_model(wire, url)
+            exact_lengths = model.get("owned_by") in EXACT_LENGTHS
+            if rules is None:
+                rules = Lengths(configuration, str(model["id"]), exact_lengths, cache_salt=token_hex(8))
+            engine = cls(wire, url, model, rules)
+            engine._meters = await _meters(wire, url)
         except BaseException:
-            await http.close()
+            await wire.close()
             raise
         return engine
 
+    @property
+    def tier(self) -> Tier:
+        return self._rules.tier
+
     async def start(self) -> None:
+        self._quiet.enter_context(undisturbed())
         self._before = await read(self._meters)
+        self._cpu_s = process_time()
         self._origin = monotonic()
 
     def now_s(self) -> float:
         return monotonic() - self._origin
 
     def send(self, call: Call, due_s: float) -> None:
-        task = asyncio.create_task(self._answer(call))
+        task = asyncio.create_task(self._answer(call, due_s))
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
 
     async def wait(self, until_s: float | None) -> Sequence[Answer]:
-        left_s = None if until_s is None else max(0.0, until_s - self.now_s())
-        try:
-            async with asyncio.timeout(left_s):
-                found = [await self._answers.get()]
-        except TimeoutError:
-            return []
-        with suppress(asyncio.QueueEmpty):
-            while True:
-                found.append(self._answers.get_nowait())
-        if any(a.error for a in found) and not await self._alive():
-            raise RejouleError(
-                f"the server at {self._url} stopped answering",
-                "start it again and repeat the command: finished runs are kept, the unfinished one is repeated",
-            )
+        if not self._answers:
+            await self._pause(until_s)
+        found, self._answers = self._answers, []
+        if any(a.error for a in found) and (death := await self._death()) is not None:
+            raise death
         return found
 
     async def finish(self) -> Measured:
+        self._end = monotonic()
+        client = {
+            "client_cpu_s": process_time() - self._cpu_s,
+            "client_lateness_s": quantiles(self._late_s),
+            "client_retries": self._wire.retries,
+        }
         energy = energy_between(self._meters, self._before, await read(self._meters))
-        return Measured(energy=energy, engine={"url": self._url, **self._model})
+        return Measured(energy=energy, engine={"url": self._url, **self._model, **client})
 
     async def close(self) -> None:
+        self._quiet.close()
         for task in self._in_flight:
             task.cancel()
         await asyncio.gather(*self._in_flight, return_exceptions=True)
         for meter in self._meters:
             await meter.close()
-        await self._http.close()
+        await self._wire.close()
 
-    async def _answer(self, call: Call) -> None:
-        wanted = scaled_length(call.output_tokens or _recorded_limit(call), self._configuration.output_scale)
-        scale = self._configuration.input_scale
-        body = exact_body(call, output_tokens=wanted, input_scale=scale, exact_lengths=self._exact)
-        body["model"] = self._model["id"]
-        sent_s = self.now_s()
-        usage: dict[str, Any] = {}
-        first_token_s: float | None = None
-        finish_reason: str | None = None
+    async def _pause(self, until_s: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        self._wake = loop.create_future()
+        timer = None if until_s is None else loop.call_at(self._origin + until_s - EARLY_S, self._awake)
+        await self._wake
+        if timer is not None and until_s is not None:
+            timer.cancel()
+            while not self._answers and self.now_s() < until_s:
+                await asyncio.sleep(0)
+
+    def _awake(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _answer(self, call: Call, due_s: float) -> None:
+        asked = self._rules.ask(call)
+        said = Completion()
+        request = self._wire.request(asked.path, orjson.dumps(asked.body), said, name=call.id)
         error: str | None = None
+        prompt_digest = ""
         try:
-            async for event in self._events(call, body):
-                if event.get("error"):
-                    error = str(event["error"])
-                usage = event.get("usage") or usage
-                for choice in event.get("choices") or ():
-                    if first_token_s is None and _has_token(choice):
-                        first_token_s = self.now_s()
-                    finish_reason = choice.get("finish_reason") or finish_reason
-            if error is None and finish_reason is None:
-                error = "the answer was cut"
-        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as fault:
-            error = f"{type(fault).__name__}: {fault}".strip(": ")
-        got, prompt = usage.get("completion_tokens"), usage.get("prompt_tokens")
-        same_prompt = scale != 1 or call.prompt_tokens is None or prompt == call.prompt_tokens
-        self._answers.put_nowait(
+            await request.send()
+            # While the server works: the call is on its way, and its successors do not wait for this.
+            prompt_digest = digest(asked.prompt)
+            await request.answer()
+            error = said.error or (None if said.finish_reason is not None else "the answer was cut")
+            if request.status != 200:
+                error = f"HTTP {request.status}: {error_text(request.body)}"
+        except WireError as fault:
+            error = str(fault)
+        self._late_s.append(request.sent_s - self._origin - due_s)
+        self._answers.append(
             Answer(
                 call_id=call.id,
-                sent_s=sent_s,
-                end_s=self.now_s(),
-                first_token_s=first_token_s,
-                prompt_tokens=prompt,
-                cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
-                output_tokens=got,
-                finish_reason=finish_reason,
-                exact=None if got is None else got == wanted and same_prompt and error is None,
-                prompt_digest=digest(prompt_of(body)),
-                output_digest=str(got),
+                sent_s=request.sent_s - self._origin,
+                end_s=request.end_s - self._origin,
+                first_token_s=None if said.first_token_s is None else said.first_token_s - self._origin,
+                prompt_tokens=said.prompt_tokens,
+                cached_tokens=said.cached_tokens,
+                output_tokens=said.output_tokens,
+                finish_reason=said.finish_reason,
+                exact=exact(asked, said) if error is None else False,
+                prompt_digest=prompt_digest or digest(asked.prompt),
+                output_digest=output_digest(asked, said),
                 error=error,
             )
         )
+        self._awake()
 
-    async def _events(self, call: Call, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        async with self._http.post(self._url + PATHS[call.endpoint], json=body) as response:
-            if response.status != 200:
-                text = (await response.text())[:500]
-                yield {"error": f"HTTP {response.status}: {text}"}
-                return
-            async for line in response.content:
-                if line.startswith(b"data: ") and not line.startswith(b"data: [DONE]"):
-                    yield orjson.loads(line[6:])
-
-    async def _alive(self) -> bool:
+    async def _death(self) -> RejouleError | None:
+        """What to tell the user if the server is gone; ``None`` while it answers."""
         try:
-            async with self._http.get(f"{self._url}/models", timeout=aiohttp.ClientTimeout(total=10)) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+            if (await self._wire.get("/v1/models", timeout_s=10)).status == 200:
+                return None
+        except WireError:
+            pass
+        return RejouleError(
+            f"the server at {self._url} stopped answering",
+            "start it again and repeat the command: finished runs are kept, the unfinished one is repeated",
+        )
 
 
 def api_url(url: str) -> str:
@@ -175,15 +195,35 @@ def api_url(url: str) -> str:
     return root if root.endswith("/v1") else f"{root}/v1"
 
 
-async def served_model(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+def api_key() -> str | None:
+    """The key that OpenAI's clients would send."""
+    return os.environ.get("OPENAI_API_KEY")
+
+
+def timeouts_of(options: Mapping[str, Any]) -> Timeouts:
+    """The limits ``silence_timeout_s``, ``first_token_timeout_s`` and ``call_timeout_s`` among an engine's options.
+
+    Raises RejouleError for one that is not a number above 0.
+    """
+    given = {
+        name: options.get(f"{name.removesuffix('_s')}_timeout_s") for name in ("silence_s", "first_token_s", "call_s")
+    }
+    for name, value in given.items():
+        if value is not None and not (isinstance(value, int | float) and value > 0):
+            option = f"{name.removesuffix('_s')}_timeout_s"
+            raise RejouleError(f"{option} = {value!r} is no timeout", "give seconds, as in call_timeout_s = 120")
+    return Timeouts(**{name: float(value) for name, value in given.items() if value is not None})
+
+
+async def served_model(wire: Wire, url: str) -> dict[str, Any]:
     """What the server says of its first model: ``id``, ``owned_by``, ``max_model_len``."""
     remedy = "check the URL and that the server is up: curl " + url + "/models"
     try:
-        async with http.get(f"{url}/models", timeout=aiohttp.ClientTimeout(total=15)) as response:
-            if response.status != 200:
-                raise RejouleError(f"the server at {url} answered HTTP {response.status}", remedy)
-            models = (await response.json(content_type=None))["data"]
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        answer = await wire.get("/v1/models", timeout_s=15)
+        if answer.status != 200:
+            raise RejouleError(f"the server at {url} answered HTTP {answer.status}", remedy)
+        models = orjson.loads(answer.body)["data"]
+    except WireError as error:
         raise RejouleError(f"cannot reach a server at {url}: {error}", remedy) from error
     except (KeyError, TypeError, ValueError) as error:
         raise RejouleError(f"the server at {url} lists no models as OpenAI's interface does", remedy) from error
@@ -192,20 +232,9 @@ async def served_model(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     return {k: models[0].get(k) for k in ("id", "owned_by", "max_model_len") if models[0].get(k) is not None}
 
 
-async def _meters(http: aiohttp.ClientSession, url: str) -> list[Meter]:
-    root = url.removesuffix("/v1")
-    if (embedded := await open_embedded(http, root)) is not None:
+async def _meters(wire: Wire, url: str) -> list[Meter]:
+    if (embedded := await open_embedded(wire)) is not None:
         return [embedded]
     local = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1", "0.0.0.0")
     nvml = open_nvml() if local else None
     return [nvml] if nvml is not None else []
-
-
-def _has_token(choice: dict[str, Any]) -> bool:
-    delta = choice.get("delta") or {}
-    return bool(choice.get("text") or delta.get("content") or delta.get("tool_calls") or choice.get("token_ids"))
-
-
-def _recorded_limit(call: Call) -> int:
-    # A server that counted nothing: the text's length in words stands in, at three words to four tokens.
-    return max(1, len((call.text or "").split()) * 4 // 3)

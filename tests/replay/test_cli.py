@@ -43,7 +43,8 @@ def refused(done: subprocess.CompletedProcess[str], what: str, remedy: str) -> N
         (["replay", "none.jsonl", "-o", "RUNS"], "none.jsonl does not exist", "rejoule record"),
         (["replay", "TRACE", "-o", "RUNS", "--engine", "http://127.0.0.1:9"], "cannot reach a server", "curl"),
         (["replay", "TRACE", "-o", "RUNS", "--engine", "nowhere"], "engine 'nowhere' is unknown", "URL"),
-        (["replay", "TRACE", "-o", "RUNS", "--engine", "vllm"], "does not start vLLM", "vllm serve"),
+        (["replay", "TRACE", "-o", "RUNS", "--engine", "vllm"], "--engine vllm needs a model", "--option model="),
+        (["replay", "TRACE", "-o", "RUNS", "--option", "x"], "--option 'x' is not KEY=VALUE", "tensor_parallel_size"),
         (
             ["replay", "TRACE", "-o", "RUNS", "--engine", "http://127.0.0.1:9", "--max-num-seqs", "4"],
             "--max-num-seqs cannot be set",
@@ -64,7 +65,7 @@ def refused(done: subprocess.CompletedProcess[str], what: str, remedy: str) -> N
         (["record", "nothing", "-o", "x.jsonl"], "nothing", "sequential"),
         (["record", "none.py:graph", "-o", "x.jsonl"], "none.py", ""),
         (["record", "sequential", "-o", "no/x.jsonl"], "there is no folder", "mkdir"),
-        (["record", "sequential", "-o", "x.jsonl", "--engine", "http://127.0.0.1:9"], "no server answers", "--engine sim"),
+        (["record", "agentic", "-o", "x.jsonl", "--engine", "http://127.0.0.1:9"], "no server answers", "--engine sim"),
         (["run", "none.toml", "-o", "RUNS"], "cannot read none.toml", "experiment file"),
         (["serve", "--profile", "abacus"], "no profile 'abacus'", "h200-llama-3.1-8b"),
         (["juggle"], "No such command 'juggle'", "--help"),

@@ -1,0 +1,50 @@
+"""The engine's steps in a run, from what the step tap wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from time import monotonic, sleep
+
+from rejoule.replay.vllm_plugin.tap import TapStep, read_tap
+from rejoule.traces.run import Step
+
+FLUSH_S = 3.0
+"""How long the tap may take to write its last steps: it does so when the engine is idle."""
+
+
+def steps_between(tap: Path, start_s: float, end_s: float) -> tuple[Step, ...] | None:
+    """Steps from ``start_s`` to ``end_s`` of the monotonic clock, in seconds from ``start_s``, without gaps.
+
+    ``None`` if the tap wrote nothing in that time.
+    """
+    deadline_s = monotonic() + FLUSH_S
+    while True:
+        found = [s for s in read_tap(tap) if start_s <= s.scheduled_ns / 1e9 and s.processed_ns / 1e9 <= end_s + 1e-3]
+        size = tap.stat().st_size
+        sleep(0.25)
+        if tap.stat().st_size == size or monotonic() > deadline_s:
+            return contiguous(found, start_s, end_s) if found else None
+
+
+def contiguous(tapped: Iterable[TapStep], start_s: float, end_s: float) -> tuple[Step, ...]:
+    """Tapped steps as a run's: each lasts from the end of the one before, or from when it was decided if that is later.
+
+    What lies between is idle. Under asynchronous scheduling a step is decided while the one before is computed.
+    """
+    steps: list[Step] = []
+    now_s = 0.0
+    for step in tapped:
+        begun_s = max(now_s, step.scheduled_ns / 1e9 - start_s)
+        ended_s = max(begun_s, step.processed_ns / 1e9 - start_s)
+        if not step.requests or ended_s == begun_s:
+            continue
+        if begun_s > now_s:
+            steps.append(Step(now_s, begun_s, 0, None))
+        prefill = tuple((r.id, r.computed_tokens, r.cached_tokens) for r in step.requests if r.prefill)
+        decode = tuple((r.id, r.emitted_tokens) for r in step.requests if not r.prefill)
+        steps.append(Step(begun_s, ended_s, 1, None, prefill=prefill, decode=decode, preempted=step.preempted))
+        now_s = ended_s
+    if end_s - start_s > now_s:
+        steps.append(Step(now_s, end_s - start_s, 0, None))
+    return tuple(steps)

@@ -1,0 +1,155 @@
+"""vLLM servers that ReJoule starts: exact tokens, a cold cache for every run, and the engine watched from inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from rejoule.replay.energy.nvml import has_gpu
+from rejoule.replay.engines.base import Measured
+from rejoule.replay.engines.http import HttpEngine
+from rejoule.replay.engines.tapped import steps_between
+from rejoule.replay.server import (
+    ColdCache,
+    ManagedServer,
+    OneServer,
+    Plugin,
+    Progress,
+    ServerOptions,
+    Vllm,
+    find_vllm,
+    reset_prefix_cache,
+    server_key,
+)
+from rejoule.replay.tiers import Lengths, Rules, Tokens, check_tokens
+from rejoule.replay.vllm_plugin import Forcing, server_arguments
+from rejoule.traces import RejouleError, Trace
+from rejoule.traces.run import Configuration
+
+OWN_OPTIONS: Final = (
+    "model", "python", "tier", "num_gpu_blocks", "largest_num_seqs", "ready_timeout_s", "step_tap",
+    "silence_timeout_s", "first_token_timeout_s", "call_timeout_s",
+)  # fmt: skip
+"""Options of a configuration that are ReJoule's; all others are vLLM's own."""
+TIERS: Final = ("tokens", "lengths")
+
+
+def check_vllm(configuration: Configuration) -> None:
+    """Raises RejouleError for a configuration that lacks a model or asks for what is not there."""
+    options = configuration.options
+    if not options.get("model"):
+        raise RejouleError("--engine vllm needs a model", "give it with --option model=NAME_OR_FOLDER")
+    if options.get("tier", "tokens") not in TIERS:
+        raise RejouleError(f"no tier {options['tier']!r}", f"choose one of {', '.join(TIERS)}")
+    if configuration.power_cap_w is not None or configuration.sm_clock_mhz is not None:
+        raise RejouleError("ReJoule does not set power caps or clocks of real GPUs yet", "sweep them with --engine sim")
+    if configuration.profile is not None:
+        raise RejouleError("--profile belongs to the simulated engine", "leave it out, or use --engine sim")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a configuration's server is started with."""
+
+    options: ServerOptions
+    forcing: Forcing | None
+    tap: Path | None
+
+
+def prepared(configuration: Configuration, vllm: Vllm, *, device: Literal["cpu", "cuda"], folder: Path) -> Prepared:
+    """The server that a configuration needs: pure."""
+    given = configuration.options
+    own = ServerOptions(
+        model=str(given["model"]),
+        python=given.get("python"),
+        max_num_seqs=configuration.max_num_seqs,
+        largest_num_seqs=given.get("largest_num_seqs"),
+        num_gpu_blocks=given.get("num_gpu_blocks"),
+        arguments={k: v for k, v in given.items() if k not in OWN_OPTIONS},
+        ready_timeout_s=float(given.get("ready_timeout_s", ServerOptions("").ready_timeout_s)),
+    )
+    forced = given.get("tier", "tokens") == "tokens"
+    tap = folder / f"steps-{server_key(own)}.tap" if given.get("step_tap", True) else None
+    plugin = server_arguments(vllm.version, device=device, forced_tokens=forced, step_tap=tap)
+    return Prepared(replace(own, plugin=Plugin(plugin.arguments, plugin.environment)), plugin.forcing, tap)
+
+
+class VllmServers:
+    """The servers of one experiment, one at a time. Logs and step taps are kept in ``folder``."""
+
+    def __init__(self, folder: Path, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
+        self._folder = folder
+        self._servers = OneServer(folder, on_progress=on_progress)
+        self._found: dict[str | None, Vllm] = {}
+
+    async def engine(self, configuration: Configuration, trace: Trace) -> HttpEngine:
+        """An engine for one run: its server answers, and its prefix cache is cold."""
+        python = configuration.options.get("python")
+        if python not in self._found:
+            self._found[python] = find_vllm(ServerOptions(model="", python=python))
+        device: Literal["cpu", "cuda"] = "cuda" if has_gpu() else "cpu"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        ready = prepared(configuration, self._found[python], device=device, folder=self._folder)
+        if ready.forcing is not None:
+            check_tokens(trace, "the trace")
+        server = await self._servers.get(ready.options)
+        described = await server.describe()
+        cold = await reset_prefix_cache(server.http, server.url, described)
+        rules = _rules(configuration, str(described["model"]), ready.forcing)
+        return await VllmEngine.on(server, configuration, rules, described, cold, ready.tap)
+
+    async def close(self) -> None:
+        await self._servers.close()
+
+
+async def recording_server(
+    options: Mapping[str, Any], folder: Path, on_progress: Callable[[Progress], None] = lambda _: None
+) -> ManagedServer:
+    """A server to record from, answering: no token is forced, and no step tapped."""
+    configuration = Configuration(engine="vllm", options={**options, "tier": "lengths", "step_tap": False})
+    vllm = find_vllm(ServerOptions(model="", python=options.get("python")))
+    ready = prepared(configuration, vllm, device="cuda" if has_gpu() else "cpu", folder=folder)
+    server = ManagedServer(ready.options, folder / "vllm.log", vllm=vllm, on_progress=on_progress)
+    await server.start()
+    return server
+
+
+def _rules(configuration: Configuration, model: str, forcing: Forcing | None) -> Rules:
+    if forcing is None:
+        return Lengths(configuration, model, exact_lengths=True)
+    return Tokens(configuration, model, forcing)
+
+
+class VllmEngine(HttpEngine):
+    """A server of ReJoule's own, for one run."""
+
+    _server: ManagedServer
+    _described: Mapping[str, Any]
+    _cold: ColdCache
+    _tap: Path | None
+
+    @classmethod
+    async def on(
+        cls,
+        server: ManagedServer,
+        configuration: Configuration,
+        rules: Rules,
+        described: Mapping[str, Any],
+        cold: ColdCache,
+        tap: Path | None,
+    ) -> VllmEngine:
+        engine = await cls.connect(configuration, url=f"{server.url}/v1", rules=rules)
+        engine._server, engine._described, engine._cold, engine._tap = server, described, cold, tap
+        return engine
+
+    async def finish(self) -> Measured:
+        measured = await super().finish()
+        steps = None if self._tap is None else steps_between(self._tap, self._origin, self._end)
+        engine = {**self._described, **measured.engine, "cold_cache": self._cold.cold, "cold_proof": self._cold.proof}
+        noticed = () if self._cold.cold else (f"the prefix cache was not cold: {self._cold.proof}",)
+        return replace(measured, steps=steps, engine=engine, violations=noticed)
+
+    async def _death(self) -> RejouleError | None:
+        return None if self._server.alive() else await self._server.died()
