@@ -13,10 +13,10 @@ from rejoule.replay.engines.sse import EventStream
 
 
 class _Delta(msgspec.Struct, gc=False):
-    content: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[Any] | None = None
+    content: Any = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+    tool_calls: Any = None
 
 
 class _Choice(msgspec.Struct, gc=False):

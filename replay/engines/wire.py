@@ -276,8 +276,8 @@ class Wire:
                 )
         except TimeoutError:
             raise WireError(f"no connection within {limit_s:g} s") from None
-        except OSError as error:
-            raise WireError(f"no connection: {error.strerror or error}") from error
+        except (OSError, UnicodeError) as error:
+            raise WireError(f"no connection: {getattr(error, 'strerror', None) or error}") from error
         self._all.add(connection)
         # Looking a name up costs a thread's turn; every further connection goes to the address that answered.
         self._address = transport.get_extra_info("peername")[:2]

@@ -136,8 +136,12 @@ class ManagedServer:
         port = _free_port()
         self.launch = command(self.options, vllm, port, os.environ)
         self.url = f"http://{HOST}:{port}"
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self._log_begins = self.log.stat().st_size if self.log.exists() else 0
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self.log.touch()
+        except OSError as error:
+            raise RejouleError(f"cannot write {self.log}: {error.strerror}", "choose another folder") from None
+        self._log_begins = self.log.stat().st_size
         self._process = KeptProcess(uuid.uuid4().hex)
         env = {**os.environ, **self.launch.env}
         await self._process.start(self.launch.argv, env, self.log, grace_s=self.options.grace_s)

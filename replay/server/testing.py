@@ -101,7 +101,7 @@ class Behaviour:
 
 def install(folder: Path, version: str = "0.30.0") -> dict[str, str]:
     """Writes the stand-in as a package ``vllm`` into ``folder``; returns the environment in which Python finds it."""
-    main = "from rejoule.replay.server.testing import main\nmain()\n"
+    main = f"from rejoule.replay.server.testing import main\nmain({version!r})\n"
     for file, text in {
         "vllm/__init__.py": "",
         "vllm/_version.py": f"__version__ = version = {version!r}\n",
@@ -141,7 +141,7 @@ def left_after(folder: Path, wait_s: float) -> list[str]:
     return found
 
 
-def main() -> None:
+def main(version: str) -> None:
     """The command line of ``vllm serve``, as far as ReJoule uses it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("words", nargs="*")
@@ -169,7 +169,7 @@ def main() -> None:
         time.sleep(behaviour.starts_in_s / len(STARTING))
     while behaviour.hangs:
         time.sleep(1)
-    _serve(options, behaviour, workers)
+    _serve(options, behaviour, version, workers)
 
 
 def _end(text: str) -> None:
@@ -182,7 +182,9 @@ def _worker(model: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-I", "-S", "-c", WORKER, RUN_AWAY, model], env={})
 
 
-def _serve(options: argparse.Namespace, behaviour: Behaviour, workers: list[subprocess.Popen[bytes]]) -> None:
+def _serve(
+    options: argparse.Namespace, behaviour: Behaviour, version: str, workers: list[subprocess.Popen[bytes]]
+) -> None:
     import asyncio
 
     from aiohttp import web
@@ -195,7 +197,7 @@ def _serve(options: argparse.Namespace, behaviour: Behaviour, workers: list[subp
     blocks = options.num_gpu_blocks_override or NUM_GPU_BLOCKS
     config = EngineConfig(load_profile(PROFILE), max_num_seqs=batch, num_gpu_blocks=blocks)
     app = Server(config, options.model, any_model=True).app()
-    app.middlewares.append(_as_vllm(options, behaviour, blocks, config.profile.serving.block_size))
+    app.middlewares.append(_as_vllm(options, behaviour, version, blocks, config.profile.serving.block_size))
 
     async def run() -> None:
         runner = web.AppRunner(app, access_log=None)
@@ -218,8 +220,9 @@ def _serve(options: argparse.Namespace, behaviour: Behaviour, workers: list[subp
                 worker.kill()
 
 
-def _as_vllm(options: argparse.Namespace, behaviour: Behaviour, blocks: int, block_size: int) -> Middleware:
-    import vllm._version as installed  # type: ignore[import-not-found]
+def _as_vllm(
+    options: argparse.Namespace, behaviour: Behaviour, version: str, blocks: int, block_size: int
+) -> Middleware:
     from aiohttp import web
 
     scheduler = {
@@ -238,7 +241,7 @@ def _as_vllm(options: argparse.Namespace, behaviour: Behaviour, blocks: int, blo
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path == "/version":
-            return web.json_response({"version": installed.version})
+            return web.json_response({"version": version})
         if request.path == "/server_info":
             return web.json_response({"vllm_config": configuration, "vllm_env": {"VLLM_SERVER_DEV_MODE": True}})
         if request.path == "/v1/models":
@@ -252,7 +255,3 @@ def _as_vllm(options: argparse.Namespace, behaviour: Behaviour, blocks: int, blo
         return await handler(request)
 
     return middleware
-
-
-if __name__ == "__main__":
-    main()

@@ -241,3 +241,29 @@ def test_url() -> None:
     assert api_url("http://a:1") == api_url("http://a:1/") == api_url("http://a:1/v1/") == "http://a:1/v1"
     with pytest.raises(RejouleError, match="sim, or a server's URL"):
         api_url("localhost")
+
+
+async def test_own_cost() -> None:
+    """A run says what its client cost and how late it sent, and waiting for a place is not counted as lateness."""
+    trace, fake = random_trace(4, workflows=3), FakeServer()
+    async with served(fake) as url:
+        run = await replayed(trace, url, arrivals="burst", concurrency=1)
+    late = run.engine["client_lateness_s"]
+    assert 0 <= late["p50"] <= late["p99"] <= late["max"] < run.makespan_s
+    assert run.engine["client_cpu_s"] > 0 and run.engine["client_retries"] == 0
+
+
+async def test_stalled_call() -> None:
+    """A call that gets no token in the time that the options allow fails, and the others are unharmed."""
+    trace, fake = random_trace(4, workflows=5), FakeServer()
+
+    async def stall(number: int, _: web.Request) -> web.StreamResponse | None:
+        if number == 2:
+            await asyncio.sleep(30)
+        return None
+
+    fake.misbehave = stall
+    async with served(fake) as url:
+        run = await replayed(trace, url, arrivals="burst", concurrency=1, options={"first_token_timeout_s": 0.3})
+    assert [c.error for c in run.failed_calls] == ["stalled: no token came within 0.3 s"]
+    assert sum(w.complete for w in run.workflows) == len(trace.workflows) - 1

@@ -69,6 +69,14 @@ async def test_missing_model(options: MakeOptions, tmp_path: Path) -> None:
     assert not (tmp_path / "vllm.log").exists()
 
 
+async def test_log_that_cannot_be_written(options: MakeOptions, tmp_path: Path) -> None:
+    """Without a place for its log nothing is started."""
+    (tmp_path / "file").touch()
+    with pytest.raises(RejouleError, match="cannot write"):
+        await ManagedServer(options(), tmp_path / "file" / "vllm.log").start()
+    assert processes_of(tmp_path) == []
+
+
 async def test_taken_port(options: MakeOptions, tmp_path: Path) -> None:
     """A port that somebody took first is given up for another one."""
     behaviour = Behaviour(port_taken=str(tmp_path / "taken"))
