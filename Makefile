@@ -35,6 +35,7 @@ $(VLLM_VENV)/ready: $(BIN)/python requirements-vllm.txt
 install: $(VENV)/core ## Install the command rejoule into .venv
 
 demo: $(VENV)/core ## Record, replay and compare four agent workloads, without a GPU
+	rm -rf demo
 	$(BIN)/rejoule demo -o demo
 
 test: $(VENV)/dev ## Run the tests

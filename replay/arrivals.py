@@ -13,7 +13,7 @@ def check_arrivals(arrivals: str) -> None:
     _rate(arrivals)
 
 
-def arrival_times(workflows: Sequence[Workflow], arrivals: str, *, time_scale: float, seed: int) -> list[float]:
+def arrival_times(workflows: Sequence[Workflow], arrivals: str, *, time_scale: float, seed: str) -> list[float]:
     """Seconds from the start of the run at which each workflow arrives, in their order."""
     rate = _rate(arrivals)
     if arrivals == "burst":

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "inspect": ("rejoule.traces.commands:inspect", "Show what is in a trace."),
     "replay": ("rejoule.replay.commands:replay", "Replay traces under every combination of knobs."),
     "run": ("rejoule.replay.commands:run", "Replay as an experiment file says; takes up where it stopped."),
+    "energy": ("rejoule.analysis.commands:energy", "Say which node spent every joule of a run."),
     "diff": (
         "rejoule.analysis.commands:diff",
         "Say what one configuration costs against another, and how sure that is.",
@@ -81,6 +82,9 @@ def main() -> None:
     except RejouleError as error:
         _say(str(error))
         status = USER_ERROR
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        status = 0
     except click.ClickException as error:
         _say(f"{error.format_message().rstrip('.')}; see: {_usage(error)}")
         status = USER_ERROR

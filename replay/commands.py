@@ -38,9 +38,9 @@ DEFAULT_PORT = 8000
 @click.option("--time-scale", type=click.FloatRange(0), default=1.0, show_default=True,
               help="Factor on recorded arrivals, thinking and tool times.")  # fmt: skip
 @click.option("--trials", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--salvage", is_flag=True, help="Use what is complete of a cut trace.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run, as it finishes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
 def replay(
     traces: tuple[Path, ...],
     folder: Path,
@@ -65,7 +65,7 @@ def replay(
 
     Repeat the command to take up an experiment that was interrupted.
     """
-    from rejoule.replay.plan import Sweep
+    from rejoule.replay.plan import Sweep, swept
 
     base = Configuration(
         engine=engine,
@@ -77,20 +77,20 @@ def replay(
         seed=seed,
         options=engine_options(options),
     )
-    sweep = Sweep(
-        max_num_seqs=max_num_seqs or [None],
-        power_cap_w=power_cap or [None],
-        sm_clock_mhz=sm_clock or [None],
-        input_scale=input_scale,
-        output_scale=output_scale,
-    )
-    _execute(traces, folder, list(sweep.configurations(base)), trials, seed, salvage, as_json)
+    sweep: Sweep = {
+        "max_num_seqs": max_num_seqs or [None],
+        "power_cap_w": power_cap or [None],
+        "sm_clock_mhz": sm_clock or [None],
+        "input_scale": input_scale,
+        "output_scale": output_scale,
+    }
+    _execute(traces, folder, list(swept(base, sweep)), trials, seed, salvage, as_json)
 
 
 @click.command()
 @click.argument("experiment", type=click.Path(path_type=Path))
 @click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run, as it finishes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
 def run(experiment: Path, folder: Path, as_json: bool) -> None:
     """Replay as EXPERIMENT, a TOML file, says; repeat the command to take it up where it stopped."""
     from rejoule.replay.experiment_file import read
@@ -110,7 +110,7 @@ def run(experiment: Path, folder: Path, as_json: bool) -> None:
 @click.option("--max-num-seqs", type=click.IntRange(1), help="Most requests in a batch.")
 @click.option("--power-cap", type=click.FloatRange(1), help="GPU power cap in watts.")
 @click.option("--sm-clock", type=click.FloatRange(1), help="SM clock lock in MHz.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the server's URL as a JSON object once it listens.")
 def serve(
@@ -154,9 +154,9 @@ def _execute(
 ) -> None:
     import asyncio
 
-    from rejoule.replay.arrivals import check_arrivals
+    from rejoule.replay.check import check_configuration
     from rejoule.replay.client_health import client_limit
-    from rejoule.replay.engines.open import Engines, check_engine
+    from rejoule.replay.engines.open import Engines
     from rejoule.replay.experiment import load_traces, run_experiment
     from rejoule.replay.fine_loop import fine_loop
     from rejoule.replay.plan import plan
@@ -165,8 +165,7 @@ def _execute(
     from rejoule.traces.store import trace_digest
 
     for configuration in configurations:
-        check_engine(configuration)
-        check_arrivals(configuration.arrivals)
+        check_configuration(configuration)
     traces = load_traces(paths, salvage=salvage)
     digests = {name: trace_digest(trace) for name, trace in traces.items()}
     experiment = plan(digests, configurations, trials=trials, seed=seed)
@@ -179,6 +178,7 @@ def _execute(
                 traces,
                 folder,
                 engines.open,
+                on_found=progress.found,
                 on_begin=progress.begin,
                 on_answer=progress.answer,
                 on_run=progress.finish,
@@ -195,10 +195,10 @@ def _execute(
     if not as_json:
         from rejoule.replay.tables import print_runs
 
-        print_runs(load_runs(folder).runs)
-        click.echo(
-            f"\n{len(experiment.runs)} runs in {folder}; look at them with: rejoule report {folder} -o report.html"
-        )
+        runs = load_runs(folder).runs
+        print_runs(runs)
+        click.echo(f"\n{folder} holds {len(runs)} {'run' if len(runs) == 1 else 'runs'}. Which node spent the energy:")
+        click.echo(f"  rejoule energy {folder}\n  rejoule report {folder} -o report.html")
     failed = [run for run in progress.runs if run.failed_calls]
     if failed:
         first, count = failed[0].failed_calls[0], sum(len(run.failed_calls) for run in failed)

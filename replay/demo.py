@@ -27,12 +27,12 @@ POWER_CAPS: Final = "250,350,500,700"
     type=click.Path(path_type=Path),
     help="Folder to write.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.pass_context
 def demo(ctx: click.Context, folder: Path, seed: int) -> None:
     """Record all four workloads live on the embedded engine, replay them over batch sizes and power caps, compare.
 
-    Takes about two minutes, and needs neither a GPU nor a network.
+    Takes about a minute, and needs neither a GPU nor a network.
     """
     began = time.monotonic()
     if (folder / "runs").exists():

@@ -32,15 +32,17 @@ async def run_experiment(
     folder: Path,
     open_engine: OpenEngine,
     *,
+    on_found: Callable[[PlannedRun], None] = lambda _: None,
     on_begin: Callable[[PlannedRun], None] = lambda _: None,
     on_answer: Callable[[Answer], None] = lambda _: None,
     on_run: Callable[[Run], None] = lambda _: None,
 ) -> None:
-    """Makes every run of the plan that the folder does not hold yet."""
+    """Makes every run of the plan that the folder does not hold yet; ``on_found`` is told of those that it does."""
     create(folder, experiment, traces)
     done = finished(folder)
     for planned in experiment.runs:
         if planned.id in done:
+            on_found(planned)
             continue
         on_begin(planned)
         digest = experiment.traces[planned.trace]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from rejoule.replay.plan import Sweep
+from rejoule.replay.plan import swept
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Configuration
-
-SWEPT = ("max_num_seqs", "power_cap_w", "sm_clock_mhz", "input_scale", "output_scale")
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -21,7 +19,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     trials: int = 1
     seed: int = 0
     configuration: dict[str, Any] = {}
-    sweep: dict[str, list[float]] = {}
+    sweep: dict[str, list[Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +36,25 @@ def read(path: Path) -> ExperimentFile:
     remedy = "see docs/experiments.md for an experiment file"
     try:
         body = msgspec.convert(tomllib.loads(path.read_text()), _File)
-        unknown = sorted(set(body.sweep) - set(SWEPT))
-        if unknown:
-            raise RejouleError(f"{path}: {', '.join(unknown)} cannot be swept", f"sweep any of {', '.join(SWEPT)}")
-        known = set(Configuration.__dataclass_fields__)
-        if unknown := sorted(set(body.configuration) - known):
-            raise RejouleError(
-                f"{path}: no knob is called {', '.join(unknown)}", f"knobs are {', '.join(sorted(known))}"
-            )
-        base = msgspec.convert({"seed": body.seed, **body.configuration}, Configuration)
+        _check(path, body)
+        knobs = {"seed": body.seed, **body.configuration}
+        base = msgspec.convert(knobs, Configuration)
+        configurations = tuple(msgspec.convert(asdict(c), Configuration) for c in swept(base, body.sweep))
     except OSError as error:
         raise RejouleError(f"cannot read {path}: {error.strerror}", "give the path of an experiment file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise RejouleError(f"{path}: {error}", remedy) from None
-    if body.trials < 1:
-        raise RejouleError(f"{path}: trials must be at least 1", remedy)
-    values: dict[str, Any] = {name: [getattr(base, name)] for name in SWEPT} | body.sweep
-    if "max_num_seqs" in body.sweep:
-        values["max_num_seqs"] = [int(v) for v in body.sweep["max_num_seqs"]]
-    configurations = tuple(Sweep(**values).configurations(base))
     return ExperimentFile(tuple(path.parent / t for t in body.traces), configurations, body.trials, body.seed)
+
+
+def _check(path: Path, body: _File) -> None:
+    known = {f.name for f in fields(Configuration)}
+    if unknown := sorted((set(body.configuration) | set(body.sweep)) - known):
+        raise RejouleError(f"{path}: no knob is called {', '.join(unknown)}", f"knobs are {', '.join(sorted(known))}")
+    if twice := sorted(set(body.configuration) & set(body.sweep)):
+        raise RejouleError(f"{path}: {', '.join(twice)} is both set and swept", "leave one of them out")
+    empty = [name for name, values in {"traces": body.traces, **body.sweep}.items() if not values]
+    if empty:
+        raise RejouleError(f"{path}: {empty[0]} is an empty list", "give at least one value")
+    if body.trials < 1:
+        raise RejouleError(f"{path}: trials must be at least 1", "give trials = 1 or more")

@@ -5,36 +5,22 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import product
+from typing import Any
 
 from rejoule.traces.run import Configuration, configuration_key
 from rejoule.traces.runs import Experiment, PlannedRun
 
+Sweep = Mapping[str, Sequence[Any]]
+"""Values of knobs by name; ``None`` among them is the engine's own default."""
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """The knobs that take several values; ``None`` among them is the engine's own default."""
 
-    max_num_seqs: Sequence[int | None] = (None,)
-    power_cap_w: Sequence[float | None] = (None,)
-    sm_clock_mhz: Sequence[float | None] = (None,)
-    input_scale: Sequence[float] = (1.0,)
-    output_scale: Sequence[float] = (1.0,)
-
-    def configurations(self, base: Configuration) -> Iterator[Configuration]:
-        """Every combination, on top of ``base``."""
-        axes = (self.max_num_seqs, self.power_cap_w, self.sm_clock_mhz, self.input_scale, self.output_scale)
-        for seqs, cap, clock, inputs, outputs in product(*axes):
-            yield replace(
-                base,
-                max_num_seqs=seqs,
-                power_cap_w=cap,
-                sm_clock_mhz=clock,
-                input_scale=inputs,
-                output_scale=outputs,
-            )
+def swept(base: Configuration, sweep: Sweep) -> Iterator[Configuration]:
+    """Every combination of the swept values, on top of ``base``."""
+    for values in product(*sweep.values()):
+        yield replace(base, **dict(zip(sweep, values, strict=True)))
 
 
 def plan(traces: Mapping[str, str], configurations: Sequence[Configuration], *, trials: int, seed: int) -> Experiment:

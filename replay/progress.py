@@ -14,7 +14,7 @@ from rich.progress import Progress as Bars
 
 from rejoule.replay.engines.base import Answer
 from rejoule.traces.run import Run
-from rejoule.traces.runs import Experiment, PlannedRun, finished
+from rejoule.traces.runs import Experiment, PlannedRun, finished, load_run
 from rejoule.traces.summary import described, summary
 
 
@@ -23,6 +23,7 @@ class Progress:
 
     def __init__(self, experiment: Experiment, folder: Path, calls: Mapping[str, int], *, as_json: bool) -> None:
         self.runs: list[Run] = []
+        self._folder = folder
         self._calls = calls
         self._as_json = as_json
         self._description, self._total = "", 0
@@ -35,6 +36,8 @@ class Progress:
             console=Console(stderr=True),
             disable=as_json,
             transient=True,
+            # Drawing takes turns from the thread that sends.
+            refresh_per_second=2,
         )
         done = len(finished(folder) & {run.id for run in experiment.runs})
         self._all = self._bars.add_task("runs", total=len(experiment.runs), completed=done)
@@ -46,6 +49,10 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bars.stop()
+
+    def found(self, run: PlannedRun) -> None:
+        if self._as_json:
+            click.echo(orjson.dumps(summary(load_run(self._folder, run.id))).decode())
 
     def begin(self, run: PlannedRun) -> None:
         self._description, self._total = f"{run.trace}: {described(run.configuration)}", self._calls[run.trace]

@@ -26,7 +26,7 @@ from rejoule.graphs.record import record
 from rejoule.graphs.workloads import WORKLOADS, load, settings_from
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.experiment import run_experiment
-from rejoule.replay.plan import Sweep, plan
+from rejoule.replay.plan import Sweep, plan, swept
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.engine import EngineConfig
 from rejoule.replay.sim.profile import load_profile
@@ -192,8 +192,8 @@ def test_everything_is_recorded(recordings: dict[str, Recorded]) -> None:
 async def test_attribution_adds_up(recordings: dict[str, Recorded], tmp_path: Path) -> None:
     """In every run of every workload, the nodes' joules and the idle ones add up to the total, to 1e-9."""
     traces = {name: found.trace for name, found in recordings.items()}
-    sweep = Sweep(max_num_seqs=[1, 2, 16], power_cap_w=[None, 250, 400], output_scale=[1, 1.5])
-    configurations = list(sweep.configurations(Configuration(arrivals="burst")))
+    sweep: Sweep = {"max_num_seqs": [1, 2, 16], "power_cap_w": [None, 250, 400], "output_scale": [1, 1.5]}
+    configurations = list(swept(Configuration(arrivals="burst"), sweep))
     digests = {name: trace_digest(trace) for name, trace in traces.items()}
     experiment = plan(digests, configurations, trials=1, seed=0)
     await run_experiment(experiment, traces, tmp_path / "runs", open_engine)

@@ -133,12 +133,15 @@ class PowerCap:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """Two runs with equal certificates did the same work."""
+    """Two runs with equal certificates did the same work, in an order under the same constraints."""
 
     tier: Tier
     digest: str
+    """Of every call with its prompt and its answer, as far as the tier promises that they are equal."""
     exact_calls: int
     violations: tuple[str, ...] = ()
+    order: str = ""
+    """Of the edges that the replay followed."""
 
 
 @dataclass(frozen=True)

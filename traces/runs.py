@@ -75,11 +75,17 @@ class RunFolder:
 
 
 def create(path: Path, experiment: Experiment, traces: Mapping[str, Trace]) -> None:
-    """Starts a run folder, or takes up one that holds the same experiment."""
+    """Starts a run folder, or adds to one that holds an experiment on the same traces."""
     try:
         if (path / "experiment.json").exists():
-            if read_experiment(path) != experiment:
-                raise RejouleError(f"{path} holds another experiment", "choose a new folder, or remove this one")
+            held = read_experiment(path)
+            if held.traces != experiment.traces:
+                raise RejouleError(f"{path} holds an experiment on other traces", "choose a new folder")
+            known = {run.id for run in held.runs}
+            more = tuple(run for run in experiment.runs if run.id not in known)
+            if more:
+                grown = replace(held, runs=(*held.runs, *more), trials=max(held.trials, experiment.trials))
+                _write(path / "experiment.json", orjson.dumps(grown, option=orjson.OPT_INDENT_2))
             return
         (path / "runs").mkdir(parents=True, exist_ok=True)
         (path / "traces").mkdir(exist_ok=True)
@@ -93,7 +99,12 @@ def create(path: Path, experiment: Experiment, traces: Mapping[str, Trace]) -> N
 def finished(path: Path) -> frozenset[str]:
     """Ids of the runs that a folder holds."""
     folder = path / "runs"
-    return frozenset(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else frozenset()
+    try:
+        return frozenset(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def save_run(path: Path, run: Run) -> None:
@@ -121,6 +132,11 @@ def load_runs(path: Path) -> RunFolder:
         raise RejouleError(f"{path} holds no finished run", "run it again to take it up where it stopped")
     traces = {name: store.load(path / "traces" / f"{name}.jsonl.zst") for name in experiment.traces}
     return RunFolder(path, experiment, runs, traces)
+
+
+def load_run(path: Path, run_id: str) -> Run:
+    """One finished run of a folder."""
+    return _read_run(path / "runs" / run_id)
 
 
 def read_experiment(path: Path) -> Experiment:

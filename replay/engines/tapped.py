@@ -11,18 +11,21 @@ from rejoule.traces.run import Step
 
 FLUSH_S = 3.0
 """How long the tap may take to write its last steps: it does so when the engine is idle."""
+SETTLED_S = 0.25
+"""A tap that did not grow for so long is complete; its size is taken before it is read."""
 
 
 def steps_between(tap: Path, start_s: float, end_s: float) -> tuple[Step, ...] | None:
     """Steps from ``start_s`` to ``end_s`` of the monotonic clock, in seconds from ``start_s``, without gaps.
 
-    ``None`` if the tap wrote nothing in that time.
+    ``None`` if there is no tap, or it wrote nothing in that time.
     """
     deadline_s = monotonic() + FLUSH_S
     while True:
+        if not tap.exists() or not (size := tap.stat().st_size):
+            return None
         found = [s for s in read_tap(tap) if start_s <= s.scheduled_ns / 1e9 and s.processed_ns / 1e9 <= end_s + 1e-3]
-        size = tap.stat().st_size
-        sleep(0.25)
+        sleep(SETTLED_S)
         if tap.stat().st_size == size or monotonic() > deadline_s:
             return contiguous(found, start_s, end_s) if found else None
 

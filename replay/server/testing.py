@@ -21,7 +21,14 @@ import msgspec
 import orjson
 
 if TYPE_CHECKING:
+    from aiohttp import web
     from aiohttp.typedefs import Handler, Middleware
+
+    from rejoule.replay.sim.engine import EngineConfig
+    from rejoule.replay.sim.live import Ticket
+    from rejoule.replay.sim.protocol import Call
+    from rejoule.replay.sim.replies import Reply
+    from rejoule.replay.sim.server import Server
 
 VARIABLE = "REJOULE_FAKE_VLLM"
 PROFILE = "h200-llama-3.1-8b"
@@ -93,6 +100,11 @@ class Behaviour:
     """Worker processes; each has a child that left the session, lost its parent and its environment."""
     reset: str = "works"
     """``works``; ``refused``; ``lies``: says success and keeps the cache; ``silent``: works and has no body."""
+    wrong_call: str | None = None
+    """The ``X-Request-Id`` of a call that it answers wrongly, in the way of ``wrong``."""
+    wrong: str = "token"
+    """``token``: its last output token is another; ``prompt``: its prompt is a token shorter; ``cut``: the answer
+    ends after its first token, and the connection with it."""
 
     def env(self) -> dict[str, str]:
         """The environment that tells the stand-in so."""
@@ -191,12 +203,11 @@ def _serve(
 
     from rejoule.replay.sim.engine import EngineConfig
     from rejoule.replay.sim.profile import load_profile
-    from rejoule.replay.sim.server import Server
 
     batch = options.max_num_active_seqs or options.max_num_seqs or 256
     blocks = options.num_gpu_blocks_override or NUM_GPU_BLOCKS
     config = EngineConfig(load_profile(PROFILE), max_num_seqs=batch, num_gpu_blocks=blocks)
-    app = Server(config, options.model, any_model=True).app()
+    app = _server(config, options.model, behaviour).app()
     app.middlewares.append(_as_vllm(options, behaviour, version, blocks, config.profile.serving.block_size))
 
     async def run() -> None:
@@ -218,6 +229,39 @@ def _serve(
         if behaviour.dies_after_s is None:
             for worker in workers:
                 worker.kill()
+
+
+def _server(config: EngineConfig, model: str, behaviour: Behaviour) -> Server:
+    """The embedded engine's server, or one that answers ``behaviour.wrong_call`` wrongly."""
+    from dataclasses import replace
+
+    from rejoule.replay.sim.outputs import forced
+    from rejoule.replay.sim.server import Server
+
+    class Wrong(Server):
+        async def _serve(self, request: web.Request, call: Call, chat: bool) -> web.StreamResponse:
+            if request.headers.get("X-Request-Id") == behaviour.wrong_call:
+                ids = list(call.answer.ids)
+                if behaviour.wrong == "token":
+                    call = replace(call, answer=forced([*ids[:-1], ids[-1] + 1]))
+                elif behaviour.wrong == "prompt":
+                    call = replace(call, prompt_ids=call.prompt_ids[:-1])
+            return await super()._serve(request, call, chat)
+
+        async def _stream(self, request: web.Request, reply: Reply, ticket: Ticket) -> web.StreamResponse:
+            if behaviour.wrong != "cut" or request.headers.get("X-Request-Id") != behaviour.wrong_call:
+                return await super()._stream(request, reply, ticket)
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+            await response.prepare(request)
+            await ticket.more()
+            await response.write(b"".join(reply.chunks(0, 1, ticket.cached_tokens)))
+            if request.transport is not None:
+                request.transport.close()
+            return response
+
+    return (
+        Server(config, model, any_model=True) if behaviour.wrong_call is None else Wrong(config, model, any_model=True)
+    )
 
 
 def _as_vllm(

@@ -177,7 +177,7 @@ class StepEngine:
         if -(-tokens // self.pool.block_size) > self.pool.capacity:
             raise RejouleError(
                 f"request {request.id!r} of {tokens} tokens does not fit into {self.pool.capacity} KV blocks",
-                "raise num_gpu_blocks or shorten the request",
+                "scale its input or output down, or take a profile with more KV blocks",
             )
         job = Job(request, self.now_s if at_s is None else at_s, self._count)
         self._jobs[request.id] = job

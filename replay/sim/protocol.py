@@ -113,9 +113,7 @@ def _call(body: Body, limits: Limits, ask: Ask) -> Call:
     stream = _take(body, "stream", bool, False)
     if options and not stream:
         raise BadRequestError("Stream options can only be defined when `stream=True`.", "stream_options")
-    ids = _take(_take(body, "vllm_xargs", dict, {}), "forced_token_ids", list, None)
-    if ids is not None and not (ids and all(isinstance(i, int) and 0 <= i < 2**53 for i in ids)):
-        raise BadRequestError("forced_token_ids must be a list of token ids", "vllm_xargs")
+    ids = _forced_ids(_take(body, "vllm_xargs", dict, {}).get("forced_token_ids"))
     try:
         said = answer(ask) if ids is None else forced(ids[: ask.max_tokens])
     except SchemaError as error:
@@ -131,6 +129,16 @@ def _call(body: Body, limits: Limits, ask: Ask) -> Call:
         priority,
         salt,
     )
+
+
+def _forced_ids(given: Any) -> list[int] | None:
+    """A list of token ids, or the same as text, as in ``"5,17,9"``."""
+    if given is None:
+        return None
+    found = [int(i) if i.isdecimal() else -1 for i in given.split(",")] if isinstance(given, str) else given
+    if not (isinstance(found, list) and found and all(isinstance(i, int) and 0 <= i < 2**53 for i in found)):
+        raise BadRequestError("forced_token_ids must be a list of token ids", "vllm_xargs")
+    return found
 
 
 def _ask(body: Body, limits: Limits, prompt: Sequence[int], most: int | None, **more: Any) -> Ask:

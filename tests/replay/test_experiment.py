@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.experiment import run_experiment
-from rejoule.replay.plan import Sweep, plan
+from rejoule.replay.plan import Sweep, plan, swept
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import Experiment, finished, load_runs
 from rejoule.traces.store import save, trace_digest
 from rejoule.traces.testing import random_trace
 
-SWEEP = Sweep(max_num_seqs=[1, 4], power_cap_w=[None, 300])
+SWEEP: Sweep = {"max_num_seqs": [1, 4], "power_cap_w": [None, 300]}
 
 
 def planned(trace: Trace, sweep: Sweep = SWEEP, trials: int = 1, seed: int = 0) -> Experiment:
-    return plan({"t": trace_digest(trace)}, list(sweep.configurations(Configuration())), trials=trials, seed=seed)
+    return plan({"t": trace_digest(trace)}, list(swept(Configuration(), sweep)), trials=trials, seed=seed)
 
 
 def ran(trace: Trace, folder: Path, experiment: Experiment) -> tuple[Run, ...]:
@@ -81,18 +81,36 @@ def test_resume(tmp_path: Path) -> None:
     assert sorted(made) == sorted(r.id for r in experiment.runs)
 
 
-def test_other_experiment_is_refused(tmp_path: Path) -> None:
-    """A folder holds one experiment."""
+def test_other_traces_are_refused(tmp_path: Path) -> None:
+    """A folder holds runs of the same traces."""
     trace, folder = random_trace(7), tmp_path / "r"
     ran(trace, folder, planned(trace))
-    with pytest.raises(RejouleError, match="another experiment"):
-        ran(trace, folder, planned(trace, seed=1))
+    with pytest.raises(RejouleError, match="on other traces"):
+        ran(random_trace(8), folder, planned(random_trace(8)))
+
+
+def test_experiments_grow(tmp_path: Path) -> None:
+    """More trials and more values are added to what a folder holds, and nothing is run again."""
+    trace, folder = random_trace(7), tmp_path / "r"
+    few = {r.id for r in ran(trace, folder, planned(trace, {"max_num_seqs": [1]}))}
+    many = {r.id for r in ran(trace, folder, planned(trace, {"max_num_seqs": [1, 2]}, trials=3))}
+    assert len(few) == 1 and len(many) == 6 and few < many
+
+
+def test_trials_differ_where_arrivals_are_drawn(tmp_path: Path) -> None:
+    """Poisson arrivals are drawn anew for each trial, and alike in every configuration."""
+    trace = random_trace(7, workflows=6)
+    configurations = [Configuration(arrivals="poisson:30", max_num_seqs=n) for n in (1, 8)]
+    experiment = plan({"t": trace_digest(trace)}, configurations, trials=2, seed=0)
+    runs = ran(trace, tmp_path / "r", experiment)
+    arrivals = {(r.configuration.max_num_seqs, r.trial): tuple(w.arrival_s for w in r.workflows) for r in runs}
+    assert arrivals[1, 0] == arrivals[8, 0] != arrivals[1, 1] == arrivals[8, 1]
 
 
 def test_order_is_shuffled_by_seed() -> None:
     """The order of runs depends on the seed, and every trial holds every configuration."""
     trace = random_trace(7)
-    wide = Sweep(max_num_seqs=list(range(1, 9)))
+    wide = {"max_num_seqs": list(range(1, 9))}
     one, other = planned(trace, wide, 2, 0), planned(trace, wide, 2, 1)
     assert one == planned(trace, wide, 2, 0)
     assert [r.id for r in one.runs] != [r.id for r in other.runs]
@@ -123,7 +141,7 @@ def test_equal_bytes(tmp_path: Path) -> None:
 def test_power_cap_lowers_power_and_speed(tmp_path: Path) -> None:
     """A cap that binds lowers the average power and makes the run longer; one that does not changes nothing."""
     trace = random_trace(7, workflows=40)
-    sweep = Sweep(max_num_seqs=[64], power_cap_w=[None, 200, 700])
+    sweep: Sweep = {"max_num_seqs": [64], "power_cap_w": [None, 200, 700]}
     free, bound, high = ran(trace, tmp_path / "r", planned(trace, sweep))
     assert bound.power_cap.bound_fraction and bound.power_cap.bound_fraction > 0
     busy = [sum(s.end_s - s.start_s for s in run.steps or () if not s.idle) for run in (free, bound)]

@@ -51,7 +51,7 @@ class Server:
 def scheduled(
     trace: Trace, edge_set: EdgeSet = "barrier", concurrency: int | None = None, scale: float = 1.0
 ) -> Schedule:
-    arrivals = arrival_times(trace.workflows, "recorded", time_scale=scale, seed=0)
+    arrivals = arrival_times(trace.workflows, "recorded", time_scale=scale, seed="0")
     return Schedule(trace.workflows, arrivals, edge_set=edge_set, concurrency=concurrency, time_scale=scale)
 
 
@@ -138,11 +138,11 @@ def test_trigger_edges_start_sooner() -> None:
 def test_arrivals() -> None:
     """Arrivals are as recorded and scaled, all at once, or Poisson with the rate and seed that were given."""
     flows = random_trace(0, workflows=2000).workflows
-    assert arrival_times(flows, "recorded", time_scale=2, seed=0)[:3] == [0.0, 0.08, 0.16]
-    assert set(arrival_times(flows, "burst", time_scale=1, seed=0)) == {0.0}
-    times = arrival_times(flows, "poisson:4", time_scale=1, seed=1)
-    assert times == arrival_times(flows, "poisson:4", time_scale=1, seed=1)
-    assert times != arrival_times(flows, "poisson:4", time_scale=1, seed=2)
+    assert arrival_times(flows, "recorded", time_scale=2, seed="0")[:3] == [0.0, 0.08, 0.16]
+    assert set(arrival_times(flows, "burst", time_scale=1, seed="0")) == {0.0}
+    times = arrival_times(flows, "poisson:4", time_scale=1, seed="1")
+    assert times == arrival_times(flows, "poisson:4", time_scale=1, seed="1")
+    assert times != arrival_times(flows, "poisson:4", time_scale=1, seed="2")
     assert times[-1] / 2000 == pytest.approx(1 / 4, rel=0.1)
 
 
