@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import orjson
+
 from rejoule.replay.energy.nvml import has_gpu
 from rejoule.replay.engines.base import Measured
 from rejoule.replay.engines.http import HttpEngine
@@ -33,6 +35,8 @@ OWN_OPTIONS: Final = (
     "silence_timeout_s", "first_token_timeout_s", "call_timeout_s",
 )  # fmt: skip
 """Options of a configuration that are ReJoule's; all others are vLLM's own."""
+WHOLE: Final = ("configuration", "environment", "system")
+"""vLLM's own account of itself."""
 TIERS: Final = ("tokens", "lengths")
 
 
@@ -96,6 +100,10 @@ class VllmServers:
             check_tokens(trace, "the trace")
         server = await self._servers.get(ready.options)
         described = await server.describe()
+        # Its whole configuration is long and the same for all runs of a server: it is kept once, beside the log.
+        whole = {name: described[name] for name in WHOLE if name in described}
+        server.log.with_suffix(".json").write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2))
+        described = {name: value for name, value in described.items() if name not in WHOLE}
         cold = await reset_prefix_cache(server.http, server.url, described)
         rules = _rules(configuration, str(described["model"]), ready.forcing)
         return await VllmEngine.on(server, configuration, rules, described, cold, ready.tap)

@@ -59,7 +59,7 @@ def test_records_cover_time_without_gaps_and_account_for_every_joule(load: list[
     assert at_s == engine.now_s
     assert engine.energy_j == pytest.approx(math.fsum(r.energy_j for r in engine.steps), rel=1e-12)
     assert engine.steps[-1].idle
-    assert engine.steps[-1].energy_j == pytest.approx(125.0, rel=0.01)
+    assert engine.steps[-1].energy_j == pytest.approx(137.0, rel=0.01)
 
 
 @settings(max_examples=80, deadline=None)

@@ -60,10 +60,16 @@ def test_a_cap_that_does_not_bind_changes_nothing(work: Work) -> None:
 
 @pytest.mark.parametrize(
     ("work", "low_w", "high_w"),
-    [(decode(1), 137, 300), (decode(4), 137, 310), (PREFILL, 670, 700), (decode(512, 600), 600, 700)],
+    [
+        (decode(1), 505, 525),
+        (decode(4), 505, 540),
+        (decode(32, 600), 595, 635),
+        (PREFILL, 670, 700),
+        (decode(512, 600), 600, 700),
+    ],
 )
 def test_the_h200_draws_what_was_read_on_one(work: Work, low_w: float, high_w: float) -> None:
-    """Small decode batches draw 137 to 300 W, large batches nearly the whole limit."""
+    """One sequence draws 515 W, 32 draw 615 W, prefill and large batches nearly the whole limit."""
     operation = power(H200).operate(LatencyModel(H200).demand(work))
     assert low_w <= operation.power_w <= high_w
 
@@ -104,6 +110,6 @@ def test_a_clock_lock_slows_prefill_and_hardly_decode() -> None:
 
 
 def test_a_lone_decode_of_an_8b_model_takes_as_long_as_reading_its_weights() -> None:
-    """15 GB at 80 % of 4.8 TB/s are 3.9 ms; overheads add less than a millisecond."""
+    """15 GB at 70 % of 4.8 TB/s are 4.5 ms; overheads add less than a millisecond."""
     operation = power(H200).operate(LatencyModel(H200).demand(decode(1)))
-    assert 0.0039 < operation.step_s < 0.0049
+    assert 0.0049 < operation.step_s < 0.0052
