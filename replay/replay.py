@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from rejoule.replay.arrivals import arrival_times
 from rejoule.replay.driver import drive
 from rejoule.replay.engines.base import Answer, Engine, Measured
+from rejoule.replay.expected_cache import Served, cached_bounds
 from rejoule.replay.requests import digest
 from rejoule.replay.schedule import Schedule
+from rejoule.replay.tiers import Tokens
 from rejoule.traces import Trace
 from rejoule.traces.model import Call, EdgeSet
 from rejoule.traces.run import CallResult, Certificate, Configuration, Run, Tier, ToolResult, WorkflowResult
 from rejoule.traces.runs import PlannedRun
+from rejoule.traces.summary import total
 
 OpenEngine = Callable[[Configuration, Trace], Awaitable[Engine]]
 
@@ -78,7 +81,7 @@ def _run(
         tools=tools,
         energy=measured.energy,
         power_cap=measured.power_cap,
-        certificate=_certificate(trace, answers, schedule, tier, edge_set, measured.violations),
+        certificate=_certificate(trace, answers, schedule, tier, edge_set, measured, plan.configuration),
         steps=measured.steps,
         engine=measured.engine,
     )
@@ -130,15 +133,22 @@ def _certificate(
     schedule: Schedule,
     tier: Tier,
     edge_set: EdgeSet,
-    noticed: Sequence[str],
+    measured: Measured,
+    configuration: Configuration,
 ) -> Certificate:
     edges = sorted((e.source, e.target) for w in trace.workflows for e in w.edges if e.kind in (edge_set, "observed"))
     work = sorted((a.call_id, a.prompt_digest, a.output_digest) for a in answers)
     answers = sorted(answers, key=lambda a: a.call_id)
-    violations = list(noticed)
+    violations = list(measured.violations)
     violations += [f"{a.call_id} failed: {a.error}" for a in answers if a.error is not None]
     violations += [
         f"{a.call_id} did other work than asked for" for a in answers if a.error is None and a.exact is False
+    ]
+    bounds = _cached_bounds(trace, answers, measured.block_size, configuration)
+    violations += [
+        f"{a.call_id} found {a.cached_tokens} tokens in the prefix cache, expected {bounds[a.call_id]}"
+        for a in answers
+        if a.call_id in bounds and a.cached_tokens is not None and not _within(a.cached_tokens, bounds[a.call_id])
     ]
     answered = {a.call_id for a in answers}
     violations += [f"{name} was not sent" for name in sorted(schedule.skipped - answered)]
@@ -148,4 +158,29 @@ def _certificate(
         order=digest(edges),
         exact_calls=sum(a.exact is True for a in answers),
         violations=tuple(violations),
+        cached_tokens=total(a.cached_tokens for a in answers),
+        expected_cached_tokens=_summed(bounds.values()) if bounds else None,
     )
+
+
+def _cached_bounds(
+    trace: Trace, answers: Sequence[Answer], block_size: int | None, configuration: Configuration
+) -> dict[str, tuple[int, int]]:
+    if block_size is None:
+        return {}
+    calls = {call.id: call for call in trace.calls}
+    rules = Tokens(configuration, "", "logits-processor")
+    served = []
+    for answer in answers:
+        asked = rules.ask(calls[answer.call_id])
+        served.append(Served(answer.call_id, answer.sent_s, answer.end_s, asked.prompt, asked.output_ids or ()))
+    return cached_bounds(served, block_size)
+
+
+def _within(value: int, bounds: tuple[int, int]) -> bool:
+    return bounds[0] <= value <= bounds[1]
+
+
+def _summed(bounds: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    low, high = zip(*bounds, strict=True)
+    return sum(low), sum(high)

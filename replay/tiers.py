@@ -53,7 +53,13 @@ class Rules(Protocol):
     @property
     def tier(self) -> Tier: ...
 
-    def ask(self, call: Call) -> Asked: ...
+    def ask(self, call: Call) -> Asked:
+        """What to send for a call."""
+        ...
+
+    def heard(self, call: Call, answered: Answered) -> None:
+        """Takes note of a good answer."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,9 @@ class Lengths:
             body["cache_salt"] = self.cache_salt
         prompt_tokens = call.prompt_tokens if scale == 1 else None
         return Asked(PATHS[call.endpoint], body, prompt_of(body), prompt_tokens, wanted)
+
+    def heard(self, call: Call, answered: Answered) -> None:
+        """A later prompt is sent as recorded, whatever was answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +112,12 @@ class Tokens:
         path = PATHS["completions"]
         return Asked(path, forced_request(body, output, self.forcing), prompt, len(prompt), length, output)
 
+    def heard(self, call: Call, answered: Answered) -> None:
+        """The answer is the recorded one, so later prompts quote it already."""
+
 
 def check_tokens(trace: Trace, name: str) -> None:
-    """Raises RejouleError if a trace lacks the token ids that tier ``tokens`` sends."""
+    """Raises RejouleError if a trace lacks the token ids that the tiers ``tokens`` and ``spliced`` send."""
     missing = [c.id for c in trace.calls if c.succeeded and not (c.prompt_token_ids and c.token_ids)]
     if missing:
         raise RejouleError(

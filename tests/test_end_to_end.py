@@ -226,3 +226,19 @@ async def test_replay_on_a_server(recordings: dict[str, Recorded], name: str) ->
             for target, sources in workflow.predecessors("barrier").items():
                 assert all(times[source][1] <= times[target][0] for source in sources)
     assert runs[0].certificate == runs[1].certificate
+
+
+async def test_spliced_prompts_hit_the_cache(recordings: dict[str, Recorded]) -> None:
+    """Tier spliced finds answers of this replay in the prefix cache, which tier lengths cannot, at equal lengths."""
+    trace = recordings["interactive"].trace
+    cached, exact = {}, {}
+    for tier in ("lengths", "spliced"):
+        async with embedded() as served:
+            url = str(served.make_url("/v1"))
+            configuration = Configuration(engine=url, time_scale=0.1, options={"tier": tier})
+            run = await replay(trace, PlannedRun(tier, tier, configuration, 0), trace_digest(trace), open_engine)
+        cached[tier] = sum(c.cached_tokens or 0 for c in run.calls)
+        exact[tier] = run.certificate.exact_calls
+        assert run.certificate.tier == tier
+    assert exact == {tier: len(list(trace.calls)) for tier in exact}
+    assert cached["spliced"] > cached["lengths"]

@@ -39,6 +39,8 @@ class Measured:
     power_cap: PowerCap = field(default_factory=PowerCap)
     steps: tuple[Step, ...] | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
+    block_size: int | None = None
+    """Tokens in a block of a prefix cache that was cold at the start; ``None`` if that is not known."""
     violations: Sequence[str] = ()
     """What kept the run from being the experiment that it was meant to be."""
 

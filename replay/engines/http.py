@@ -21,6 +21,7 @@ from rejoule.replay.engines.base import Answer, Measured
 from rejoule.replay.engines.completion import Completion, error_text
 from rejoule.replay.engines.wire import Timeouts, Wire, WireError
 from rejoule.replay.requests import digest
+from rejoule.replay.splicing import Spliced
 from rejoule.replay.tiers import Lengths, Rules, exact, output_digest
 from rejoule.traces import RejouleError
 from rejoule.traces.model import Call
@@ -71,7 +72,7 @@ class HttpEngine:
             model = await served_model(wire, url)
             exact_lengths = model.get("owned_by") in EXACT_LENGTHS
             if rules is None:
-                rules = Lengths(configuration, str(model["id"]), exact_lengths, cache_salt=token_hex(8))
+                rules = _rules(configuration, str(model["id"]), exact_lengths)
             engine = cls(wire, url, model, rules)
             engine._meters = await _meters(wire, url)
         except BaseException:
@@ -150,8 +151,12 @@ class HttpEngine:
             prompt_digest = digest(asked.prompt)
             await request.answer()
             error = said.error or (None if said.finish_reason is not None else "the answer was cut")
+            if error is None and asked.output_ids is not None and exact(asked, said) is False:
+                error = "it came back different from what was asked for"
             if request.status != 200:
                 error = f"HTTP {request.status}: {error_text(request.body)}"
+            if error is None:
+                self._rules.heard(call, said)
         except WireError as fault:
             error = str(fault)
         self._late_s.append(request.sent_s - self._origin - due_s)
@@ -193,6 +198,22 @@ def api_url(url: str) -> str:
         raise RejouleError(f"engine {url!r} is unknown", "give sim, or a server's URL such as http://127.0.0.1:8000/v1")
     root = url.rstrip("/")
     return root if root.endswith("/v1") else f"{root}/v1"
+
+
+def _rules(configuration: Configuration, model: str, exact_lengths: bool) -> Rules:
+    """Those of the tier that is asked for, on a server that is already running; each run has a cache of its own."""
+    match configuration.options.get("tier", "lengths"):
+        case "lengths":
+            return Lengths(configuration, model, exact_lengths, cache_salt=token_hex(8))
+        case "spliced" if exact_lengths:
+            return Spliced(configuration, model, cache_salt=token_hex(8))
+        case "spliced":
+            raise RejouleError("tier spliced needs token ids in and out, as vLLM has them", "replay in tier lengths")
+        case tier:
+            raise RejouleError(
+                f"tier {tier!r} cannot be had of a server that is already running",
+                "choose lengths or spliced, or let ReJoule start the server: --engine vllm",
+            )
 
 
 def api_key() -> str | None:

@@ -85,5 +85,8 @@ async def open_engine(configuration: Configuration, trace: Trace) -> Engine:
 
         return SimEngine(configuration, trace)
     from rejoule.replay.engines.http import HttpEngine
+    from rejoule.replay.tiers import check_tokens
 
+    if configuration.options.get("tier") == "spliced":
+        check_tokens(trace, "the trace")
     return await HttpEngine.connect(configuration)

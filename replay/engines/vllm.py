@@ -25,6 +25,7 @@ from rejoule.replay.server import (
     reset_prefix_cache,
     server_key,
 )
+from rejoule.replay.splicing import Spliced
 from rejoule.replay.tiers import Lengths, Rules, Tokens, check_tokens
 from rejoule.replay.vllm_plugin import Forcing, server_arguments
 from rejoule.traces import RejouleError, Trace
@@ -37,7 +38,7 @@ OWN_OPTIONS: Final = (
 """Options of a configuration that are ReJoule's; all others are vLLM's own."""
 WHOLE: Final = ("configuration", "environment", "system")
 """vLLM's own account of itself."""
-TIERS: Final = ("tokens", "lengths")
+TIERS: Final = ("tokens", "spliced", "lengths")
 
 
 def check_vllm(configuration: Configuration) -> None:
@@ -96,7 +97,7 @@ class VllmServers:
         device: Literal["cpu", "cuda"] = "cuda" if has_gpu() else "cpu"
         self._folder.mkdir(parents=True, exist_ok=True)
         ready = prepared(configuration, self._found[python], device=device, folder=self._folder)
-        if ready.forcing is not None:
+        if configuration.options.get("tier", "tokens") != "lengths":
             check_tokens(trace, "the trace")
         server = await self._servers.get(ready.options)
         described = await server.describe()
@@ -125,9 +126,11 @@ async def recording_server(
 
 
 def _rules(configuration: Configuration, model: str, forcing: Forcing | None) -> Rules:
-    if forcing is None:
-        return Lengths(configuration, model, exact_lengths=True)
-    return Tokens(configuration, model, forcing)
+    if forcing is not None:
+        return Tokens(configuration, model, forcing)
+    if configuration.options.get("tier") == "spliced":
+        return Spliced(configuration, model)
+    return Lengths(configuration, model, exact_lengths=True)
 
 
 class VllmEngine(HttpEngine):
@@ -157,7 +160,9 @@ class VllmEngine(HttpEngine):
         steps = None if self._tap is None else steps_between(self._tap, self._origin, self._end)
         engine = {**self._described, **measured.engine, "cold_cache": self._cold.cold, "cold_proof": self._cold.proof}
         noticed = () if self._cold.cold else (f"the prefix cache was not cold: {self._cold.proof}",)
-        return replace(measured, steps=steps, engine=engine, violations=noticed)
+        cached = self._cold.cold and self._described.get("prefix_caching") is not False and self.tier == "tokens"
+        block_size = self._described.get("block_size") if cached else None
+        return replace(measured, steps=steps, engine=engine, block_size=block_size, violations=noticed)
 
     async def _death(self) -> RejouleError | None:
         return None if self._server.alive() else await self._server.died()
