@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import fsum
+from typing import Literal
 
 import numpy as np
 
@@ -24,6 +25,14 @@ from rejoule.traces.run import Energy, Run
 
 TOLERANCE = 1e-9
 """Relative difference below which a sum of joules and its total are the same."""
+
+
+POOR_FIT = 0.1
+"""Misfit above which the affine cost does not describe the steps' own energies."""
+
+Method = Literal["step energies", "step times", "client times"]
+"""What the joules were attributed from: the energy of every engine step, the steps with the total spread over them by
+time, or the client's times alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,12 @@ class Attribution:
     unattributed_j: float
     """Measured outside every step that the engine told of."""
     costs: Costs
+    method: Method
+
+    @property
+    def poor_fit(self) -> bool:
+        """The steps' own energies are not explained; where they were spread by time, misfit says nothing of it."""
+        return self.method == "step energies" and self.costs.misfit > POOR_FIT
 
     def by_node(self) -> dict[str, PhaseEnergy]:
         return self._summed(lambda call: call.node)
@@ -87,6 +102,12 @@ class Attribution:
         return {name: _sum(energies) for name, energies in groups.items()}
 
 
+def method_of(run: Run) -> Method:
+    if run.steps is None:
+        return "client times"
+    return "step times" if any(s.energy_j is None for s in run.steps if not s.idle) else "step energies"
+
+
 def attribute(run: Run) -> Attribution | None:
     """Attribute the run's GPU energy; ``None`` when none was measured."""
     total = run.energy.gpu_j
@@ -101,8 +122,8 @@ def attribute(run: Run) -> Attribution | None:
     calls = tuple(
         CallEnergy(call.id, call.workflow, call.node, joules.get(call.id, PhaseEnergy())) for call in run.calls
     )
-    found = Attribution(total, run.energy.source.get("gpu", "unknown"), calls, fsum(measured[idle]), 0.0, costs)
-    return _balanced(found)
+    source = run.energy.source.get("gpu", "unknown")
+    return _balanced(Attribution(total, source, calls, fsum(measured[idle]), 0.0, costs, method_of(run)))
 
 
 def _sum(energies: Iterable[PhaseEnergy]) -> PhaseEnergy:

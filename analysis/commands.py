@@ -1,4 +1,4 @@
-"""``rejoule diff`` and ``rejoule report``."""
+"""``rejoule energy``, ``rejoule diff`` and ``rejoule report``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,47 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.table import Table
-
     from rejoule.analysis.diff import Diff, Row, Scope
+    from rejoule.analysis.energy import Spent, Split
+    from rejoule.traces.runs import RunFolder
 
 FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("runs", type=FOLDER)
+@click.option("--a", "only", multiple=True, metavar="KNOB=VALUE", help="Keep these runs; may be repeated.")
+@click.option(
+    "--by",
+    type=click.Choice(["workload", "node", "phase", "workflow"]),
+    default="node",
+    show_default=True,
+    help="What the joules are split by.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every configuration.")
+def energy(runs: Path, only: tuple[str, ...], by: Split, as_json: bool) -> None:
+    """Say where the joules of RUNS went: by node, with idle, adding up to the total.
+
+    \b
+    rejoule energy RUNS
+    rejoule energy RUNS --a max_num_seqs=8 --a power_cap_w=300 --by phase
+    """
+    from rejoule.analysis import energy as energies
+    from rejoule.analysis.pairing import choices, parse_filters, select
+
+    everything = _load(runs).runs
+    chosen = select(everything, parse_filters(only))
+    found = energies.spent(chosen, by, everything)
+    if as_json:
+        _print_json({"by": by, "configurations": [energies.as_json(spent) for spent in found]})
+        return
+    for trace in dict.fromkeys(spent.trace for spent in found):
+        mine = [spent for spent in found if spent.trace == trace]
+        if len(mine) == 1:
+            _print_parts(mine[0], by)
+        else:
+            free = choices([run for run in chosen if run.trace == trace])
+            _print_configurations(mine, f"for its joules by {by}, choose one with --a KNOB=VALUE: {free}")
 
 
 @click.command()
@@ -53,13 +89,12 @@ def diff(
     from rejoule.analysis.diff import compare
     from rejoule.analysis.pairing import pair, parse_filters, select
     from rejoule.traces.errors import RejouleError
-    from rejoule.traces.runs import load_runs
 
     if runs_b is None and not (only_a and only_b):
         raise RejouleError("one folder needs two configurations", "choose them with --a KNOB=VALUE and --b KNOB=VALUE")
     filters_a, filters_b = parse_filters(only_a), parse_filters(only_b)
-    folder_a = load_runs(runs_a)
-    folder_b = folder_a if runs_b is None else load_runs(runs_b)
+    folder_a = _load(runs_a)
+    folder_b = folder_a if runs_b is None else _load(runs_b)
     pairs = pair(
         select(folder_a.runs, filters_a),
         select(folder_b.runs, filters_b),
@@ -77,29 +112,109 @@ def diff(
 @click.argument("runs", type=FOLDER)
 @click.option("-o", "--output", type=FOLDER, default=Path("report.html"), show_default=True)
 @click.option("--title", help="Heading of the page.")
+@click.option("--force", is_flag=True, help="Write over a file that is not a report.")
 @click.option("--json", "as_json", is_flag=True, help="Print path and size as one JSON object.")
-def report(runs: Path, output: Path, title: str | None, as_json: bool) -> None:
+def report(runs: Path, output: Path, title: str | None, force: bool, as_json: bool) -> None:
     """Write RUNS as one self-contained page of interactive pictures."""
-    from rejoule.analysis.report import render
-    from rejoule.traces.errors import RejouleError
-    from rejoule.traces.runs import load_runs
+    from rejoule.analysis.report import file, render
 
-    folder = load_runs(runs)
+    file.check(output, force)
+    folder = _load(runs)
     page = render(folder.runs, folder.traces, folder.experiment, title).encode()
-    try:
-        output.write_bytes(page)
-    except OSError as error:
-        raise RejouleError(f"cannot write {output}: {error.strerror}", "choose another path with -o") from error
+    file.write(output, page)
     if as_json:
         _print_json({"path": str(output), "bytes": len(page)})
     else:
         click.echo(f"{output}  {len(page) / 1e6:.1f} MB")
 
 
+def _load(path: Path) -> RunFolder:
+    from rejoule.traces.errors import RejouleError
+    from rejoule.traces.runs import load_runs
+
+    if path.exists() and not path.is_dir():
+        raise RejouleError(f"{path} is not a run folder", "make one with: rejoule replay TRACE -o RUNS")
+    return load_runs(path)
+
+
 def _print_json(body: Any) -> None:
     import orjson
 
     click.echo(orjson.dumps(body).decode())
+
+
+def _print_parts(spent: Spent, by: Split) -> None:
+    from rejoule.analysis.console import say, show
+    from rejoule.analysis.units import amount, percent
+
+    title = f"{spent.trace}, {spent.label}: {_total(spent)}, {spent.source}"
+    rows = [
+        (
+            part.name,
+            "" if part.prefill_j is None else amount(part.prefill_j, "J"),
+            "" if part.decode_j is None else amount(part.decode_j, "J"),
+            amount(part.energy_j, "J"),
+            percent(part.share),
+            "" if part.call_j is None else amount(part.call_j, "J"),
+            "" if part.calls is None else str(part.calls),
+        )
+        for part in spent.parts
+    ]
+    if not rows:
+        click.echo()
+        say(title, "bold")
+        return
+    known = [part for part in spent.parts if part.prefill_j is not None and part.decode_j is not None]
+    prefill, decode = (sum(getattr(part, name) for part in known) for name in ("prefill_j", "decode_j"))
+    phases = (amount(prefill, "J"), amount(decode, "J")) if known else ("", "")
+    rows.append(("total", *phases, amount(spent.gpu_j, "J"), percent(1.0), "", str(spent.calls)))
+    show(title, (by if by != "workload" else "", "prefill", "decode", "joules", "share", "J/call", "calls"), rows)
+    for note in spent.notes:
+        say(f"note: {note}", "yellow")
+
+
+def _total(spent: Spent) -> str:
+    from rejoule.analysis.units import amount
+
+    if spent.trials == 1:
+        return f"{amount(spent.gpu_j, 'J')}, one trial"
+    spread = f"{spent.trials} trials"
+    if spent.interval is not None:
+        low, high = amount(spent.interval.low, "J"), amount(spent.interval.high, "J")
+        spread += f", 95 % interval {low} to {high}"
+    return f"{amount(spent.gpu_j, 'J')}, mean of {spread}"
+
+
+def _print_configurations(found: Sequence[Spent], choose: str) -> None:
+    from rejoule.analysis.console import say, show
+    from rejoule.analysis.diff import MARGIN
+    from rejoule.analysis.units import amount, percent
+
+    def joules(spent: Spent, name: str) -> float | None:
+        return next((part.energy_j for part in spent.parts if part.name == name), None)
+
+    known = [spent.gpu_j for spent in found if spent.gpu_j is not None]
+    least, most = min(known, default=0.0), max(known, default=0.0)
+    differ = most > least * (1.0 + MARGIN)
+    rows = []
+    for spent in found:
+        idle = joules(spent, "idle")
+        mark = {least: "least", most: "most"}.get(spent.gpu_j or 0.0, "") if differ else ""
+        rows.append(
+            (
+                spent.label,
+                amount(spent.gpu_j, "J"),
+                percent(idle / spent.gpu_j) if idle is not None and spent.gpu_j else "",
+                amount(spent.gpu_j / spent.calls, "J") if spent.gpu_j is not None and spent.calls else "",
+                amount(spent.workflow_p50_s, "s"),
+                str(spent.trials),
+                mark,
+            )
+        )
+    source = ", ".join(dict.fromkeys(spent.source for spent in found))
+    heads = ("configuration", "joules", "idle", "J/call", "workflow p50", "trials", "")
+    show(f"{found[0].trace}: {len(found)} configurations, {source}", heads, rows)
+    say(choose, "dim")
 
 
 def _diff_json(found: Diff) -> dict[str, Any]:
@@ -109,59 +224,59 @@ def _diff_json(found: Diff) -> dict[str, Any]:
 
 
 def _print_diff(found: Diff, by: Scope) -> None:
-    from rich.console import Console
-    from rich.text import Text
+    from rejoule.analysis.console import say
 
-    console = Console()
     for headline in found.headlines:
-        console.print(Text(headline, style="bold"))
+        say(headline, "bold")
     for note in found.notes:
-        console.print(Text(f"note: {note}", style="yellow"))
+        say(f"note: {note}", "yellow")
     if (found.a, found.b) != ("A", "B"):
-        console.print(Text(f"A is {found.a}, B is {found.b}", style="dim"))
+        say(f"A is {found.a}, B is {found.b}", "dim")
     for trace in dict.fromkeys(row.trace for row in found.rows):
         for scope in dict.fromkeys(("workload", by)):
             rows = [row for row in found.of(scope) if row.trace == trace]
             if rows:
                 heading = "whole run" if scope == "workload" else f"joules by {scope}"
-                console.print()
-                console.print(_table(f"{trace}: {heading}, energy {found.source}", rows))
+                source = found.source if found.source.startswith("energy") else f"energy {found.source}"
+                _print_rows(f"{trace}: {heading}, {source}", rows)
 
 
-def _table(title: str, rows: Sequence[Row]) -> Table:
-    from rich.table import Table
+def _print_rows(title: str, rows: Sequence[Row]) -> None:
     from rich.text import Text
 
-    from rejoule.analysis.units import amount, change, signed
+    from rejoule.analysis.console import show
+    from rejoule.analysis.diff import MARGIN
+    from rejoule.analysis.units import amount, change, interval, signed
 
-    paired = any(row.interval is not None for row in rows)
-    table = Table(
-        title=Text(title, style="bold")
-        if paired
-        else Text.assemble((title, "bold"), ("; one trial, no interval", "dim")),
-        title_justify="left",
-        box=None,
-        header_style="dim",
-        pad_edge=False,
-    )
-    table.add_column("")
-    for heading in ("A", "B", "Δ", "Δ %", *(["95 % interval"] if paired else [])):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    table = []
     for row in rows:
         # A difference below the precision of a double is none.
         delta = row.delta if abs(row.delta) > 1e-9 * max(abs(row.a), abs(row.b)) else 0.0
-        interval = "–" if row.interval is None else f"{change(row.interval.low)} … {change(row.interval.high)}"
-        table.add_row(
-            row.name,
-            amount(row.a, row.unit),
-            amount(row.b, row.unit),
-            signed(delta, row.unit),
-            change(row.change),
-            *([interval] if paired else []),
-            Text(row.verdict, style=_STYLES[row.verdict]),
+        table.append(
+            (
+                row.name,
+                amount(row.a, row.unit),
+                amount(row.b, row.unit),
+                signed(delta, row.unit),
+                change(row.change),
+                "" if row.interval is None else interval(row.interval.low, row.interval.high),
+                Text(_WORDS.get(row.verdict, row.verdict), style=_STYLES[row.verdict]),
+            )
         )
-    return table
+    if any(row.deterministic for row in rows):
+        trials = f"{max(row.pairs for row in rows)} equal trials, deterministic: no interval"
+    elif any(row.interval is not None for row in rows):
+        trials = f"{max(row.pairs for row in rows)} paired trials"
+    else:
+        trials = "one trial: no interval"
+    margin = f"{100 * MARGIN:.0f} %"
+    meaning = (
+        f"same: the interval lies within ±{margin}; unclear: cannot tell"
+        if any(row.interval is not None for row in rows)
+        else f"same: |Δ| ≤ {margin}"
+    )
+    show(title, ("", "A", "B", "Δ", "Δ %", "95 % interval", "verdict"), table, f"{trials}; {meaning}")
 
 
 _STYLES: Final = {"less": "green", "more": "red", "no difference": "dim", "cannot tell": "dim"}
+_WORDS: Final = {"no difference": "same", "cannot tell": "unclear"}

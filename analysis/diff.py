@@ -9,10 +9,11 @@ from typing import Literal
 
 from rejoule.analysis.attribution import Attribution
 from rejoule.analysis.naming import describe, source_label, varying
+from rejoule.analysis.notes import attribution_notes, comparable, pair_notes
 from rejoule.analysis.pairing import Pair
 from rejoule.analysis.statistics import CONFIDENCE, Interval, holm, paired_ratio
 from rejoule.analysis.summary import METRICS, Summary, summarise
-from rejoule.analysis.units import change, count
+from rejoule.analysis.units import change
 
 Scope = Literal["workload", "node", "phase"]
 Verdict = Literal["less", "more", "no difference", "cannot tell"]
@@ -39,6 +40,8 @@ class Row:
     p: float | None
     """Adjusted for the rows of the same scope (Holm)."""
     verdict: Verdict
+    deterministic: bool = False
+    """All trials of a side are equal because they are simulated: the difference is exact, and has no interval."""
 
     @property
     def delta(self) -> float:
@@ -73,7 +76,7 @@ def compare(pairs: Sequence[Pair], seed: int = 0) -> Diff:
         name_b,
         source,
         tuple(_headline(row, name_a, name_b, source) for row in rows if row.name == "GPU energy"),
-        tuple(_notes(pairs)),
+        (*pair_notes(pairs), *attribution_notes([sides for found in by_trace.values() for sides in found])),
         rows,
     )
 
@@ -82,7 +85,8 @@ def _rows(trace: str, found: Sequence[tuple[Summary, Summary]], seed: int) -> It
     for metric in METRICS:
         values = [(metric.value(a), metric.value(b)) for a, b in found]
         yield from _row("workload", trace, metric.name, metric.unit, values, found, seed)
-    parts = [(_parts(a.attribution), _parts(b.attribution)) for a, b in found]
+    alike = [(a.attribution, b.attribution) for a, b in found if comparable(a.attribution, b.attribution)]
+    parts = [(_parts(a), _parts(b)) for a, b in alike]
     for scope in ("node", "phase"):
         names = dict.fromkeys(name for side in parts for part in side for name in part[scope])
         for name in names:
@@ -115,6 +119,8 @@ def _row(
     a, b = [v for v, _ in known], [v for _, v in known]
     row = Row(scope, trace, name, unit, fsum(a) / len(a), fsum(b) / len(b), len(a), None, None, None, "cannot tell")
     exact = all(_deterministic(side) for sides in found for side in sides)
+    if exact and len(a) > 1 and len(set(a)) == len(set(b)) == 1:
+        a, b, row = a[:1], b[:1], replace(row, a=a[0], b=b[0], deterministic=True)
     if all(v > 0.0 for v in (*a, *b)):
         ratio = paired_ratio(a, b, seed)
         row = replace(row, change=ratio.change, interval=ratio.interval, p=ratio.p)
@@ -168,29 +174,16 @@ def _side_names(pairs: Sequence[Pair]) -> tuple[str, str]:
 
 
 def _headline(row: Row, name_a: str, name_b: str, source: str) -> str:
-    evidence = "one trial" if row.interval is None else f"{row.pairs} paired trials"
+    evidence = "one trial" if row.pairs == 1 else f"{row.pairs} paired trials"
+    if row.deterministic:
+        evidence += ", deterministic: no interval"
     if row.interval is not None:
         evidence += f", 95 % interval {change(row.interval.low)} to {change(row.interval.high)}"
     match row.verdict:
         case "less" | "more" if row.change is not None:
-            claim = f"{name_b} uses {100 * abs(row.change):.0f} % {row.verdict} energy than {name_a}"
+            claim = f"{100 * abs(row.change):.0f} % {row.verdict} energy with {name_b} than with {name_a}"
         case "no difference":
-            claim = f"{name_b} uses as much energy as {name_a}, to within {100 * MARGIN:.0f} %"
+            claim = f"as much energy with {name_b} as with {name_a}, to within {100 * MARGIN:.0f} %"
         case _:
-            claim = f"cannot tell whether {name_b} uses less energy than {name_a}"
+            claim = f"cannot tell whether {name_b} or {name_a} takes less energy"
     return f"{row.trace}: {claim} ({source}; {evidence})"
-
-
-def _notes(pairs: Sequence[Pair]) -> Iterable[str]:
-    for side, runs in (("A", [p.a for p in pairs]), ("B", [p.b for p in pairs])):
-        failed = sum(len(run.failed_calls) for run in runs)
-        if failed:
-            yield f"{side}: {count(failed, 'call')} failed; their energy is counted, their latency is not"
-        if any(run.certificate.tier == "none" for run in runs):
-            yield f"{side} is not certified: nothing proves that both sides did the same work"
-        if any(run.energy.gpu_j is None for run in runs):
-            yield f"the energy of {side} was not measured in every run"
-    if any(p.a.measured != p.b.measured for p in pairs):
-        yield "one side is modelled and the other measured: the difference includes the model's error"
-    if any(p.a.certificate.digest != p.b.certificate.digest for p in pairs):
-        yield "the sides did different work: the difference is not the configuration's alone"

@@ -38,7 +38,25 @@ def varying(configurations: Iterable[Configuration]) -> tuple[str, ...]:
 def describe(configuration: Configuration, names: Sequence[str]) -> str:
     """The named knobs in words: ``batch 64, 300 W cap``."""
     found = knobs(configuration)
-    return ", ".join(_knob(name, found.get(name)) for name in names)
+
+    def word(name: str) -> str:
+        value = found.get(name)
+        if value is None and name in _SERVER and is_foreign(configuration):
+            return AS_STARTED
+        if value is None and name == "power_cap_w" and configuration.engine != "sim":
+            return "cap not set"
+        return _knob(name, value)
+
+    return ", ".join(dict.fromkeys(map(word, names)))
+
+
+def is_foreign(configuration: Configuration) -> bool:
+    """Whether somebody else started the server, so that its own settings are not known to be defaults."""
+    return configuration.engine not in ("sim", "vllm")
+
+
+AS_STARTED: Final = "as the server was started"
+_SERVER: Final = ("max_num_seqs", "power_cap_w", "sm_clock_mhz")
 
 
 def _knob(name: str, value: Any) -> str:
@@ -57,7 +75,7 @@ def _knob(name: str, value: Any) -> str:
         case "engine" | "profile":
             return f"{value}"
         case "edge_set" | "arrivals":
-            return f"{value} {name.removesuffix('_set')}"
+            return f"{value} {'edges' if name == 'edge_set' else name}"
         case _:
             return f"{name.removeprefix('options.')}={value}"
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -22,10 +23,15 @@ class Pair:
 
 
 def parse_filters(words: Iterable[str]) -> dict[str, Any]:
-    """``max_num_seqs=64`` as a knob and its value; values are JSON, or else plain text."""
+    """``max_num_seqs=64`` as a knob and its value; values are JSON, or else plain text.
+
+    A word may hold several, as in ``max_num_seqs=1,power_cap_w=300``, and a knob may be called as ``rejoule replay``
+    calls its option.
+    """
     filters: dict[str, Any] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
+    for word in (part for given in words for part in _NEXT.split(given)):
+        name, equals, text = (part.strip() for part in word.partition("="))
+        name = _knob_name(name)
         if not equals or not name:
             raise RejouleError(f"'{word}' selects nothing", "write KNOB=VALUE, such as max_num_seqs=64")
         try:
@@ -33,6 +39,17 @@ def parse_filters(words: Iterable[str]) -> dict[str, Any]:
         except orjson.JSONDecodeError:
             filters[name] = text
     return filters
+
+
+_NEXT: Final = re.compile(r",(?=\s*[A-Za-z][\w.-]*=)")
+_OPTIONS: Final = {"power_cap": "power_cap_w", "sm_clock": "sm_clock_mhz", "edges": "edge_set"}
+
+
+def _knob_name(given: str) -> str:
+    if given.startswith("options."):
+        return given
+    name = given.lstrip("-").replace("-", "_")
+    return _OPTIONS.get(name, name)
 
 
 def select(runs: Sequence[Run], filters: Mapping[str, Any]) -> tuple[Run, ...]:
@@ -54,6 +71,14 @@ def select(runs: Sequence[Run], filters: Mapping[str, Any]) -> tuple[Run, ...]:
         wish = ", ".join(f"{name}={_word(wanted)}" for name, wanted in filters.items())
         raise RejouleError(f"no run has {wish} together", "leave one of them out")
     return chosen
+
+
+def choices(runs: Sequence[Run]) -> str:
+    """The knobs that tell these runs apart, with their values: ``max_num_seqs is 1, 8; power_cap_w is none, 300``."""
+    settings = [knobs(run.configuration) for run in runs]
+    return "; ".join(
+        f"{name} is {_listed(s.get(name) for s in settings)}" for name in varying(run.configuration for run in runs)
+    )
 
 
 def pair(
@@ -79,13 +104,9 @@ def _by_trial(runs: Sequence[Run], side: str) -> dict[tuple[str, int], Run]:
     for run in runs:
         key = (run.trace, run.trial)
         if key in found:
-            settings = [knobs(r.configuration) for r in runs]
-            free = "; ".join(
-                f"{name} is {_listed(s.get(name) for s in settings)}" for name in varying(r.configuration for r in runs)
-            )
             raise RejouleError(
                 f"side {side} holds several configurations of {run.trace}",
-                f"choose one with --{side.lower()} KNOB=VALUE: {free or 'the same run is given twice'}",
+                f"choose one with --{side.lower()} KNOB=VALUE: {choices(runs) or 'the same run is given twice'}",
             )
         found[key] = run
     return dict(sorted(found.items()))
@@ -104,6 +125,16 @@ def _same_work(found: Pair) -> None:
             f"{place}: the certificates disagree, so A and B did different work",
             "replay the same trace with the same lengths, or pass --allow-different-work",
         )
+    if a.order and b.order and a.order != b.order and not reordered(found):
+        raise RejouleError(
+            f"{place}: the certificates disagree, so the calls of A and B had to wait for different ones",
+            "replay the same trace, or pass --allow-different-work",
+        )
+
+
+def reordered(found: Pair) -> bool:
+    """Whether the sides were asked to keep different edges, so that an unequal order is what is compared."""
+    return found.a.configuration.edge_set != found.b.configuration.edge_set
 
 
 def _same_kind(found: Pair) -> None:

@@ -25,7 +25,7 @@ class Interval:
 class Mean:
     value: float
     interval: Interval | None
-    """``None`` for one value: it says nothing of its spread."""
+    """``None`` for one value, or equal ones: they say nothing of their spread."""
     count: int
 
 
@@ -43,9 +43,9 @@ class Ratio:
 def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Mean:
     """The arithmetic mean with its t-interval."""
     count = len(values)
+    if min(values) == max(values):
+        return Mean(values[0], None, count)
     centre = fsum(values) / count
-    if count < 2:
-        return Mean(centre, None, count)
     margin = t_quantile(0.5 + confidence / 2.0, count - 1) * _standard_error(values, centre)
     return Mean(centre, Interval(centre - margin, centre + margin), count)
 

@@ -42,6 +42,11 @@ def change(share: float | None) -> str:
     return shown if shown == "0.0 %" else ("+" if share > 0.0 else "−") + shown
 
 
+def interval(low: float, high: float) -> str:
+    """``−41.3 … −40.1 %``: between two relative changes."""
+    return f"{change(low).removesuffix(' %')} … {change(high)}"
+
+
 def count(number: int, noun: str) -> str:
     """``1 call``, ``3 calls``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,5 +1,6 @@
 """LangChain's prebuilt agent with two tools, made by a function.
 
+pip install langchain langchain-openai
 rejoule record examples/prebuilt_agent.py:make_agent -o agent.jsonl --workflows 4
 """
 

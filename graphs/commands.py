@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rejoule.graphs.capture import ServerInfo
     from rejoule.graphs.record import Progress, Recorded
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
 THREADS = 256
 """Synchronous nodes that may wait for their calls at once; with asyncio's own few threads they would wait in line."""
 
@@ -32,7 +35,8 @@ THREADS = 256
 @click.option("--workflows", type=click.IntRange(1), help="How many to record: as many as inputs, or 1.")
 @click.option("--concurrency", type=click.IntRange(1), default=8, show_default=True, help="Most workflows at once.")
 @click.option("--arrivals", default="burst", show_default=True, help="burst, or poisson:RATE in workflows a second.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of inputs, arrivals and the simulated engine.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
+              help="Of inputs, arrivals and the simulated engine.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A size of a workload; may be repeated.")
 @click.option("--documents", type=click.Path(path_type=Path), help="Folder of texts that a workload reads.")
 @click.option("--input", "input_text", help="Input of your graph: JSON, @FILE.json, or FILE.jsonl with one a workflow.")
@@ -72,6 +76,8 @@ def record(
 
     request = Request(graph, model, workflows, seed, _pairs(settings, "--set"), documents, input_text)
     request.check()
+    if profile is not None and engine != "sim":
+        raise RejouleError(f"--profile is for the embedded engine, not for {engine}", "leave it out, or --engine")
     arrival_times(0, arrivals, seed)
     _check_output(output, force)
     answers = [_json_or_text(text) for text in resume]
@@ -84,7 +90,7 @@ def record(
         _progress(workflows) as on_progress,
     ):
         server, recorded = _recorded(request, base_url, output, concurrency, arrivals, answers, on_progress)
-    _report(output, request, server, recorded, as_json)
+    _report(output, request, server, recorded, engine, as_json)
 
 
 def _recorded(
@@ -109,30 +115,30 @@ def _recorded(
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
         server = await probe(base_url)
         with server.environment():
-            source = await request.source(server)
-            header = Header(
-                graph=request.target,
-                model=source.model,
-                server=server.description,
-                settings=source.settings,
-                seed=request.seed,
-                recorded_at=_now(),
-                rejoule_version=version("rejoule"),
-            )
-            with TraceWriter(output, header) as writer:
-                recorded = await record_all(
-                    source.graph,
-                    source.inputs,
-                    server=server,
-                    writer=writer,
+            async with request.source(server) as source:
+                header = Header(
+                    graph=request.target,
                     model=source.model,
-                    name=request.target,
-                    concurrency=concurrency,
-                    arrivals=arrivals,
+                    server=server.description,
+                    settings=source.settings,
                     seed=request.seed,
-                    resume=resume,
-                    on_progress=on_progress,
+                    recorded_at=_now(),
+                    rejoule_version=version("rejoule"),
                 )
+                with TraceWriter(output, header) as writer:
+                    recorded = await record_all(
+                        source.graph,
+                        source.inputs,
+                        server=server,
+                        writer=writer,
+                        model=source.model,
+                        name=request.target,
+                        concurrency=concurrency,
+                        arrivals=arrivals,
+                        seed=request.seed,
+                        resume=resume,
+                        on_progress=on_progress,
+                    )
             return server, recorded
 
     return asyncio.run(run())
@@ -175,6 +181,12 @@ def _check_output(output: Path, force: bool) -> None:
     import os
 
     folder = output.parent
+    try:
+        output.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise RejouleError(f"cannot write {output}: {error.strerror}", "give -o another name") from None
     if output.is_dir():
         raise RejouleError(f"{output} is a folder", "give -o the name of a file, as in trace.jsonl")
     if not folder.is_dir():
@@ -205,9 +217,14 @@ def _progress(workflows: int | None) -> Iterator[Callable[[Progress], None]]:
         yield lambda progress: bar.update(task, completed=progress.workflows, calls=progress.calls)
 
 
-def _report(output: Path, request: Any, server: ServerInfo, recorded: Recorded, as_json: bool) -> None:
+def _report(output: Path, request: Any, server: ServerInfo, recorded: Recorded, engine: str, as_json: bool) -> None:
     from rejoule.graphs.source import summary
 
+    if recorded.stopped:
+        _say_stopped(output, recorded)
+        # As a shell expects of a command that ended by Ctrl-C; whoever called this one ends too.
+        raise SystemExit(INTERRUPTED)
+    called = any(workflow.calls for workflow in recorded.workflows)
     found = {"trace": str(output), "graph": request.target, **summary(recorded)}
     failed = [w for w in recorded.workflows if w.status == "failed"]
     if as_json:
@@ -223,10 +240,28 @@ def _report(output: Path, request: Any, server: ServerInfo, recorded: Recorded, 
     if failed:
         first = f"{failed[0].id}: {failed[0].error}"
         if len(failed) == len(recorded.workflows):
-            raise RejouleError(f"no workflow came to its end; {first}", f"{output} holds what they did until then")
+            remedy = f"{output} holds what they did until then"
+            if not called:
+                output.unlink(missing_ok=True)
+                remedy = "no LLM call was made, and no trace is kept"
+            elif engine == "sim":
+                remedy += "; the embedded engine's answers are made up: try --engine URL"
+            raise RejouleError(f"no workflow came to its end; {first}", remedy)
         click.echo(f"warning: {_counted(len(failed), 'workflow')} failed, and recorded as such; {first}", err=True)
+    if not called:
+        click.echo(f"warning: no LLM call was made; {output} has nothing to replay", err=True)
     if stopped := sum(w.status == "interrupted" for w in recorded.workflows):
         click.echo(f"note: {_counted(stopped, 'workflow')} stopped at an interrupt; answer it with --resume", err=True)
+
+
+def _say_stopped(output: Path, recorded: Recorded) -> None:
+    if not any(workflow.calls for workflow in recorded.workflows):
+        output.unlink(missing_ok=True)
+        click.echo("interrupted before any LLM call ended; no trace is kept", err=True)
+        return
+    cut = sum(workflow.status == "interrupted" and workflow.error is not None for workflow in recorded.workflows)
+    whole = _counted(len(recorded.workflows) - cut, "workflow")
+    click.echo(f"interrupted; {output} holds {whole} that came to an end, and {cut:,} as far as they were", err=True)
 
 
 def _print(found: Mapping[str, Any]) -> None:

@@ -30,6 +30,8 @@ async def load_graph(target: str) -> Graph:
     place, _, name = target.rpartition(":") if not target.endswith(".py") else (target, "", "")
     if not place:
         raise RejouleError(f"{target!r} names no graph", "give FILE.py:GRAPH, as in agent.py:graph")
+    if not place.endswith(".py") and not all(part.isidentifier() for part in place.split(".")):
+        raise RejouleError(f"{place!r} is neither a Python file nor a module", "give FILE.py:GRAPH or MODULE:GRAPH")
     module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
     found = _named(module, name, place) if name else _only(module, place)
     return await _graph(found, f"{place}:{name}" if name else place)
@@ -40,8 +42,23 @@ def graphs_in(module: ModuleType) -> list[str]:
     return [name for name, value in vars(module).items() if isinstance(value, Pregel | StateGraph)]
 
 
+def _choosable(module: ModuleType) -> list[str]:
+    names = graphs_in(module)
+    # A builder beside its compiled graph is the same graph.
+    return [name for name in names if isinstance(getattr(module, name), Pregel)] or names
+
+
+def one_line(error: BaseException) -> str:
+    """An exception, however many lines its message has."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise RejouleError(f"cannot read {path}: {error.strerror}", "give the path of a Python file") from None
+    if not there:
         raise RejouleError(f"there is no file {path}", "give the path of a Python file, as in agent.py:graph")
     path = path.resolve()
     sys.path.insert(0, str(path.parent))
@@ -67,16 +84,22 @@ def _imported(load: Callable[[], Any], name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name == name:
             raise RejouleError(f"there is no module {name!r}", "give FILE.py:GRAPH, or a module on the path") from None
-        raise RejouleError(
-            f"importing {name} failed: {error}", f"install what it needs into this environment ({sys.prefix})"
-        ) from error
+        raise RejouleError(f"importing {name} failed: {' '.join(str(error).split())}", _installing(error)) from error
     except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(last.filename).name}, line {last.lineno}"
         raise RejouleError(
-            f"importing {name} failed: {type(error).__name__}: {error} ({place})",
+            f"importing {name} failed: {one_line(error)} ({place})",
             "make it importable: python -c 'import …' shows the whole error",
         ) from error
+
+
+def _installing(error: ModuleNotFoundError) -> str:
+    """What brings a missing module; a package mostly has its module's name, with dashes."""
+    top, _, rest = (error.name or "").partition(".")
+    if not top or (rest and top in sys.modules):
+        return f"install what it needs into this environment ({sys.prefix})"
+    return f"install it into this environment: {sys.executable} -m pip install {top.replace('_', '-')}"
 
 
 def _named(module: ModuleType, name: str, place: str) -> Any:
@@ -86,17 +109,14 @@ def _named(module: ModuleType, name: str, place: str) -> Any:
 
 
 def _only(module: ModuleType, place: str) -> Any:
-    names = graphs_in(module)
-    # A builder beside its compiled graph is the same graph.
-    compiled = [name for name in names if isinstance(getattr(module, name), Pregel)]
-    names = compiled or names
+    names = _choosable(module)
     if len(names) != 1:
         raise RejouleError(f"{place} holds {len(names)} graphs", _choice(module, place))
     return getattr(module, names[0])
 
 
 def _choice(module: ModuleType, place: str) -> str:
-    names = graphs_in(module)
+    names = _choosable(module)
     return f"choose {' or '.join(f'{place}:{name}' for name in names)}" if names else "define a graph there"
 
 
@@ -107,7 +127,9 @@ async def _graph(found: Any, target: str) -> Graph:
         try:
             found = found.compile()
         except ValueError as error:
-            raise RejouleError(f"{target} does not compile: {error}", "complete the graph") from error
+            raise RejouleError(
+                f"{target} does not compile: {' '.join(str(error).split())}", "complete the graph"
+            ) from error
     if not isinstance(found, Pregel):
         raise RejouleError(
             f"{target} is no graph but {type(found).__name__!r}",
@@ -130,5 +152,5 @@ async def _made(make: Callable[..., Any], target: str) -> Any:
         return await made if inspect.isawaitable(made) else made
     except RejouleError:
         raise
-    except Exception as error:
-        raise RejouleError(f"{target}() failed: {type(error).__name__}: {error}", "make it return a graph") from error
+    except (Exception, SystemExit) as error:
+        raise RejouleError(f"{target}() failed: {one_line(error)}", "make it return a graph") from error

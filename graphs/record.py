@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from langgraph.pregel import Pregel
 
 from rejoule.graphs.capture import Recording, Rewrite, ServerInfo
+from rejoule.graphs.capture.exits import exits_contained
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Call, Task, ToolCall, Workflow
 
@@ -43,6 +44,8 @@ class Recorded:
     """In order of arrival."""
     ignored: Mapping[str, int]
     """Requests to endpoints that are not captured, by path."""
+    stopped: bool = False
+    """Whether it was cancelled; the workflows in progress are then interrupted ones, and others never began."""
 
 
 async def record(
@@ -64,7 +67,8 @@ async def record(
     """Runs the graph once for each input, at most ``concurrency`` at a time, and writes each workflow as it ends.
 
     ``arrivals`` is ``burst``, or ``poisson:RATE`` with workflows a second. ``resume`` answers the interrupts of every
-    workflow. A workflow that fails is recorded as failed. Raises ``RejouleError`` where a call has no known place in
+    workflow. A workflow that fails is recorded as failed; a cancelled recording writes its workflows in progress as
+    interrupted, and returns. Raises ``RejouleError`` where a call has no known place in
     the graph, once the other workflows are written.
     """
     arrives = arrival_times(len(inputs), arrivals, seed)
@@ -89,12 +93,19 @@ async def record(
         written.append(workflow)
         on_progress(Progress(len(written), calls))
 
-    with recording.watching():
-        results = await asyncio.gather(*map(one, inputs, arrives), return_exceptions=True)
+    stopped = False
+    with recording.watching(), exits_contained():
+        running = [asyncio.ensure_future(one(input, at)) for input, at in zip(inputs, arrives, strict=True)]
+        try:
+            results = await asyncio.gather(*running, return_exceptions=True)
+        except asyncio.CancelledError:
+            # By now each has written what it did.
+            stopped = True
+            results = await asyncio.gather(*running, return_exceptions=True)
     for result in results:
-        if isinstance(result, BaseException):
+        if isinstance(result, BaseException) and not (stopped and isinstance(result, asyncio.CancelledError)):
             raise result
-    return Recorded(tuple(sorted(written, key=lambda w: w.id)), dict(recording.ignored))
+    return Recorded(tuple(sorted(written, key=lambda w: w.id)), dict(recording.ignored), stopped)
 
 
 def arrival_times(count: int, arrivals: str, seed: int) -> list[float]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -15,6 +16,9 @@ from rejoule.graphs.record import Recorded
 from rejoule.graphs.workloads import WORKLOADS, load, settings_from
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Call
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
 
 GREETING = "Hello! What can you do for me? Show me, please."
 """What a graph of messages is told where no input is given."""
@@ -63,24 +67,31 @@ class Request:
         else:
             self._given()
 
-    async def source(self, server: ServerInfo) -> Source:
-        """Makes the graph and its inputs; its clients may read the environment now."""
+    @asynccontextmanager
+    async def source(self, server: ServerInfo) -> AsyncIterator[Source]:
+        """Makes the graph and its inputs; its clients may read the environment now.
+
+        A workload's client is closed with it, in the event loop that used it.
+        """
         if self.model and server.models and self.model not in server.models:
             raise RejouleError(
                 f"{server.base_url} does not serve {self.model!r}", f"choose one of {', '.join(server.models)}"
             )
         model = self.model or next(iter(server.models), "default")
-        return self._workload(server, model) if self.is_workload else await self._own(model)
-
-    def _workload(self, server: ServerInfo, model: str) -> Source:
+        if not self.is_workload:
+            yield await self._own(model)
+            return
         from openai import AsyncOpenAI
 
+        async with AsyncOpenAI(base_url=server.base_url, api_key=server.api_key) as client:
+            yield self._workload(client, model)
+
+    def _workload(self, client: AsyncOpenAI, model: str) -> Source:
         from rejoule.graphs.corpus import Corpus
 
         workload = load(self.target)
         settings = settings_from(workload, self.settings)
         corpus = Corpus.from_folder(self.documents) if self.documents else Corpus.standard_library()
-        client = AsyncOpenAI(base_url=server.base_url, api_key=server.api_key)
         graph = workload.build(client, model, settings, corpus).compile()
         inputs = [workload.inputs(settings, corpus, self.seed, index) for index in range(self.workflows or 1)]
         return Source(graph, inputs, model, asdict(settings))
@@ -120,17 +131,31 @@ def default_input(graph: Graph) -> dict[str, Any]:
     keys = input_keys(graph)
     if "messages" not in keys:
         wanted = ", ".join(keys) or "unknown keys"
-        raise RejouleError(f"the graph wants an input ({wanted})", f"give it as JSON: --input '{_example(keys)}'")
+        if has_own_input(graph):
+            remedy = f"give it as JSON: --input '{_example(keys)}'"
+        else:
+            wanted = f"keys of its state: {wanted}"
+            remedy = f"give those that its first nodes read as JSON: --input '{_example(keys)}'"
+        raise RejouleError(f"the graph wants an input ({wanted})", remedy)
     return {"messages": [{"role": "user", "content": GREETING}]}
 
 
 def input_keys(graph: Graph) -> list[str]:
-    """The keys of a graph's input."""
-    try:
-        return list(graph.get_input_jsonschema().get("properties", ()))
-    except Exception:
-        # Types without a JSON schema are allowed in a state.
-        return [name for name in graph.channels if not name.startswith(("__", "branch:", "join:"))]
+    """The keys of a graph's input: of a schema of its own those that are required, or all of its state."""
+    builder = getattr(graph, "builder", None)
+    schema = getattr(builder, "input_schema", None)
+    names = getattr(builder, "schemas", {}).get(schema) or graph.channels
+    keys = [name for name in names if not name.startswith(("__", "branch:", "join:"))]
+    if not has_own_input(graph):
+        return keys
+    return [key for key in keys if key in getattr(schema, "__required_keys__", keys)] or keys
+
+
+def has_own_input(graph: Graph) -> bool:
+    """Whether its input has a schema of its own, apart from its state."""
+    builder = getattr(graph, "builder", None)
+    given = getattr(builder, "input_schema", None)
+    return given is not None and given is not getattr(builder, "state_schema", None)
 
 
 def _example(keys: Iterable[str]) -> str:

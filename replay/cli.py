@@ -89,7 +89,7 @@ def main() -> None:
         _say(f"{error.format_message().rstrip('.')}; see: {_usage(error)}")
         status = USER_ERROR
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted; what had finished is kept")
+        _say("interrupted; runs that had finished are kept")
         status = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -40,7 +40,12 @@ def _embedded(options: Mapping[str, Any]) -> Iterator[str]:
     command = [sys.executable, "-m", "rejoule.replay", "serve", "--port", "0", "--any-model", "--json", *words]
     # The server ends when its standard input closes, so it cannot outlive this process, however that ends.
     with subprocess.Popen(
-        [*command, "--until-stdin-closes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, "--until-stdin-closes"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A Ctrl-C is for the recorder, which still has calls in flight.
+        start_new_session=True,
     ) as server:
         assert server.stdin is not None and server.stdout is not None and server.stderr is not None
         try:

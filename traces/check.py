@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 from rejoule.traces.model import Call, EdgeSet, Task, ToolCall, Trace, Workflow
 
 EDGE_SETS: tuple[EdgeSet, ...] = ("barrier", "trigger")
+
+MOST_TOKENS = 10**9
+"""More than this no call reads or writes."""
 
 
 def problems(trace: Trace) -> list[str]:
@@ -16,8 +20,45 @@ def problems(trace: Trace) -> list[str]:
     times = Counter(w.id for w in trace.workflows)
     found = [f"workflow {name} was recorded {count} times" for name, count in times.items() if count > 1]
     for workflow in trace.workflows:
-        found += list(_misplaced(workflow)) or list(_contradictory(workflow))
+        found += list(_impossible(workflow)) or list(_misplaced(workflow)) or list(_contradictory(workflow))
     return found
+
+
+def _impossible(workflow: Workflow) -> Iterator[str]:
+    if workflow.arrival_ns < 0:
+        yield f"{workflow.id} arrived before the recording began"
+    if workflow.end_ns < workflow.arrival_ns:
+        yield f"{workflow.id} ended before it arrived"
+    members: list[Task | Call | ToolCall] = [*workflow.tasks, *workflow.calls, *workflow.tool_calls]
+    for member in members:
+        if member.start_ns < 0:
+            yield f"{member.id} began before the recording"
+        if not member.node:
+            yield f"{member.id} names no node"
+    for call in workflow.calls:
+        for name in ("prompt_tokens", "cached_tokens", "output_tokens"):
+            if (count := getattr(call, name)) is not None and not 0 <= count <= MOST_TOKENS:
+                yield f"{call.id} has {count} {name.replace('_', ' ')}"
+        if (
+            call.prompt_tokens is not None
+            and call.cached_tokens is not None
+            and call.cached_tokens > call.prompt_tokens
+        ):
+            yield f"{call.id} has more cached tokens than prompt tokens"
+        if call.first_token_ns is not None and call.first_token_ns < call.submit_ns:
+            yield f"{call.id} had its first token before it was sent"
+        if any(at < 0 for at in call.chunk_ns):
+            yield f"{call.id} had a chunk before it was sent"
+        if not _are_messages(call.request.get("messages", [])):
+            yield f"the messages of {call.id} are no list of messages"
+
+
+def _are_messages(found: Any) -> bool:
+    return _are_objects(found) and all(_are_objects(message.get("tool_calls") or []) for message in found)
+
+
+def _are_objects(found: Any) -> bool:
+    return isinstance(found, list | tuple) and all(isinstance(item, dict) for item in found)
 
 
 def _misplaced(workflow: Workflow) -> Iterator[str]:

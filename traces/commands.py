@@ -28,12 +28,14 @@ def inspect(trace: Path, salvage: bool, as_json: bool) -> None:
 
 def _print(trace: Path, found: dict[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
     console.print(
-        f"[bold]{trace}[/]: {found['graph']}, {found['workflows']} workflows, {found['calls']} calls, "
-        f"{found['tool_calls']} tool calls, model {found['model']}",
+        f"[bold]{escape(str(trace))}[/]: {escape(found['graph'])}, {_counted(found['workflows'], 'workflow')}, "
+        f"{_counted(found['calls'], 'call')}, {_counted(found['tool_calls'], 'tool call')}, "
+        f"model {escape(found['model'])}",
         highlight=False,
     )
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -55,9 +57,13 @@ def _print(trace: Path, found: dict[str, Any]) -> None:
     console.print(
         "sharing: "
         + (
-            "not known, no token counts"
+            "not known, no call was answered"
             if shared is None
-            else f"{shared:.0%} of prompt tokens repeat an earlier prefix"
+            else f"at most {shared:.0%} of all prompt {found['shared_prompt_unit']} can come from a prefix cache"
         ),
         highlight=False,
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -136,13 +136,17 @@ def _text(message: Mapping[str, Any]) -> str:
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, Mapping))
-    arguments = ((call.get("function") or {}).get("arguments") for call in message.get("tool_calls") or ())
-    return str(content or "") + "".join(str(text or "") for text in arguments)
+    return str(content or "") + "".join(str(_arguments(call) or "") for call in message.get("tool_calls") or ())
+
+
+def _arguments(tool_call: Mapping[str, Any]) -> Any:
+    function = tool_call.get("function")
+    return function.get("arguments") if isinstance(function, Mapping) else None
 
 
 def _fragments(call: Call) -> Iterator[str]:
     """Every text that a call wrote and a later prompt may quote."""
-    outputs = [call.text, *((tool.get("function") or {}).get("arguments") for tool in call.tool_calls)]
+    outputs = [call.text, *map(_arguments, call.tool_calls)]
     for output in outputs:
         if not isinstance(output, str):
             continue

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from rejoule.traces import dag
+from rejoule.traces.lineage import messages
 from rejoule.traces.model import Call, Trace, Workflow
 from rejoule.traces.summary import total
+
+BLOCK: Final = 16
+"""Tokens that a prefix cache shares at once, as vLLM's does by default."""
 
 
 def overview(trace: Trace) -> dict[str, Any]:
     """A trace in figures, as ``rejoule inspect --json`` prints it."""
     calls = list(trace.calls)
+    shared, unit = sharing(calls)
     return {
         "graph": trace.header.graph,
         "model": trace.header.model,
@@ -26,43 +31,58 @@ def overview(trace: Trace) -> dict[str, Any]:
         "prompt_tokens": total(c.prompt_tokens for c in calls if c.succeeded),
         "cached_tokens": total(c.cached_tokens for c in calls if c.succeeded),
         "output_tokens": total(c.output_tokens for c in calls if c.succeeded),
-        "shared_prompt_fraction": shared_fraction(calls),
+        "shared_prompt_fraction": shared,
+        "shared_prompt_unit": unit,
         "nodes": [_node(name, [c for c in calls if c.node == name]) for name in trace.nodes],
         "each_workflow": [_workflow(w) for w in trace.workflows],
     }
 
 
-def shared_fraction(calls: Sequence[Call]) -> float | None:
-    """The share of all prompt characters that lie in a prefix which an earlier prompt of the trace began with.
+def sharing(calls: Sequence[Call]) -> tuple[float | None, str | None]:
+    """The most of all prompts that a prefix cache without limits can hit, and what that is a share of.
 
-    It is an upper bound on what a prefix cache without limits can save, measured on messages as sent.
+    A share of ``tokens`` where every answered call has its prompt's token ids, of ``characters`` otherwise.
     """
-    seen: set[str] = set()
-    whole = shared = 0
-    for call in sorted(calls, key=lambda c: (c.submit_ns, c.id)):
-        before, hit = "", True
-        for piece in _pieces(call):
-            before = _chained(before, piece)
-            whole += len(piece)
-            hit = hit and before in seen
-            shared += len(piece) if hit else 0
-            seen.add(before)
-    return shared / whole if whole else None
+    good = [call for call in calls if call.succeeded]
+    if all(call.prompt_token_ids for call in good):
+        pairs: list[tuple[Sequence[Any], Sequence[Any]]]
+        pairs = [(call.prompt_token_ids or (), call.token_ids or ()) for call in good]
+        unit = "tokens"
+    else:
+        pairs = [(_rendered(call), call.text or "") for call in good]
+        unit = "characters"
+    whole = sum(len(prompt) for prompt, _ in pairs)
+    return (_hits(pairs) / whole, unit) if whole else (None, None)
 
 
-def _pieces(call: Call) -> list[str]:
-    prompt = call.request.get("prompt")
-    if isinstance(prompt, str):
-        return [prompt[i : i + 256] for i in range(0, len(prompt), 256)]
-    found = [orjson.dumps(call.request["tools"]).decode()] if call.request.get("tools") else []
-    for message in call.request.get("messages", ()):
-        text = orjson.dumps(message).decode()
-        found += [text[i : i + 256] for i in range(0, len(text), 256)]
-    return found
+def _hits(pairs: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> int:
+    """Of prompts with their outputs, the most elements that lie in cached blocks, in whatever order they are run.
+
+    As a prefix cache does, it shares whole blocks that all that precedes is equal of, and never a prompt's last
+    element. A block that no call wrote has to be computed by one of the prompts that hold it.
+    """
+    number: dict[tuple[int, Sequence[Any]], int] = {}
+    held: Counter[int] = Counter()
+    hittable: Counter[int] = Counter()
+    written: set[int] = set()
+    for prompt, output in pairs:
+        both = (*prompt, *output) if isinstance(prompt, tuple) else f"{prompt}{output}"
+        before = -1
+        for start in range(0, len(both) - BLOCK + 1, BLOCK):
+            before = number.setdefault((before, both[start : start + BLOCK]), len(number))
+            if start + BLOCK > len(prompt):
+                written.add(before)
+                continue
+            held[before] += 1
+            hittable[before] += start + BLOCK < len(prompt)
+    return BLOCK * sum(min(hittable[block], held[block] - (block not in written)) for block in held)
 
 
-def _chained(before: str, piece: str) -> str:
-    return blake2b((before + piece).encode(), digest_size=16).hexdigest()
+def _rendered(call: Call) -> str:
+    """A prompt as one text, which the next one of a conversation begins with, and the answer before it."""
+    tools = orjson.dumps(call.request["tools"]).decode() if call.request.get("tools") else ""
+    said = "".join(f"\n{role}: {text}" if role else text for role, text in messages(call.request))
+    return tools + said + ("\nassistant: " if "messages" in call.request else "")
 
 
 def _node(name: str, calls: Sequence[Call]) -> dict[str, Any]:

@@ -142,6 +142,9 @@ class Certificate:
     violations: tuple[str, ...] = ()
     order: str = ""
     """Of the edges that the replay followed."""
+    cached_tokens: int | None = None
+    expected_cached_tokens: tuple[int, int] | None = None
+    """The least and the most that a prefix cache which never ran out of room can have held."""
 
 
 @dataclass(frozen=True)

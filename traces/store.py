@@ -75,13 +75,17 @@ def encode(record: object) -> bytes:
 
 
 class TraceWriter:
-    """Writes a trace as it is recorded. Leave it normally to mark the file as whole."""
+    """Writes a trace as it is recorded. Leave it normally to mark the file as whole.
+
+    Left by an error before anything but tasks was recorded, it leaves no file.
+    """
 
     def __init__(self, path: Path, header: Header) -> None:
         self.path = path
         self._header = header
         self._added: dict[str, set[str]] = defaultdict(set)
         self._workflows = 0
+        self._kept = False
 
     def __enter__(self) -> TraceWriter:
         try:
@@ -95,6 +99,7 @@ class TraceWriter:
             self._append(encode(self._header))
         except RejouleError:
             self._file.close()
+            self._remove()
             raise
         return self
 
@@ -104,11 +109,19 @@ class TraceWriter:
                 self._append(encode(End(self._workflows)))
                 if self._packer:
                     self._file.write(self._packer.flush())
+        if kind is not None and not self._kept:
+            self._remove()
+
+    def _remove(self) -> None:
+        # Never a device or a pipe.
+        if self.path.is_file():
+            self.path.unlink()
 
     def add(self, record: Call | ToolCall | Task) -> None:
         """Appends a record of a workflow in progress."""
         self._added[record.workflow].add(record.id)
         self._append(encode(record))
+        self._kept = self._kept or not isinstance(record, Task)
 
     def close(self, workflow: Workflow) -> None:
         """Appends what of a workflow was not added yet, its edges, and the record that closes it."""
@@ -119,6 +132,7 @@ class TraceWriter:
         lines.append(encode(closing(workflow)))
         self._append(b"".join(lines))
         self._workflows += 1
+        self._kept = True
 
     def _append(self, data: bytes) -> None:
         # Nothing stays in a buffer, so that a kill can cut only the record being written.
@@ -261,7 +275,8 @@ class _Reader:
     def _shared(self, call: Call) -> Call:
         # Prompts repeat each other, and their ids come from one vocabulary: each value is kept once.
         once = self._once.setdefault
-        for message in call.request.get("messages") or ():
+        messages = call.request.get("messages")
+        for message in messages if isinstance(messages, list) else ():
             if isinstance(message, dict) and isinstance(text := message.get("content"), str):
                 message["content"] = once(text, text)
 

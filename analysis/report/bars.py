@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rejoule.analysis.naming import describe
-from rejoule.analysis.report.figures import SERIES, Figure, axis, figure, joule_scale, rounded
+from rejoule.analysis.report.figures import SERIES, Figure, axis, brief, figure, joule_scale, rounded
 from rejoule.analysis.report.view import Cell, Workload
 from rejoule.analysis.units import amount, percent
 
@@ -41,7 +41,8 @@ def _places(workload: Workload, cells: list[Cell]) -> Figure:
     if len(workload.facets) > 1 or len(caps) < 2 or len(batches) < 2:
         return {"x": [cell.label for cell in cells]}
     outer = [describe(cell.configuration, ("max_num_seqs",)) for cell in cells]
-    inner = [describe(cell.configuration, ("power_cap_w",)).removesuffix(" cap") for cell in cells]
+    caps_w = [describe(cell.configuration, ("power_cap_w",)) for cell in cells]
+    inner = [cap.removesuffix(" cap") if cap.endswith(" W cap") else cap for cap in caps_w]
     return {"x": [outer, inner]}
 
 
@@ -69,7 +70,7 @@ def _layer(
     ]
     return {
         "type": "bar",
-        "name": name,
+        "name": brief(name),
         **places,
         "y": [None if j is None else rounded(j / factor) for j in joules],
         "customdata": [cell.label for cell in cells],

@@ -53,6 +53,11 @@ def rounded(value: float | None, significant: int = 5) -> float | None:
     return None if value is None else float(f"{value:.{significant}g}")
 
 
+def brief(name: str, most: int = 28) -> str:
+    """A name's end, where it is too long for a legend."""
+    return name if len(name) <= most else "…" + name[1 - most :]
+
+
 def ramp(index: int, count: int) -> str:
     """A colour for the index-th of some ordered values."""
     return f"var(--ramp-{round(5 * index / max(1, count - 1)) if count > 1 else 3})"

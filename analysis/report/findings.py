@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import fsum
 
+from rejoule.analysis.diff import MARGIN
+from rejoule.analysis.naming import AS_STARTED, describe, is_foreign
 from rejoule.analysis.report.view import Cell, Workload
-from rejoule.analysis.units import amount, percent
+from rejoule.analysis.units import amount, count, percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +26,17 @@ def findings(workload: Workload) -> Finding:
     best, worst = workload.best, workload.default or workload.worst
     if best is None or best.energy_j is None:
         return Finding("–", "energy was not measured", tuple(_latency(workload)))
+    if len(workload.cells) == 1:
+        return _alone(best)
     if worst is None or worst is best or not worst.energy_j:
         caption = f"with {best.label}" if worst is None else "the default is the thriftiest"
         return Finding(amount(best.energy_j, "J"), caption, tuple(_sentences(workload, best)))
     saved = 1.0 - best.energy_j / worst.energy_j
-    against = "the default" if worst is workload.default else worst.label
+    plain = worst is workload.default and not is_foreign(worst.configuration)
+    against = "the default" if plain else worst.label
+    if saved <= MARGIN:
+        caption = f"no difference: as much with {best.label} as with {against}, to within {100 * MARGIN:.0f} %"
+        return Finding(amount(best.energy_j, "J"), caption, tuple(_sentences(workload, best)))
     return Finding(
         f"−{percent(saved)}",
         f"energy with {best.label} instead of {against}",
@@ -36,6 +45,29 @@ def findings(workload: Workload) -> Finding:
             *_sentences(workload, best),
         ),
     )
+
+
+def _alone(cell: Cell) -> Finding:
+    """What took the joules, where there is nothing to compare them with."""
+    energy, runs = cell.energy_j or 0.0, [s.run for s in cell.trials]
+    if not cell.nodes or not energy:
+        return Finding(amount(energy, "J"), f"with {cell.label}", ())
+    name, most = max(cell.nodes.items(), key=lambda item: item[1].total_j)
+    workflows, calls = len(runs[0].workflows), len(runs[0].calls)
+    sentences = []
+    if workflows and calls:
+        sentences.append(
+            f"{amount(energy / workflows, 'J')} per workflow and {amount(energy / calls, 'J')} per call "
+            f"({count(workflows, 'workflow')}, {count(calls, 'call')})."
+        )
+    prefill, decode = (fsum(getattr(n, f"{phase}_j") for n in cell.nodes.values()) for phase in ("prefill", "decode"))
+    idle = f", {percent(cell.idle_j / energy)} idle" if cell.idle_j is not None else ""
+    sentences.append(f"{percent(prefill / energy)} is prefill, {percent(decode / energy)} decode{idle}.")
+    spread = cell.mean(lambda s: s.gpu_j)
+    if spread is not None and spread.interval is not None:
+        low, high = amount(spread.interval.low, "J"), amount(spread.interval.high, "J")
+        sentences.append(f"95 % interval {low} to {high}, {spread.count} trials.")
+    return Finding(amount(energy, "J"), f"{percent(most.total_j / energy)} of it in {name}", tuple(sentences))
 
 
 def _latency_change(a: Cell, b: Cell) -> str:
@@ -60,11 +92,12 @@ def _caps(workload: Workload, best: Cell) -> Iterator[str]:
         return
     loosest, tightest = usable[-1], usable[0]
     if tightest.bound_fraction and loosest.energy_j and tightest.energy_j is not None:
-        words = f"The {_cap(tightest)} held the clock down for {percent(tightest.bound_fraction)} of the busy time"
+        words = f"{_place(best)}, the {_cap(tightest)} held the clock down"
+        words += f" for {percent(tightest.bound_fraction)} of the busy time"
         words += f": {_change(tightest.energy_j / loosest.energy_j - 1.0)} energy"
         if loosest.latency_s and tightest.latency_s is not None:
             words += f", {_change(tightest.latency_s / loosest.latency_s - 1.0)} latency"
-        yield f"{words} against {_cap(loosest)}."
+        yield f"{words} against {'the ' if loosest.configuration.power_cap_w else ''}{_cap(loosest)}."
     by_cap: dict[float, list[float | None]] = {}
     for cell in workload.cells:
         if cell.configuration.power_cap_w is not None:
@@ -74,9 +107,18 @@ def _caps(workload: Workload, best: Cell) -> Iterator[str]:
         yield f"Caps of {', '.join(free)} never bound." if len(free) > 1 else f"The cap of {free[0]} never bound."
 
 
+def _place(cell: Cell) -> str:
+    """The batch size, and whatever else is not the cap, that a sentence about caps holds for."""
+    batch = describe(cell.configuration, ("max_num_seqs",))
+    where = {"default batch": "At the default batch", AS_STARTED: "With the server as it was started"}
+    return ", ".join(filter(None, (where.get(batch, f"At {batch}"), cell.facet)))
+
+
 def _cap(cell: Cell) -> str:
     cap = cell.configuration.power_cap_w
-    return "no cap" if cap is None else f"{cap:g} W cap"
+    if cap is None:
+        return describe(cell.configuration, ("power_cap_w",))
+    return f"{cap:g} W cap"
 
 
 def _change(share: float) -> str:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import log10
+from typing import Final
 
+from rejoule.analysis.naming import is_foreign
 from rejoule.analysis.report.figures import HEAT, Figure, axis, figure, rounded
 from rejoule.analysis.report.view import Cell
 from rejoule.analysis.report.view import axis as knob_axis
 from rejoule.analysis.units import amount, percent
+
+LEAST_SPAN: Final = 0.1
+"""The colours span at least this share of the least value."""
 
 
 def heatmap(cells: Sequence[Cell], value: Callable[[Cell], float | None], unit: str) -> Figure:
@@ -16,8 +21,10 @@ def heatmap(cells: Sequence[Cell], value: Callable[[Cell], float | None], unit: 
     batches = knob_axis(cells, "max_num_seqs")
     caps = knob_axis(cells, "power_cap_w")
     place = {(c.configuration.max_num_seqs, c.configuration.power_cap_w): c for c in cells}
-    columns = ["default" if b is None else f"{b:g}" for b in batches]
-    rows = ["none" if c is None else f"{c:g} W" for c in caps]
+    engines = {cell.configuration.engine for cell in cells}
+    foreign = any(is_foreign(cell.configuration) for cell in cells)
+    columns = [("as started" if foreign else "default") if b is None else f"{b:g}" for b in batches]
+    rows = [("none" if engines == {"sim"} else "not set") if c is None else f"{c:g} W" for c in caps]
     grid = [[place.get((b, c)) for b in batches] for c in caps]  # type: ignore[arg-type]
     values = [[None if cell is None else value(cell) for cell in row] for row in grid]
     trace = {
@@ -25,6 +32,7 @@ def heatmap(cells: Sequence[Cell], value: Callable[[Cell], float | None], unit: 
         "x": columns,
         "y": rows,
         "z": _shades(values),
+        **_least_span(values),
         "text": [[_text(c, v, unit) for c, v in zip(*pair, strict=True)] for pair in zip(grid, values, strict=True)],
         "hovertext": [
             [_hover(c, v, unit) for c, v in zip(*pair, strict=True)] for pair in zip(grid, values, strict=True)
@@ -61,6 +69,14 @@ def _shades(values: Sequence[Sequence[float | None]]) -> list[list[float | None]
     if not known or min(known) <= 0.0 or max(known) < 3.0 * min(known):
         return [[rounded(v) for v in row] for row in values]
     return [[None if v is None else rounded(log10(v)) for v in row] for row in values]
+
+
+def _least_span(values: Sequence[Sequence[float | None]]) -> Figure:
+    """Keeps values that hardly differ from being coloured as if they did."""
+    known = [v for row in values for v in row if v is not None]
+    if not known or max(known) >= (1.0 + LEAST_SPAN) * min(known):
+        return {}
+    return {"zmin": rounded(min(known)), "zmax": rounded((1.0 + LEAST_SPAN) * min(known))}
 
 
 def _text(cell: Cell | None, value: float | None, unit: str) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
+from typing import Final
 
 import orjson
 
+from rejoule.analysis.attribution import Method, method_of
 from rejoule.analysis.naming import label, varying
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.figures import Figure
@@ -33,6 +35,7 @@ def render(runs: Sequence[Run], traces: Mapping[str, Trace], experiment: Experim
     names = [w.name for w in workloads]
     return _template("page.html").substitute(
         title=escape(title or _title(names)),
+        version=escape(experiment.rejoule_version),
         lede=escape(_lede(workloads, experiment)),
         badge=badge(runs),
         facts=_facts(runs, workloads, experiment),
@@ -115,8 +118,30 @@ def _doubts(workload: Workload) -> Iterator[str]:
     violations = sum(len(run.certificate.violations) for run in runs)
     if violations:
         yield f"{workload.name}: {count(violations, 'call')} did not do the work that the trace asked for"
-    if len({(run.certificate.tier, run.certificate.digest) for run in runs}) > 1:
+    orders: dict[str, set[str]] = {}
+    for run in runs:
+        if run.certificate.order:
+            orders.setdefault(run.configuration.edge_set, set()).add(run.certificate.order)
+    works = {(run.certificate.tier, run.certificate.digest) for run in runs}
+    if len(works) > 1 or any(len(found) > 1 for found in orders.values()):
         yield f"{workload.name}: certificates disagree, so not all of its runs did the same work"
+    blind = [run for run in runs if run.energy.gpu_j is not None and run.steps is None]
+    if 0 < len(blind) < len(runs):
+        yield (
+            f"{workload.name}: {len(blind)} of {count(len(runs), 'run')} without step records: their joules by node "
+            "are attributed from the client's times, and not comparable with those of the others"
+        )
+    poor = [
+        s.attribution.costs.misfit
+        for cell in workload.cells
+        for s in cell.trials
+        if s.attribution is not None and s.attribution.poor_fit
+    ]
+    if poor:
+        yield (
+            f"{workload.name}: poor fit in {len(poor)} of {count(len(runs), 'run')} (misfit up to {max(poor):.2f}): "
+            "joules by node are uncertain there"
+        )
 
 
 def _finding(key: str, workload: Workload) -> str:
@@ -132,7 +157,18 @@ def _finding(key: str, workload: Workload) -> str:
 
 def _tab(key: str, name: str, selected: bool) -> str:
     state = "true" if selected else "false"
-    return f'<button role="tab" aria-selected="{state}" data-panel="{key}">{escape(name)}</button>'
+    return (
+        f'<button role="tab" title="{escape(name)}" aria-selected="{state}" data-panel="{key}">'
+        f"<span>{escape(name)}</span></button>"
+    )
+
+
+_BASES: Final[Mapping[Method, str]] = {
+    "step times": "The meter reads whole runs here: their joules are spread over the engine's steps by time, idle ones "
+    "included.",
+    "client times": "Where the engine's steps were not recorded, the client's times stand in: prefill until the first "
+    "token, decode after it, and joules by time.",
+}
 
 
 def _footer(runs: Sequence[Run], experiment: Experiment) -> str:
@@ -141,6 +177,7 @@ def _footer(runs: Sequence[Run], experiment: Experiment) -> str:
         "amount for each token decoded or prompt token computed, owed by its own call. The coefficients are fitted to "
         "the run's own steps, and every step is scaled to its energy, so that nodes and idle add up to the total.",
     ]
+    lines += [_BASES[m] for m in dict.fromkeys(map(method_of, runs)) if m in _BASES]
     if not all(run.measured for run in runs):
         lines.append(
             "Modelled joules come from the simulator's profile, not from a meter. They are for comparing "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from rejoule.analysis.attribution import method_of
+from rejoule.analysis.notes import basis
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.bars import MOST_NODES, ranked_nodes, stacked
 from rejoule.analysis.report.dag import node_graph, svg
@@ -12,7 +14,7 @@ from rejoule.analysis.report.figures import Figure, rounded
 from rejoule.analysis.report.heatmap import heatmap
 from rejoule.analysis.report.pareto import pareto
 from rejoule.analysis.report.table import table
-from rejoule.analysis.report.timeline import shortened, timeline
+from rejoule.analysis.report.timeline import power_line, shortened, timeline
 from rejoule.analysis.report.view import Cell, Workload
 from rejoule.analysis.units import amount, percent
 
@@ -21,7 +23,8 @@ def panel(key: str, workload: Workload, figures: dict[str, Figure], hidden: bool
     """The markup, and its figures under names that start with ``key``."""
     measured = any(cell.energy_j is not None for cell in workload.cells)
     boxes = [_chosen(workload)]
-    for i, (facet, cells) in enumerate(workload.facets.items()):
+    facets = {name: cells for name, cells in workload.facets.items() if len(cells) > 1}
+    for i, (facet, cells) in enumerate(facets.items()):
         suffix = f", {facet}" if facet else ""
         if any(cell.energy_j is not None for cell in cells):
             figures[f"{key}-energy-{i}"] = heatmap(cells, lambda cell: cell.energy_j, "J")
@@ -35,11 +38,12 @@ def panel(key: str, workload: Workload, figures: dict[str, Figure], hidden: bool
         boxes.append(_box("Energy", '<p class="empty">Energy was not measured in these runs.</p>', None))
     if measured:
         boxes.append(_nodes(workload))
-    if workload.front:
+    alone = len(workload.cells) == 1
+    if workload.front and not alone:
         figures[f"{key}-pareto"] = pareto(workload)
         note = "the dotted line joins what nothing beats in both; click a point to inspect it"
         boxes.append(_plot("Energy against latency", f"{key}-pareto", workload, note))
-    if measured:
+    if measured and not alone:
         figures[f"{key}-nodes"] = stacked(workload)
         boxes.append(_plot("Joules by node, every configuration", f"{key}-nodes", workload, "mean over trials"))
     boxes.append(_timeline(key, workload, figures))
@@ -108,7 +112,8 @@ def _parts(workload: Workload, cell: Cell) -> list[dict[str, Any]]:
 
 def _chosen(workload: Workload) -> str:
     start = workload.best or workload.cells[0]
-    marks = {id(cell): f" ({why})" for why, cell in workload.chosen.items()} if workload.best else {}
+    marked = workload.best is not None and len(workload.cells) > 1
+    marks = {id(cell): f" ({why})" for why, cell in workload.chosen.items()} if marked else {}
     options = "".join(
         f'<option value="{escape(c.label)}"{" selected" if c is start else ""}>'
         f"{escape(c.label)}{marks.get(id(c), '')}</option>"
@@ -124,6 +129,9 @@ def _nodes(workload: Workload) -> str:
     graph = "" if workload.trace is None else f'<div class="scroll">{svg(node_graph(workload.trace))}</div>'
     key = "".join(f'<span style="--c:var(--{c})">{c}</span>' for c in ("prefill", "decode", "idle"))
     note = "for the configuration above; nodes and idle add up to the total"
+    methods = dict.fromkeys(method_of(s.run) for cell in workload.cells for s in cell.trials)
+    if tuple(methods) != ("step energies",):
+        note += f"; {' or '.join(map(basis, methods))}"
     body = f'{graph}<div class="strip"></div><div class="rows"></div><div class="key">{key}</div>'
     return _box("Where the joules went", body, workload, note, wide=True)
 
@@ -136,14 +144,19 @@ def _timeline(key: str, workload: Workload, figures: dict[str, Figure]) -> str:
         notes.append(shortened(cell.trials[0]))
         pressed = "false" if i else "true"
         buttons.append(
-            f'<button data-figure="{name}" aria-pressed="{pressed}">{escape(cell.label)} · {escape(why)}</button>'
+            f'<button data-figure="{name}" aria-pressed="{pressed}">{escape(cell.label)}'
+            f"{'' if len(workload.cells) == 1 else f' · {escape(why)}'}</button>"
         )
     note = "each lane is one call of a workflow at a time; drag to zoom, double-click to return"
     if any(notes):
         note += f"; shows {next(filter(None, notes))}"
     title = "Calls in time, and the power they drew"
-    if all(cell.trials[0].run.steps is None for cell in workload.chosen.values()):
+    shown = [cell.trials[0].run for cell in workload.chosen.values()]
+    if not any(power_line(run)[0] for run in shown):
         title = "Calls in time"
+        if not all(run.steps is None for run in shown):
+            note += "; power over time is not shown, since no step's own energy is known"
+    if all(run.steps is None for run in shown):
         note += "; the engine was not watched from inside, so waiting is part of prefill and power is not known"
     body = f'<div class="switch">{"".join(buttons)}</div><div class="plot" data-figure="{key}-time-0"></div>'
     return _box(title, body, workload, note, wide=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil, floor, log10
 
+from rejoule.analysis.naming import describe
 from rejoule.analysis.report.figures import Figure, axis, figure, joule_scale, ramp, rounded
 from rejoule.analysis.report.heatmap import cap_mark
 from rejoule.analysis.report.view import Cell, Workload
@@ -60,11 +61,10 @@ def _span(values: Sequence[float], room: float) -> Figure:
 
 def _points(cells: Sequence[Cell], colour: str, factor: float, workload: Workload) -> Figure:
     on_front = [cell in workload.front for cell in cells]
-    batch = cells[0].configuration.max_num_seqs
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": "default batch" if batch is None else f"batch {batch:g}",
+        "name": describe(cells[0].configuration, ("max_num_seqs",)),
         "x": [rounded(c.latency_s) for c in cells],
         "y": [rounded((c.energy_j or 0.0) / factor) for c in cells],
         "customdata": [c.label for c in cells],

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any, Final
 
-from rejoule.analysis.naming import knobs, label, varying
+from rejoule.analysis.naming import is_foreign, knobs, label, varying
 from rejoule.analysis.report.view import GRID, Workload
 from rejoule.analysis.summary import Summary
 from rejoule.analysis.units import UNKNOWN, amount, percent
+from rejoule.traces.run import Configuration
 
 Column = tuple[str, Callable[[Summary], float | None], Callable[[float | None], str]]
 
@@ -52,7 +53,7 @@ def table(workload: Workload) -> str:
 
 def _row(summary: Summary, names: Sequence[str], best: bool) -> str:
     settings = knobs(summary.run.configuration)
-    cells = [_cell(settings.get(n), _setting(n, settings.get(n))) for n in names]
+    cells = [_cell(settings.get(n), _setting(n, settings.get(n), summary.run.configuration)) for n in names]
     cells.append(_cell(summary.run.trial, str(summary.run.trial)))
     cells += [_cell(value(summary), shown(value(summary))) for _, value, shown in COLUMNS]
     cells.append(_cell(summary.run.certificate.tier, summary.run.certificate.tier))
@@ -61,7 +62,11 @@ def _row(summary: Summary, names: Sequence[str], best: bool) -> str:
     return f"<tr{' class=best' if best else ''}>{''.join(cells)}</tr>"
 
 
-def _setting(name: str, value: Any) -> str:
+def _setting(name: str, value: Any, configuration: Configuration) -> str:
+    if value is None and name in GRID and is_foreign(configuration):
+        return "as started"
+    if value is None and name == "power_cap_w" and configuration.engine != "sim":
+        return "not set by ReJoule"
     if value is None:
         return "none" if name == "power_cap_w" else "default"
     if isinstance(value, float):

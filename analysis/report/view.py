@@ -8,7 +8,7 @@ from functools import cached_property
 from math import fsum
 
 from rejoule.analysis.attribution import PhaseEnergy
-from rejoule.analysis.naming import describe, varying
+from rejoule.analysis.naming import describe, is_foreign, varying
 from rejoule.analysis.statistics import Mean, mean
 from rejoule.analysis.summary import Summary, summarise
 from rejoule.traces.model import Trace
@@ -150,21 +150,27 @@ class Workload:
     def chosen(self) -> dict[str, Cell]:
         """The few configurations worth a closer look, by why."""
         found: dict[str, Cell] = {}
-        for why, cell in (("least energy", self.best), ("default", self.default), ("most energy", self.worst)):
+        foreign = self.default is not None and is_foreign(self.default.configuration)
+        plain = "no knob set" if foreign else "default"
+        for why, cell in (("least energy", self.best), (plain, self.default), ("most energy", self.worst)):
             if cell is not None and cell not in found.values():
                 found[why] = cell
         return found or {"first": self.cells[0]}
 
 
-def gather(runs: Sequence[Run], traces: Mapping[str, Trace]) -> tuple[Workload, ...]:
-    """Workloads in the order of the traces, their configurations by batch size and cap."""
+def gather(
+    runs: Sequence[Run], traces: Mapping[str, Trace], among: Sequence[Run] | None = None
+) -> tuple[Workload, ...]:
+    """Workloads in the order of the traces, their configurations by batch size and cap.
+
+    Configurations are told apart by what varies in these runs, or, where these are a choice, among all of them.
+    """
     by_trace: dict[str, dict[str, list[Run]]] = {name: {} for name in traces}
     for run in runs:
         by_trace.setdefault(run.trace, {}).setdefault(configuration_key(run.configuration), []).append(run)
     found = []
     for name, groups in by_trace.items():
-        configurations = [group[0].configuration for group in groups.values()]
-        names = varying(configurations)
+        names = varying(run.configuration for run in (runs if among is None else among) if run.trace == name)
         shown = tuple(n for n in GRID if n in names) or (GRID[0],)
         rest = tuple(n for n in names if n not in GRID)
         cells = [

@@ -45,6 +45,10 @@ register_configure_hook(_HANDLER, inheritable=True)
 _THREADS = SharedPatch(lambda: inherited_context(lambda: _CURRENT.get() is not None))
 
 
+class StoppedError(Exception):
+    """A workflow did not come to its end because its recording did not."""
+
+
 @dataclass(frozen=True, slots=True)
 class _PassedOn:
     """A request that goes to the recording's server, though it is part of no workflow."""
@@ -105,6 +109,7 @@ class Recording:
         """Runs the graph once, as a workflow of its own.
 
         ``turns`` are further inputs on the same thread; ``resume`` answers its interrupts, in their order.
+        A workflow that is cancelled ends as interrupted, with what it did until then.
         Raises ``RejouleError`` for calls that nothing ties to a node.
         """
         with self._lock:
@@ -115,9 +120,13 @@ class Recording:
             self._active.add(recorder)
         log = WriteLog(graph.checkpointer, resumable=bool(turns or resume))
         run = _Run(graph, log, recorder, dict(config or {}), context)
+        status: WorkflowStatus
+        error: BaseException | None
         try:
             # A task of its own keeps its context variables from this one's.
             status, error = await asyncio.create_task(run.turns([input, *turns], list(resume)))
+        except asyncio.CancelledError:
+            status, error = "interrupted", StoppedError("the recording was stopped")
         finally:
             recorder.ended = True
             self._active.discard(recorder)

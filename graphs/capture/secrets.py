@@ -30,5 +30,5 @@ class Secrets:
 
     def described(self, error: BaseException) -> str:
         """One line on an error, safe to keep."""
-        message = self.hidden(str(error))
+        message = " ".join(self.hidden(str(error)).split())
         return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -79,8 +79,9 @@ async def probe(base_url: str, *, api_key: str | None = None) -> ServerInfo:
                 listed = [m for m in (await response.json(content_type=None))["data"] if m.get("id")]
             version = await _version(session, base_url)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        reason = str(error).replace(" ssl:default", "") or type(error).__name__
         raise RejouleError(
-            f"no server answers at {base_url} ({error or type(error).__name__})",
+            f"no server answers at {base_url} ({reason})",
             "start one there, or record with --engine sim",
         ) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.analysis import builders
 
-from rejoule.analysis.commands import diff, report
+from rejoule.analysis.commands import diff, energy, report
+from rejoule.analysis.report import file
 from rejoule.traces import runs
 from rejoule.traces.errors import RejouleError
 
@@ -43,7 +45,7 @@ def test_diff_prints_a_headline_and_tables(folder: Path) -> None:
     wanted = ("--a", "max_num_seqs=1", "--b", "max_num_seqs=8", "--a", "power_cap_w=none", "--b", "power_cap_w=none")
     result = invoke(diff, folder, *wanted, "--by", "phase")
     assert result.exit_code == 0, result.exception
-    assert "less energy than batch 1" in result.stdout
+    assert "less energy with batch 8 than with batch 1" in result.stdout
     assert "agentic: joules by phase, energy modelled (model:made-up)" in result.stdout
     assert "prefill" in result.stdout and "plan" not in result.stdout
 
@@ -67,6 +69,66 @@ def test_diff_refuses_with_a_remedy(folder: Path, tmp_path: Path) -> None:
     assert "is not a run folder" in refusal(diff, tmp_path, folder)
 
 
+@pytest.mark.parametrize("by", ["workload", "node", "phase", "workflow"])
+def test_energy_adds_up(folder: Path, by: str) -> None:
+    """The joules of one configuration, split in any way, add up with idle to its total."""
+    chosen = ("--a", "max-num-seqs=8,power-cap=300", "--by", by)
+    (spent,) = orjson.loads(invoke(energy, folder, *chosen, "--json").stdout)["configurations"]
+    assert sum(part["energy_j"] for part in spent["parts"]) == pytest.approx(spent["gpu_j"], rel=1e-9)
+    assert sum(part["share"] for part in spent["parts"]) == pytest.approx(1.0)
+    assert (spent["trials"], spent["source"], spent["method"]) == (2, "modelled (model:made-up)", ["step energies"])
+    assert spent["misfit"] < 1e-6
+    result = invoke(energy, folder, *chosen)
+    assert result.exit_code == 0, result.exception
+    assert "agentic, batch 8, 300 W cap" in result.stdout and "modelled (model:made-up)" in result.stdout
+    assert "idle" in result.stdout and "total" in result.stdout
+
+
+def test_energy_says_what_a_node_and_a_call_take(folder: Path) -> None:
+    """By node there are prefill, decode, sum, share, joules per call, and calls."""
+    one = ("--a", "max_num_seqs=8", "--a", "power_cap_w=none")
+    (spent,) = orjson.loads(invoke(energy, folder, *one, "--json").stdout)["configurations"]
+    nodes = [part for part in spent["parts"] if part["name"] != "idle"]
+    assert {part["name"] for part in nodes} == set(builders.CHAIN)
+    for part in nodes:
+        assert part["prefill_j"] + part["decode_j"] == pytest.approx(part["energy_j"])
+        assert part["call_j"] * part["calls"] == pytest.approx(part["energy_j"])
+    assert sum(part["calls"] for part in nodes) == spent["calls"]
+
+
+def test_energy_of_several_configurations_tells_how_to_choose(folder: Path) -> None:
+    """Several configurations are listed with their totals, and with the knobs to choose one by."""
+    result = invoke(energy, folder)
+    assert "4 configurations" in result.stdout and "batch 1, no cap" in result.stdout
+    assert "choose one with --a KNOB=VALUE: max_num_seqs is 1, 8; power_cap_w is" in result.stdout
+    assert len(orjson.loads(invoke(energy, folder, "--json").stdout)["configurations"]) == 4
+
+
+def test_energy_without_steps_says_so(folder: Path, tmp_path: Path) -> None:
+    """Where a run's step records are gone, its joules by node are said to come from the client's times."""
+    copy = tmp_path / "runs"
+    shutil.copytree(folder, copy)
+    for steps in copy.glob("runs/*/steps.jsonl.zst"):
+        steps.unlink()
+    chosen = ("--a", "max_num_seqs=8,power_cap_w=none")
+    assert "attributed from the client's times" in invoke(energy, copy, *chosen).stdout
+    result = invoke(diff, folder, copy, *chosen, "--b", "max_num_seqs=8,power_cap_w=none")
+    assert "not compared" in " ".join(result.stdout.split())
+    assert "joules by node" not in result.stdout.split("whole run")[1]
+
+
+@pytest.mark.parametrize("columns", ["30", "80", "200"])
+def test_numbers_stay_whole(folder: Path, columns: str) -> None:
+    """However narrow the terminal, no figure of a table is cut or wrapped."""
+    one = ("--a", "max_num_seqs=1,power_cap_w=none")
+    for command, words in ((energy, (folder, *one)), (diff, (folder, *one, "--b", "max_num_seqs=8,power_cap_w=none"))):
+        result = CliRunner().invoke(command, [str(w) for w in words], env={"COLUMNS": columns})
+        assert result.exit_code == 0
+        assert "…" not in result.stdout
+        rows = [line for line in result.stdout.splitlines() if line.startswith(("idle ", "write "))]
+        assert len(rows) == 2 and all("J" in row for row in rows)
+
+
 def test_report_writes_the_page(folder: Path, tmp_path: Path) -> None:
     """The page is written, and its path and size are printed."""
     page = tmp_path / "page.html"
@@ -81,6 +143,40 @@ def test_report_writes_the_page(folder: Path, tmp_path: Path) -> None:
 def test_report_refuses_what_it_cannot_write(folder: Path, tmp_path: Path) -> None:
     """An output that cannot be written is one line with a remedy."""
     assert "choose another path with -o" in refusal(report, folder, "-o", tmp_path / "none" / "page.html")
+
+
+def test_report_writes_over_reports_only(folder: Path, tmp_path: Path) -> None:
+    """An earlier page is replaced; any other file is kept unless --force is given, and nothing is left beside it."""
+    source = tmp_path / "agent.py"
+    source.write_text("graph = 1\n")
+    assert "is not a report" in refusal(report, folder, "-o", source)
+    assert source.read_text() == "graph = 1\n"
+    assert "is a folder" in refusal(report, folder, "-o", tmp_path, "--force")
+    assert invoke(report, folder, "-o", source, "--force").exit_code == 0
+    assert invoke(report, folder, "-o", source).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["agent.py"]
+
+
+def test_a_failed_write_leaves_the_earlier_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up while a page is written costs neither the page that was there nor room."""
+    page = tmp_path / "page.html"
+    file.write(page, b"before")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RejouleError, match="No space left"):
+        file.write(page, b"after")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("page.html", b"before")]
+
+
+def test_a_file_is_not_a_run_folder(tmp_path: Path) -> None:
+    """A trace in place of a run folder is called by what it is not."""
+    trace = tmp_path / "mine.jsonl"
+    trace.write_text("{}")
+    for command in (energy, report):
+        assert "mine.jsonl is not a run folder" in refusal(command, trace)
 
 
 def test_commands_load_fast() -> None:

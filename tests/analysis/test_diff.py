@@ -40,8 +40,63 @@ def test_one_trial_in_virtual_time_is_exact() -> None:
     found = compare(pair(one(1), one(8)))
     row = next(row for row in found.rows if row.name == "GPU energy")
     assert row.interval is None and row.verdict == "less"
-    assert found.headlines[0].startswith("agentic: batch 8 uses ")
-    assert "less energy than batch 1 (modelled (model:made-up); one trial)" in found.headlines[0]
+    assert found.headlines[0] == (
+        "agentic: 25 % less energy with batch 8 than with batch 1 (modelled (model:made-up); one trial)"
+    )
+
+
+def test_equal_trials_in_virtual_time_have_no_interval() -> None:
+    """Trials that are equal because they are simulated say nothing of spread: no interval and no p, but a verdict."""
+    found = compare(pair(one(1, 3), one(8, 3)))
+    row = next(row for row in found.rows if row.name == "GPU energy")
+    assert (row.interval, row.p, row.pairs, row.deterministic, row.verdict) == (None, None, 3, True, "less")
+    assert "3 paired trials, deterministic: no interval" in found.headlines[0]
+    assert all(row.interval is None and row.p is None for row in found.rows)
+    (total,) = (row for row in compare(pair(one(1), one(8))).rows if row.name == "GPU energy")
+    assert (row.a, row.b) == (total.a, total.b)
+    varied = compare(pair(one(1, 3, (1.0, 1.01, 0.99)), one(8, 3, (1.0, 1.01, 1.02)))).rows
+    assert next(row for row in varied if row.name == "GPU energy").interval is not None
+
+
+def test_a_chosen_order_is_compared_and_noted() -> None:
+    """Unequal orders are refused at equal edge sets, and compared with a note where the edge set was chosen."""
+    barrier = [replace(run, certificate=replace(run.certificate, order="x")) for run in one(8)]
+    other = [replace(run, certificate=replace(run.certificate, order="y")) for run in one(8)]
+    trigger = [replace(run, configuration=replace(run.configuration, edge_set="trigger")) for run in other]
+    assert "had to wait for different ones" in refusal(barrier, other)
+    assert pair(barrier, one(8)), "a run that says nothing of its order is compared by its work"
+    found = compare(pair(barrier, trigger))
+    assert any("calls of A wait as barrier edges say, those of B as trigger edges" in note for note in found.notes)
+    assert "as much energy with trigger edges as with barrier edges" in found.headlines[0]
+    changed = [replace(run, certificate=replace(run.certificate, digest="other")) for run in trigger]
+    assert "did different work" in refusal(barrier, changed)
+
+
+def test_joules_from_client_times_are_not_compared_with_those_from_steps() -> None:
+    """Without step records on one side, rows by node and phase are left out and a note says why; totals stay."""
+    blind = [replace(run, steps=None) for run in one(8)]
+    found = compare(pair(one(1), blind))
+    assert not found.of("node") and not found.of("phase")
+    assert any(
+        "not compared" in note and "those of B attributed from the client's times" in note for note in found.notes
+    )
+    assert verdict(found, "GPU energy") == "less"
+    both = compare(pair(blind, blind))
+    assert both.of("node")
+    assert any("attributed from the client's times" in note for note in both.notes)
+
+
+def test_a_poor_fit_is_noted() -> None:
+    """Steps whose own energies the costs do not explain are noted; those with energy spread by time are not."""
+    run = one(8)[0]
+    wild = tuple(replace(s, energy_j=(s.energy_j or 0.0) * (1 + 5 * (i % 3))) for i, s in enumerate(run.steps or ()))
+    unknown = tuple(replace(s, energy_j=None) for s in wild)
+    total = Energy(sum(s.energy_j or 0.0 for s in wild), source=run.energy.source)
+    poor, spread = (replace(run, steps=steps, energy=total) for steps in (wild, unknown))
+    assert any("B: poor fit" in note for note in compare(pair(one(1), [poor])).notes)
+    notes = compare(pair([spread], [spread])).notes
+    assert not any("poor fit" in note for note in notes)
+    assert any("the total spread over them by time" in note for note in notes)
 
 
 def test_one_measured_trial_cannot_tell() -> None:
@@ -122,6 +177,14 @@ def test_filters() -> None:
     runs = builders.grid({"agentic": TRACE}, [1, 8], [None, 300.0])
     assert len(select(runs, parse_filters(["max_num_seqs=8", "power_cap_w=300"]))) == 1
     assert len(select(runs, parse_filters(["power_cap_w=none", "trace=agentic"]))) == 2
+    joined = ["max_num_seqs=8,power_cap_w=300"]
+    for same in (joined, ["max-num-seqs=8", "power-cap=300"], ["--max-num-seqs=8, power_cap_w=300"]):
+        assert parse_filters(same) == {"max_num_seqs": 8, "power_cap_w": 300}
+    assert parse_filters(["sm-clock=none", "edges=trigger", "options.a-b=x,y"]) == {
+        "sm_clock_mhz": None,
+        "edge_set": "trigger",
+        "options.a-b": "x,y",
+    }
     for words, said in ((["max_num_seqs=9"], "1, 8"), (["batch=8"], "max_num_seqs"), (["nonsense"], "KNOB=VALUE")):
         with pytest.raises(RejouleError, match=said):
             select(runs, parse_filters(words))

@@ -12,6 +12,7 @@ from tests.analysis import builders
 
 from rejoule.analysis.report import render
 from rejoule.analysis.report.dag import node_graph
+from rejoule.analysis.report.file import MARK
 from rejoule.analysis.report.timeline import MOST_POINTS, power_line
 from rejoule.analysis.report.view import gather
 from rejoule.analysis.summary import summarise
@@ -195,6 +196,59 @@ def test_power_keeps_its_energy_when_thinned() -> None:
     assert len(times) == len(watts) == MOST_POINTS
     area = sum(w * (b - a) for w, a, b in zip(watts, times, times[1:], strict=False))
     assert area == pytest.approx(sum(s.energy_j or 0.0 for s in steps), rel=1e-3)
+
+
+def test_one_configuration_says_what_took_the_joules() -> None:
+    """With nothing to compare, the headline is the node that takes most, and there is neither heatmap nor front."""
+    found = page([one()], {"agentic": AGENTIC})
+    figures = set(found.data["figures"])
+    assert figures == {"w0-time-0"}
+    assert "of it in " in found.text["p"] and "thriftiest" not in found.text["p"]
+    assert "per workflow" in found.text["li"] and "idle" in found.text["li"]
+
+
+def test_what_a_cap_did_is_said_with_its_batch_size() -> None:
+    """A sentence about a cap names the batch size that it holds for."""
+    found = page(builders.grid({"agentic": AGENTIC}, [1, 8], [300.0, 700.0]), {"agentic": AGENTIC})
+    assert "At batch 8, the 300 W cap held the clock down" in found.text["li"]
+
+
+def test_a_server_that_somebody_else_started() -> None:
+    """Its batch size and cap are not called defaults, and a cap that was not asked for is not called none."""
+    runs = [builders.run(AGENTIC, None, cap, engine="host:1/v1", energy_source="nvml-counter") for cap in (None, 300)]
+    found = page(runs, {"agentic": AGENTIC})
+    assert "as the server was started" in found.text["option"] and "default" not in found.text["option"]
+    assert "default" not in found.text["p"]
+    ours = page([builders.run(AGENTIC, 8, engine="vllm", energy_source="nvml-counter")], {"agentic": AGENTIC})
+    assert "not set by ReJoule" in ours.text["td"] and "none" not in ours.text["td"].split()
+
+
+def test_power_is_not_invented() -> None:
+    """Where only the total was measured there is no line of power, the title promises none, and the basis is said."""
+    run = builders.run(AGENTIC, engine="vllm", energy_source="nvml-counter")
+    found = page([replace(run, steps=tuple(replace(s, energy_j=None) for s in run.steps or ()))])
+    assert not any(trace.get("name") == "GPU power" for trace in found.data["figures"]["w0-time-0"]["data"])
+    assert "and the power they drew" not in found.text["h3"]
+    assert "the total spread over them by time" in found.text["span"]
+
+
+def test_mixed_bases_are_warned_of() -> None:
+    """Runs whose step records are gone are counted in a warning where others have theirs."""
+    blind = replace(builders.run(AGENTIC, 1), steps=None)
+    assert "1 of 2 runs without step records" in page([blind, builders.run(AGENTIC, 8)]).text["li"]
+
+
+def test_small_differences_are_no_headline() -> None:
+    """Energies within 2 % of each other are called no difference."""
+    runs = [builders.run(AGENTIC, 8, cap, scale=scale) for cap, scale in ((500.0, 1.0), (600.0, 1.01))]
+    found = page(runs, {"agentic": AGENTIC})
+    assert "no difference" in found.text["p"] and "−1.0 %" not in found.text["p"]
+
+
+def test_the_page_says_what_made_it() -> None:
+    """The first bytes name the generator, so that a page is told from other files."""
+    html = render([one()], TRACES, Experiment({}, (), 1, 0, "0.1.0"))
+    assert MARK in html[:512]
 
 
 def test_summary_of_a_run_that_said_nothing() -> None:

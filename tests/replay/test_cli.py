@@ -152,7 +152,7 @@ def test_interrupt(tmp_path: Path) -> None:
             time.sleep(0.01)
         os.kill(running.pid, signal.SIGINT)
         _, said = running.communicate(timeout=30)
-    assert running.returncode == 130 and b"what had finished is kept" in said
+    assert running.returncode == 130 and b"runs that had finished are kept" in said
     kept = len(finished(folder))
     assert 3 <= kept < 40
     assert len(rejoule(*words).stdout.splitlines()) == 40

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rejoule.traces import RejouleError
+from rejoule.traces.model import Task
 from rejoule.traces.store import KINDS, TraceWriter, load, save, trace_digest
 from rejoule.traces.testing import made_call, made_trace, made_workflow, random_trace
 
@@ -77,6 +79,58 @@ def test_cycle(tmp_path: Path) -> None:
     save(made_trace([made_workflow(calls, {"trigger": [("a", "b"), ("b", "a")]})]), path)
     with pytest.raises(RejouleError, match=r"trigger edges of w0000 go round in a cycle"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"output_tokens": -5}, "w0000/a has -5 output tokens"),
+        ({"prompt_tokens": 10**9 + 1}, "w0000/a has 1000000001 prompt tokens"),
+        ({"cached_tokens": 33}, "w0000/a has more cached tokens than prompt tokens"),
+        ({"node": ""}, "a names no node"),
+        ({"submit_ns": -1}, "a began before the recording"),
+        ({"first_token_ns": -1}, "w0000/a had its first token before it was sent"),
+        ({"chunk_ns": (-1,)}, "w0000/a had a chunk before it was sent"),
+        ({"request": {"messages": 5}}, "the messages of w0000/a are no list of messages"),
+        ({"request": {"messages": ["Hello"]}}, "the messages of w0000/a are no list of messages"),
+        (
+            {"request": {"messages": [{"role": "assistant", "tool_calls": [1]}]}},
+            "the messages of w0000/a are no list of messages",
+        ),
+    ],
+)
+def test_impossible_calls(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    """A call that cannot have been is refused by its name, and not salvaged."""
+    path = tmp_path / "trace.jsonl"
+    save(made_trace([made_workflow([replace(made_call("w0000", "a", 0, 1), **change)], {})]), path)
+    with pytest.raises(RejouleError, match=message):
+        load(path)
+    with pytest.raises(RejouleError, match="no workflow in it is complete"):
+        load(path, salvage=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"arrival_ns": -1}, "w0000 arrived before"), ({"end_ns": -1}, "w0000 ended before it arrived")],
+)
+def test_impossible_workflows(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    """A workflow that cannot have been is refused by its name."""
+    path = tmp_path / "trace.jsonl"
+    save(made_trace([replace(made_workflow([made_call("w0000", "a", 0, 1)], {}), **change)]), path)
+    with pytest.raises(RejouleError, match=message):
+        load(path)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_failed_recording_without_records(tmp_path: Path, kept: bool) -> None:
+    """A recording that fails leaves its file only if there is a call or a workflow in it."""
+    path = tmp_path / "trace.jsonl"
+    with pytest.raises(ZeroDivisionError), TraceWriter(path, random_trace(1).header) as writer:
+        writer.add(Task("w0000/n000", "w0000", "a", "", 0, 0, 1))
+        if kept:
+            writer.add(made_call("w0000", "a", 0, 1))
+        raise ZeroDivisionError
+    assert path.exists() == kept
 
 
 def test_against_time(tmp_path: Path) -> None:

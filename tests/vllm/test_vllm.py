@@ -110,7 +110,9 @@ def test_replayed(recorded: Recorded, server: str, tmp_path: Path) -> None:
     assert_replays(recorded, server, tmp_path / "runs")
 
 
-@pytest.mark.parametrize("target", ["weather_agent.py:graph", "prebuilt_agent.py:make_agent"])
+@pytest.mark.parametrize(
+    "target", ["weather_agent.py:graph", "langchain_agent.py:graph", "prebuilt_agent.py:make_agent"]
+)
 def test_example(target: str, server: str, tmp_path: Path) -> None:
     """A LangGraph file that knows nothing of ReJoule is recorded and replayed unchanged, its tools included."""
     path = tmp_path / "example.jsonl"

@@ -1,0 +1,75 @@
+"""What a reader of a comparison has to know besides its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from rejoule.analysis.attribution import POOR_FIT, Attribution, Method
+from rejoule.analysis.pairing import Pair, reordered
+from rejoule.analysis.summary import Summary
+from rejoule.analysis.units import count
+
+
+def pair_notes(pairs: Sequence[Pair]) -> Iterable[str]:
+    for side, runs in (("A", [p.a for p in pairs]), ("B", [p.b for p in pairs])):
+        failed = sum(len(run.failed_calls) for run in runs)
+        if failed:
+            yield f"{side}: {count(failed, 'call')} failed; their energy is counted, their latency is not"
+        if any(run.certificate.tier == "none" for run in runs):
+            yield f"{side} is not certified: nothing proves that both sides did the same work"
+        if any(run.energy.gpu_j is None for run in runs):
+            yield f"the energy of {side} was not measured in every run"
+    if any(p.a.measured != p.b.measured for p in pairs):
+        yield "one side is modelled and the other measured: the difference includes the model's error"
+    if any(p.a.certificate.digest != p.b.certificate.digest for p in pairs):
+        yield "the sides did different work: the difference is not the configuration's alone"
+    if any(p.a.certificate.order != p.b.certificate.order and reordered(p) for p in pairs):
+        a, b = pairs[0].a.configuration.edge_set, pairs[0].b.configuration.edge_set
+        yield f"by choice, calls of A wait as {a} edges say, those of B as {b} edges: the same calls in another order"
+
+
+_BASES: Final[Mapping[Method, str]] = {
+    "step energies": "the energy of every engine step",
+    "step times": "the engine's steps, the total spread over them by time",
+    "client times": "the client's times, since no engine step was recorded",
+}
+
+
+def basis(method: Method) -> str:
+    """What joules by node and phase were attributed from, in words."""
+    return f"attributed from {_BASES[method]}"
+
+
+def comparable(a: Attribution | None, b: Attribution | None) -> bool:
+    """Joules by node from the engine's steps and from the client's times differ by more than the configuration."""
+    return a is None or b is None or (a.method == "client times") == (b.method == "client times")
+
+
+def attribution_notes(found: Sequence[tuple[Summary, Summary]]) -> Iterable[str]:
+    """What joules by node rest on, where that is not the same on both sides, or is weaker than the steps' energies."""
+    used = [_methods(side) for side in zip(*found, strict=True)]
+    if any(not comparable(a.attribution, b.attribution) for a, b in found):
+        yield (
+            "joules by node and phase are not compared where one side has engine steps and the other has none: those "
+            f"of A are {' or '.join(map(basis, used[0]))}; those of B {' or '.join(map(basis, used[1]))}"
+        )
+    elif used[0] != used[1]:
+        sides = [" or ".join(map(basis, methods)) for methods in used if methods]
+        if len(sides) == 2:
+            yield f"joules by node and phase of A are {sides[0]}; those of B {sides[1]}"
+    else:
+        for method in used[0]:
+            if method != "step energies":
+                yield f"joules by node and phase are {basis(method)}"
+    for name, side in zip("AB", zip(*found, strict=True), strict=True):
+        poor = [s.attribution.costs.misfit for s in side if s.attribution is not None and s.attribution.poor_fit]
+        if poor:
+            yield (
+                f"{name}: poor fit (misfit up to {max(poor):.2f}, above {POOR_FIT:g}): read its joules by node and "
+                "phase with care"
+            )
+
+
+def _methods(side: Iterable[Summary]) -> tuple[Method, ...]:
+    return tuple(dict.fromkeys(s.attribution.method for s in side if s.attribution is not None))
