@@ -125,6 +125,12 @@ def _same_work(found: Pair) -> None:
             f"{place}: the certificates disagree, so A and B did different work",
             "replay the same trace with the same lengths, or pass --allow-different-work",
         )
+    for side, certificate in (("A", a), ("B", b)):
+        if certificate.violations:
+            raise RejouleError(
+                f"{place}: {side} is not the run that it should be: {certificate.violations[0]}",
+                "replay it again, or pass --allow-different-work",
+            )
     if a.order and b.order and a.order != b.order and not reordered(found):
         raise RejouleError(
             f"{place}: the certificates disagree, so the calls of A and B had to wait for different ones",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,7 +11,7 @@ from langgraph.pregel import Pregel
 
 from rejoule.graphs.capture import Recording, Rewrite, ServerInfo
 from rejoule.graphs.capture.exits import exits_contained
-from rejoule.traces.errors import RejouleError
+from rejoule.traces.arrivals import poisson_rate, poisson_times
 from rejoule.traces.model import Call, Task, ToolCall, Workflow
 
 DEFAULT_CONCURRENCY = 8
@@ -110,20 +109,5 @@ async def record(
 
 def arrival_times(count: int, arrivals: str, seed: int) -> list[float]:
     """Seconds until each of ``count`` workflows begins."""
-    if arrivals == "burst":
-        return [0.0] * count
-    kind, _, text = arrivals.partition(":")
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if kind != "poisson" or not 0 < rate < float("inf"):
-        raise RejouleError(
-            f"arrivals {arrivals!r} are unknown",
-            "give burst, or poisson:RATE with RATE in workflows a second, as in poisson:0.5",
-        )
-    source, now, times = random.Random(seed), 0.0, []
-    for _ in range(count):
-        times.append(now)
-        now += source.expovariate(rate)
-    return times
+    rate = poisson_rate(arrivals, ("burst",))
+    return [0.0] * count if rate is None else poisson_times(count, rate, seed)

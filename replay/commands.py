@@ -192,6 +192,9 @@ def _execute(
     for run in progress.runs:
         if (limit := client_limit(run)) is not None:
             click.echo(f"warning: {run.id}: {limit}", err=True)
+        if run.certificate.violations:
+            noted, more = run.certificate.violations[0], len(run.certificate.violations) - 1
+            click.echo(f"warning: {run.id}: {noted}{f', and {more} more' if more else ''}", err=True)
     if not as_json:
         from rejoule.replay.tables import print_runs
 

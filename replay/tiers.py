@@ -44,6 +44,8 @@ class Answered(Protocol):
     @property
     def output_tokens(self) -> int | None: ...
     @property
+    def prompt_token_ids(self) -> Sequence[int] | None: ...
+    @property
     def token_ids(self) -> Sequence[int] | None: ...
 
 
@@ -132,6 +134,8 @@ def exact(asked: Asked, answered: Answered) -> bool | None:
     if asked.output_ids is not None:
         if answered.token_ids is None:
             return None
+        if answered.prompt_token_ids is not None:
+            same_prompt = list(answered.prompt_token_ids) == list(asked.prompt)
         return same_prompt and tuple(answered.token_ids) == asked.output_ids
     if answered.output_tokens is None:
         return None

@@ -2,7 +2,7 @@
 
     F      = 2 N T + 4 L H d [sum n (c + n/2) + sum c] + 2 d_model V rows        floating-point operations
     B      = weights(T) + kappa [sum c + T]                                      bytes through the HBM
-    t_c    = F / (eta_c peak f/f0),  t_m = B / (eta_m bandwidth)
+    t_c    = F / (eta_c peak f/f0),  t_m = B / (eta_m bandwidth min(1, f/(knee f0)))
     t_gpu  = (t_c^p + t_m^p)^(1/p) + a L + b batch + c
     t_step = max(t_gpu, t_host)
 
@@ -91,12 +91,12 @@ class LatencyModel:
         )
 
     def time(self, demand: Demand, clock_mhz: float) -> StepTime:
-        """The step's time at an SM clock. The memory's clock does not change with it."""
+        """The step's time at an SM clock. The memory's own clock does not change with it."""
         compute = demand.compute_s * self._max_clock_mhz / clock_mhz
-        memory = demand.memory_s
+        slowed = demand.memory_s * max(1.0, self._timing.memory_knee * self._max_clock_mhz / clock_mhz)
         norm = self._norm
-        gpu = (compute**norm + memory**norm) ** (1 / norm) + demand.overhead_s
-        return StepTime(compute, memory, gpu, max(gpu, demand.host_s))
+        gpu = (compute**norm + slowed**norm) ** (1 / norm) + demand.overhead_s
+        return StepTime(compute, demand.memory_s, gpu, max(gpu, demand.host_s))
 
     def _padded(self, tokens: int) -> int:
         sizes = self._graph_sizes

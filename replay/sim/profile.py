@@ -76,6 +76,8 @@ class Timing:
 
     compute_efficiency: float
     memory_efficiency: float
+    memory_knee: float
+    """Clock, as a share of the greatest, below which the SMs cannot ask for all that the memory could give."""
     overlap_norm: float
     per_layer_s: float
     per_request_s: float
