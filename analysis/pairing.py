@@ -112,6 +112,17 @@ def _by_trial(runs: Sequence[Run], side: str) -> dict[tuple[str, int], Run]:
     return dict(sorted(found.items()))
 
 
+def _first_difference(found: Pair) -> str:
+    work = [{c.id: (c.prompt_digest, c.output_digest) for c in run.calls} for run in (found.a, found.b)]
+    for call in sorted(work[0].keys() | work[1].keys()):
+        a, b = (side.get(call) for side in work)
+        if a is None or b is None:
+            return f", first {call}, which {'A' if a is None else 'B'} did not do"
+        if a != b:
+            return f", first in the {'prompt' if a[0] != b[0] else 'answer'} of {call}"
+    return ""
+
+
 def _same_work(found: Pair) -> None:
     a, b = found.a.certificate, found.b.certificate
     place = f"{found.a.trace}, trial {found.a.trial}"
@@ -122,7 +133,7 @@ def _same_work(found: Pair) -> None:
         )
     if a.digest != b.digest:
         raise RejouleError(
-            f"{place}: the certificates disagree, so A and B did different work",
+            f"{place}: the certificates disagree, so A and B did different work{_first_difference(found)}",
             "replay the same trace with the same lengths, or pass --allow-different-work",
         )
     for side, certificate in (("A", a), ("B", b)):

@@ -17,6 +17,9 @@ from rejoule.traces.run import CallResult, Certificate, Configuration, Run, Tier
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.summary import total
 
+DIGITS = 16
+"""Of a digest, kept for each call: enough to tell which one differs."""
+
 OpenEngine = Callable[[Configuration, Trace], Awaitable[Engine]]
 
 
@@ -103,6 +106,8 @@ def _result(call: Call, answer: Answer, due_s: float) -> CallResult:
         finish_reason=answer.finish_reason,
         exact=answer.exact,
         error=answer.error,
+        prompt_digest=answer.prompt_digest[:DIGITS],
+        output_digest=answer.output_digest[:DIGITS],
     )
 
 

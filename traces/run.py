@@ -59,6 +59,10 @@ class CallResult:
     exact: bool | None = None
     """Whether it did the work that was asked for: at tier ``tokens`` the same ids, otherwise the same length."""
     error: str | None = None
+    prompt_digest: str = ""
+    """Of what was sent."""
+    output_digest: str = ""
+    """Of what came back, as far as the tier promises that it is equal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,16 @@ def test_different_work_is_refused() -> None:
     assert any("different work" in note for note in found.notes)
 
 
+def test_the_call_that_differs_is_named() -> None:
+    """A refusal says which call's answer was another one."""
+    changed = []
+    for run in one(8):
+        first, *rest = run.calls
+        calls = (replace(first, output_digest="another"), *rest)
+        changed.append(replace(run, calls=calls, certificate=Certificate("tokens", "other", 1)))
+    assert f"first in the answer of {changed[0].calls[0].id}" in refusal(one(1), changed)
+
+
 def test_modelled_against_measured_is_refused() -> None:
     """Modelled joules meet measured ones only if asked for, and then with a note."""
     measured = one(8, engine="vllm")
