@@ -17,31 +17,38 @@ def figure(value: float | None, form: str = ",.1f") -> str:
 
 
 def print_runs(runs: Sequence[Run]) -> None:
-    """One row a run: its energy and where the joules come from, its latencies, and what the cap did."""
+    """One row a run: its energy, its latencies, and what the cap did; below, where the joules come from."""
+    trials = len({run.trial for run in runs}) > 1
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("trace")
-    table.add_column("configuration")
-    for name in ("trial", "energy J", "J/workflow", "makespan s", "workflow p50 s", "TTFT p50 s", "cap bound"):
-        table.add_column(name, justify="right")
-    table.add_column("joules from")
+    table.add_column("configuration", no_wrap=True)
+    headings = ["joules", "J/flow", "span s", "flow s", "TTFT s", "capped"]
+    for name in ["trial", *headings] if trials else headings:
+        table.add_column(name, justify="right", no_wrap=True)
     last = None
     for run in runs:
         latency = latencies_s(run)
         energy = run.energy.gpu_j
-        bound = run.power_cap.bound_fraction
         if last not in (None, run.trace):
             table.add_section()
         table.add_row(
             run.trace if run.trace != last else "",
             described(run.configuration),
-            str(run.trial),
-            figure(energy),
-            figure(None if energy is None else energy / len(run.workflows)),
+            *([str(run.trial)] if trials else []),
+            figure(energy, ",.0f"),
+            figure(None if energy is None else energy / len(run.workflows), ",.0f"),
             figure(run.makespan_s),
             figure(percentile(latency["workflow"], 50), ",.2f"),
             figure(percentile(latency["ttft"], 50), ",.3f"),
-            figure(bound, ".0%"),
-            run.energy.source.get("gpu", "–"),
+            figure(run.power_cap.bound_fraction, ".0%"),
         )
         last = run.trace
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    sources = sorted({run.energy.source.get("gpu", "not measured") for run in runs})
+    console.print(
+        f"joules: GPU, {', '.join(sources)}; J/flow: a workflow; flow, TTFT: medians of workflows and calls; "
+        "capped: share of the busy time in which the cap held the clock down",
+        style="dim",
+        highlight=False,
+    )
