@@ -145,7 +145,8 @@ def assert_replays(recorded: Recorded, server: str, folder: Path) -> None:
     for run in (first, second):
         assert {call.id: (call.prompt_tokens, call.output_tokens) for call in run.calls} == sizes
         assert all(call.cached_tokens is not None for call in run.calls)
-        assert sum(call.cached_tokens or 0 for call in run.calls) > 0
+        # Every run begins with a cache of its own, so only a trace of several calls can hit it.
+        assert len(sizes) == 1 or sum(call.cached_tokens or 0 for call in run.calls) > 0
         assert_ordered(trace, run)
 
 

@@ -57,8 +57,9 @@ def runs(pid: int) -> bool:
 async def test_whole_life(options: ServerOptions, tmp_path: Path) -> None:
     """Start, configuration in force, a proven cold cache, a refused one, and an end that leaves nothing."""
     phases: list[str] = []
+    others = set(descendants(os.getpid()))
     async with ManagedServer(options, tmp_path / "log", on_progress=lambda p: phases.append(p.phase)) as server:
-        family = descendants(os.getpid())
+        family = set(descendants(os.getpid())) - others
         described = await server.describe()
         assert (described["max_num_seqs"], described["num_gpu_blocks"], described["block_size"]) == (4, 200, 32)
         assert re.match(r"0\.\d+", described["version"])
