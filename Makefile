@@ -9,10 +9,10 @@ VLLM_PIP := -m pip --disable-pip-version-check install -q --no-deps
 TORCH_FLAGS ?=
 PIP := -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: help install demo test test-vllm bench lint clean
+.PHONY: help install demo test test-vllm test-vllm-all bench lint clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ReJoule needs Python 3.11 or newer: make PYTHON=python3.11 …")'
@@ -42,6 +42,9 @@ test: $(VENV)/dev ## Run the tests
 	$(BIN)/python -m pytest -q -n 2
 
 test-vllm: $(VENV)/dev $(VLLM_VENV)/ready ## Record from and replay on a real vLLM, on the CPU
+	VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest -q -m vllm tests/vllm
+
+test-vllm-all: $(VENV)/dev $(VLLM_VENV)/ready ## The same, and how ReJoule starts, taps and ends vLLM
 	VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest -q -m vllm tests/vllm tests/replay
 
 bench: $(VENV)/dev ## Measure what the client itself costs, beside a floor client
