@@ -57,7 +57,7 @@ def write_loads(folder: Path, *, seed: int = 1) -> Loads:
     """Makes the files of every load."""
     source = random.Random(seed)
     flows = [_call_alone(source, i) for i in range(PACED)]
-    due_s = arrival_times(flows, f"poisson:{RATE}", time_scale=1.0, seed="0")
+    due_s = arrival_times(flows, f"poisson:{RATE}", time_scale=1.0, seed="0:0")
     loads = Loads(
         fan=folder / "fan.jsonl.zst",
         chain=folder / "chain.jsonl.zst",
