@@ -144,6 +144,7 @@ class HttpEngine:
         said = Completion()
         request = self._wire.request(asked.path, orjson.dumps(asked.body), said, name=call.id)
         error: str | None = None
+        matches: bool | None = False
         prompt_digest = ""
         try:
             await request.send()
@@ -151,7 +152,8 @@ class HttpEngine:
             prompt_digest = digest(asked.prompt)
             await request.answer()
             error = said.error or (None if said.finish_reason is not None else "the answer was cut")
-            if error is None and asked.output_ids is not None and exact(asked, said) is False:
+            matches = exact(asked, said)
+            if error is None and asked.output_ids is not None and matches is False:
                 error = "it came back different from what was asked for"
             if request.status != 200:
                 error = f"HTTP {request.status}: {error_text(request.body)}"
@@ -170,7 +172,7 @@ class HttpEngine:
                 cached_tokens=said.cached_tokens,
                 output_tokens=said.output_tokens,
                 finish_reason=said.finish_reason,
-                exact=exact(asked, said) if error is None else False,
+                exact=matches if error is None else False,
                 prompt_digest=prompt_digest or digest(asked.prompt),
                 output_digest=output_digest(asked, said),
                 error=error,
