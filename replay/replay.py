@@ -86,6 +86,8 @@ def _run(
         power_cap=measured.power_cap,
         certificate=_certificate(trace, answers, schedule, tier, edge_set, measured, plan.configuration),
         steps=measured.steps,
+        readings=measured.readings,
+        conditions=measured.conditions,
         engine=measured.engine,
     )
 

@@ -34,6 +34,8 @@ class Configuration:
     """Most calls in flight at a time, those of one workflow included; ``None`` is no limit."""
     time_scale: float = 1.0
     """Factor on recorded arrivals, gaps and tool times."""
+    loops: int = 1
+    """Times that the trace is gone through, one after another, each with a cold cache: a longer window to measure."""
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further options of the engine, as given."""
@@ -107,10 +109,38 @@ class Step:
     decode: tuple[tuple[str, int], ...] = ()
     """(call, tokens emitted)."""
     preempted: tuple[str, ...] = ()
+    prefill_context: tuple[int, ...] = ()
+    """Tokens that lay in the KV cache before each entry of ``prefill``; empty if unknown."""
+    decode_context: tuple[int, ...] = ()
+    """Tokens that each entry of ``decode`` attended to, summed over its steps; empty if unknown."""
 
     @property
     def idle(self) -> bool:
         return not self.prefill and not self.decode
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the sensors of all GPUs of the run said over a stretch of time.
+
+    The readings of a run are contiguous; they end where the energy counters ticked, and at the run's own ends.
+    """
+
+    start_s: float
+    end_s: float
+    energy_j: float
+    """Of all GPUs."""
+    sm_clock_mhz: float | None = None
+    """Mean over time and GPUs, as are the other clocks and shares."""
+    memory_clock_mhz: float | None = None
+    temperature_c: float | None = None
+    """Of the hottest GPU."""
+    hbm_w: float | None = None
+    """Of all GPUs; part of ``energy_j``."""
+    cap_bound: float | None = None
+    """Share of the stretch in which the power cap held the clock down."""
+    throttled: float | None = None
+    """Share of the stretch in which heat or a power brake held the clock down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +153,12 @@ class Energy:
     idle_j: float | None = None
     """The part of ``gpu_j`` spent while no call was in flight."""
     source: Mapping[str, str] = field(default_factory=dict)
+    hbm_j: float | None = None
+    """The part of ``gpu_j`` that the GPUs' memory drew."""
+    uncertainty_j: Mapping[str, float] = field(default_factory=dict)
+    """Half-width of the 95 % interval by component, from ticks, sampling and window; not the sensor's own gain."""
+    integrated_j: float | None = None
+    """``gpu_j`` once more, from sampled power: a cross-check of the counter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +169,40 @@ class PowerCap:
     """Share of the busy time in which the cap held the clock down."""
     attainable: bool | None = None
     """Whether the power could be kept at or below the cap at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What held around the GPUs of a measured run, so that another can be compared with it."""
+
+    gpus: tuple[str, ...] = ()
+    """UUIDs."""
+    driver: str | None = None
+    start_temperature_c: float | None = None
+    """Of the hottest GPU."""
+    end_temperature_c: float | None = None
+    sm_clock_mhz: float | None = None
+    """Mean over the busy time."""
+    locked_clock_mhz: float | None = None
+    """The lock in force; ``None`` without one."""
+    thermal_s: float | None = None
+    """How long heat held the clocks down."""
+    brake_s: float | None = None
+    """How long a hardware power brake did."""
+    bare_w: float | None = None
+    """Idle power before the server was started."""
+    loaded_w: float | None = None
+    """Idle power with the model loaded, before the run."""
+    after_w: float | None = None
+    """Idle power right after the run."""
+    warm_ups: int | None = None
+    """Passes made before the run to bring it to its working state."""
+    foreign_processes: tuple[int, ...] = ()
+    """Processes on these GPUs that are neither ReJoule's nor its server's."""
+    sampler: Mapping[str, float] = field(default_factory=dict)
+    """``period_s``, ``samples``, and ``cpu_share``: what the sampler took of one core."""
+    rejected: tuple[str, ...] = ()
+    """Why the run's joules should not be used: throttled by heat, drifting, too short …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +239,10 @@ class Run:
     certificate: Certificate
     steps: tuple[Step, ...] | None = None
     """``None`` when the engine could not be watched from inside."""
+    readings: tuple[Reading, ...] | None = None
+    """``None`` without a sampler."""
+    conditions: Conditions | None = None
+    """``None`` where nothing was measured."""
     engine: Mapping[str, Any] = field(default_factory=dict)
     """What the engine said of itself: model, version, effective limits."""
     format_version: int = 1

@@ -6,6 +6,7 @@
     traces/NAME.jsonl.zst        the traces, so that the folder stands alone
     runs/ID/run.json             one run
     runs/ID/steps.jsonl.zst      the engine's steps in it, if it could be watched
+    runs/ID/readings.jsonl.zst   what the GPUs' sensors said, if they were sampled
 
 A run is written aside and moved into place whole, so a crash leaves finished runs and nothing else.
 """
@@ -14,8 +15,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -26,12 +27,14 @@ import zstandard
 from rejoule.traces import store
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Trace
-from rejoule.traces.run import Configuration, Run, Step, configuration_key
+from rejoule.traces.run import Configuration, Reading, Run, Step, configuration_key
 
 T = TypeVar("T")
 
 FORMAT_VERSION: Final = 1
 RUN_FORMAT_VERSION: Final = 1
+LINES: Final = ("steps", "readings")
+"""What of a run is kept in files of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +116,12 @@ def save_run(path: Path, run: Run) -> None:
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        body = {f.name: getattr(run, f.name) for f in fields(run) if f.name != "steps"}
+        body = {f.name: getattr(run, f.name) for f in fields(run) if f.name not in LINES}
         _write(aside / "run.json", orjson.dumps(body, option=orjson.OPT_INDENT_2))
         if run.steps is not None:
-            _write(aside / "steps.jsonl.zst", zstandard.ZstdCompressor(level=6).compress(_step_lines(run)))
+            _write(aside / "steps.jsonl.zst", _packed(_step_row(run), run.steps))
+        if run.readings is not None:
+            _write(aside / "readings.jsonl.zst", _packed(astuple, run.readings))
         aside.rename(place)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -154,13 +159,14 @@ def _read_run(folder: Path) -> Run:
     file = folder / "run.json"
     try:
         run = _converted(orjson.loads(file.read_bytes()), Run, file, RUN_FORMAT_VERSION)
-        packed = folder / "steps.jsonl.zst"
-        if not packed.exists():
-            return run
-        lines = zstandard.ZstdDecompressor().decompress(packed.read_bytes()).splitlines()
+        steps, readings = _unpacked(folder / "steps.jsonl.zst"), _unpacked(folder / "readings.jsonl.zst")
     except (OSError, orjson.JSONDecodeError, zstandard.ZstdError) as error:
         raise RejouleError(f"cannot read {folder}: {error}", "remove it and run the experiment again") from error
-    return replace(run, steps=_steps([orjson.loads(line) for line in lines], run))
+    return replace(
+        run,
+        steps=None if steps is None else _steps(steps, run),
+        readings=None if readings is None else tuple(Reading(*row) for row in readings),
+    )
 
 
 def _converted(body: Any, kind: type[T], file: Path, version: int) -> T:
@@ -173,12 +179,23 @@ def _converted(body: Any, kind: type[T], file: Path, version: int) -> T:
         raise RejouleError(f"{file}: {error}", "replay the traces again into a new folder") from None
 
 
-def _step_lines(run: Run) -> bytes:
+def _packed(row: Callable[[T], Any], items: Iterable[T]) -> bytes:
+    lines = b"".join(orjson.dumps(row(item), option=orjson.OPT_APPEND_NEWLINE) for item in items)
+    return zstandard.ZstdCompressor(level=6).compress(lines)
+
+
+def _unpacked(file: Path) -> list[Sequence[Any]] | None:
+    if not file.exists():
+        return None
+    return [orjson.loads(line) for line in zstandard.ZstdDecompressor().decompress(file.read_bytes()).splitlines()]
+
+
+def _step_row(run: Run) -> Callable[[Step], Sequence[Any]]:
     # Calls are named by their place in the run: a step names each call of its batch, which is most of the file.
     place = {call.id: i for i, call in enumerate(run.calls)}
 
-    def line(step: Step) -> bytes:
-        row = (
+    def row(step: Step) -> Sequence[Any]:
+        return (
             step.start_s,
             step.end_s,
             step.steps,
@@ -188,16 +205,30 @@ def _step_lines(run: Run) -> bytes:
             [(place[call], new, cached) for call, new, cached in step.prefill],
             [(place[call], tokens) for call, tokens in step.decode],
             [place[call] for call in step.preempted],
+            step.prefill_context,
+            step.decode_context,
         )
-        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
-    return b"".join(line(step) for step in run.steps or ())
+    return row
 
 
 def _steps(rows: Sequence[Sequence[Any]], run: Run) -> tuple[Step, ...]:
     names = [call.id for call in run.calls]
-    return tuple(
-        Step(
+
+    def step(
+        start: float,
+        end: float,
+        steps: int,
+        energy: float | None,
+        clock: float | None,
+        bound: bool | None,
+        prefill: Sequence[tuple[int, int, int]],
+        decode: Sequence[tuple[int, int]],
+        preempted: Sequence[int],
+        prefill_context: Sequence[int] = (),
+        decode_context: Sequence[int] = (),
+    ) -> Step:
+        return Step(
             start_s=start,
             end_s=end,
             steps=steps,
@@ -207,9 +238,11 @@ def _steps(rows: Sequence[Sequence[Any]], run: Run) -> tuple[Step, ...]:
             prefill=tuple((names[i], new, cached) for i, new, cached in prefill),
             decode=tuple((names[i], tokens) for i, tokens in decode),
             preempted=tuple(names[i] for i in preempted),
+            prefill_context=tuple(prefill_context),
+            decode_context=tuple(decode_context),
         )
-        for start, end, steps, energy, clock, bound, prefill, decode, preempted in rows
-    )
+
+    return tuple(step(*row) for row in rows)
 
 
 def _reading_order(run: PlannedRun) -> tuple[str, int, float, str, int]:

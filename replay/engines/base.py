@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rejoule.traces.model import Call
-from rejoule.traces.run import Energy, PowerCap, Step, Tier
+from rejoule.traces.run import Conditions, Energy, PowerCap, Reading, Step, Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class Measured:
     energy: Energy
     power_cap: PowerCap = field(default_factory=PowerCap)
     steps: tuple[Step, ...] | None = None
+    readings: tuple[Reading, ...] | None = None
+    conditions: Conditions | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
     block_size: int | None = None
     """Tokens in a block of a prefix cache that was cold at the start; ``None`` if that is not known."""

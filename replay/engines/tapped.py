@@ -44,9 +44,19 @@ def contiguous(tapped: Iterable[TapStep], start_s: float, end_s: float) -> tuple
             continue
         if begun_s > now_s:
             steps.append(Step(now_s, begun_s, 0, None))
-        prefill = tuple((r.id, r.computed_tokens, r.cached_tokens) for r in step.requests if r.prefill)
-        decode = tuple((r.id, r.emitted_tokens) for r in step.requests if not r.prefill)
-        steps.append(Step(begun_s, ended_s, 1, None, prefill=prefill, decode=decode, preempted=step.preempted))
+        steps.append(
+            Step(
+                begun_s,
+                ended_s,
+                1,
+                None,
+                prefill=tuple((r.id, r.computed_tokens, r.cached_tokens) for r in step.requests if r.prefill),
+                decode=tuple((r.id, r.emitted_tokens) for r in step.requests if not r.prefill),
+                preempted=step.preempted,
+                prefill_context=tuple(r.context_tokens for r in step.requests if r.prefill),
+                decode_context=tuple(r.context_tokens for r in step.requests if not r.prefill),
+            )
+        )
         now_s = ended_s
     if end_s - start_s > now_s:
         steps.append(Step(now_s, end_s - start_s, 0, None))
