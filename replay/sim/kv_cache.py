@@ -1,8 +1,9 @@
 """The KV cache: reference-counted blocks with a prefix cache, as vLLM V1's block pool keeps them.
 
-Full blocks are known by a hash chained over everything before them. Blocks that nobody holds wait in one queue, least
-recently freed first; a block keeps its hash there and can be hit until it is taken for something else. A request frees
-its blocks from the last to the first, so that the beginnings of prompts survive longest.
+Full blocks are known by a hash chained over everything before them. Full blocks that nobody holds wait in one queue,
+least recently freed first; a block keeps its hash there and can be hit until it is taken for something else. A request
+frees its blocks from the last to the first, so that the beginnings of prompts survive longest. Blocks without a hash
+are taken before any of them.
 
 Blocks live in *runs*, stretches of one chain that are held, freed and evicted together, so that most operations cost a
 run and not a block; a run is split when a request shares only its beginning. What is evicted, and when, is what
@@ -52,8 +53,8 @@ def block_hashes(ids: Ids, block_size: int, salt: str | None = None) -> list[int
     z ^= z >> np.uint64(27)
     z *= _MIX_2
     z ^= z >> np.uint64(31)
-    sums = z.reshape(count, block_size).sum(axis=1, dtype=np.uint64)
-    np.cumsum(sums, out=sums)
+    sums = np.add.reduce(z.reshape(count, block_size), axis=1)
+    np.add.accumulate(sums, out=sums)
     if salt is not None:
         sums += np.uint64(int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "big"))
     hashes: list[int] = sums.tolist()
@@ -61,13 +62,12 @@ def block_hashes(ids: Ids, block_size: int, salt: str | None = None) -> list[int
 
 
 class Run:
-    """A stretch of one chain of full blocks; or, without hashes, ``blank`` blocks that hold nothing reusable."""
+    """A stretch of one chain of full blocks."""
 
-    __slots__ = ("blank", "hashes", "holders", "sealed")
+    __slots__ = ("hashes", "holders", "sealed")
 
-    def __init__(self, hashes: list[int], blank: int = 0) -> None:
+    def __init__(self, hashes: list[int]) -> None:
         self.hashes = hashes
-        self.blank = blank
         self.holders: dict[Lease, None] = {}
         self.sealed = False
 
@@ -99,10 +99,10 @@ class BlockPool:
         self.prefix_caching = prefix_caching
         self.capacity = num_blocks - 1
         self.free_blocks = self.capacity
+        self._blank = self.capacity
         self._queue: OrderedDict[Run, None] = OrderedDict()
         self._owner: dict[int, Run] = {}
         self._twins: dict[int, list[Run]] = {}
-        self._queue[Run([], self.capacity)] = None
 
     @property
     def usage(self) -> float:
@@ -155,29 +155,29 @@ class BlockPool:
             lease.full += count
 
     def take(self, count: int) -> None:
-        """Take ``count`` blocks out of the free queue, evicting what they cached."""
+        """Take ``count`` blocks: those without a hash first, then out of the free queue, evicting what they cached."""
         self.free_blocks -= count
+        blank = min(count, self._blank)
+        self._blank -= blank
+        count -= blank
         queue = self._queue
         while count:
             run = next(iter(queue))
             hashes = run.hashes
-            if hashes:
-                taken = min(count, len(hashes))
-                self._forget(run, hashes[-taken:])
-                del hashes[-taken:]
-            else:
-                taken = min(count, run.blank)
-                run.blank -= taken
-            if not hashes and not run.blank:
+            taken = min(count, len(hashes))
+            self._forget(run, hashes[-taken:])
+            del hashes[-taken:]
+            if not hashes:
                 del queue[run]
             count -= taken
 
-    def settle(self, lease: Lease, hashes: Sequence[int], tokens: int) -> None:
+    def settle(self, lease: Lease, hashes: Sequence[int], tokens: int, known: int | None = None) -> None:
         """Record that ``lease`` now covers ``tokens`` tokens, in blocks that were taken before.
 
-        Blocks that became full are published under their hashes and can be hit from now on.
+        Blocks that became full with tokens whose ids are ``known`` (all, unless a number is given) are published under
+        their hashes and can be hit from now on.
         """
-        full = tokens // self.block_size if self.prefix_caching else 0
+        full = (tokens if known is None else known) // self.block_size if self.prefix_caching else 0
         held = max(-(-tokens // self.block_size), lease.blocks)
         if full > lease.full:
             self._publish(lease, list(hashes[lease.full : full]))
@@ -186,9 +186,8 @@ class BlockPool:
 
     def release(self, lease: Lease) -> None:
         """Free everything that ``lease`` holds, last block first."""
-        if lease.blank:
-            self._queue[Run([], lease.blank)] = None
-            self.free_blocks += lease.blank
+        self._blank += lease.blank
+        self.free_blocks += lease.blank
         for run in reversed(lease.runs):
             del run.holders[lease]
             if not run.holders:
@@ -203,7 +202,7 @@ class BlockPool:
         self._owner.clear()
         self._twins.clear()
         self._queue.clear()
-        self._queue[Run([], self.capacity)] = None
+        self._blank = self.capacity
         return True
 
     def _split(self, run: Run, count: int) -> Run:
@@ -217,22 +216,24 @@ class BlockPool:
         return head
 
     def _publish(self, lease: Lease, hashes: list[int]) -> None:
-        if self._owner.keys().isdisjoint(hashes):
+        owner = self._owner
+        if owner.keys().isdisjoint(hashes):
             last = lease.runs[-1] if lease.runs else None
             if last is not None and len(last.holders) == 1 and not last.sealed:
                 last.hashes += hashes
             else:
                 last = self._new_run(lease, hashes)
-            self._owner.update(dict.fromkeys(hashes, last))
+            for value in hashes:
+                owner[value] = last
             return
         # Somebody else computed some of these blocks: both copies stay, each a run of one block, and only one is hit.
         for value in hashes:
             run = self._new_run(lease, [value])
             run.sealed = True
-            if value in self._owner:
+            if value in owner:
                 self._twins.setdefault(value, []).append(run)
             else:
-                self._owner[value] = run
+                owner[value] = run
 
     @staticmethod
     def _new_run(lease: Lease, hashes: list[int]) -> Run:

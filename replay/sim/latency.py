@@ -3,20 +3,31 @@
     F      = 2 N T + 4 L H d [sum n (c + n/2) + sum c] + 2 d_model V rows        floating-point operations
     B      = weights(T) + kappa [sum c + T]                                      bytes through the HBM
     t_c    = F / (eta_c peak f/f0),  t_m = B / (eta_m bandwidth min(1, f/(knee f0)))
-    t_gpu  = (t_c^p + t_m^p)^(1/p) + a L + b batch + c
+    t_gpu  = (t_c^p + t_m^p)^(1/p) + a L + b batch + c + t_link
     t_step = max(t_gpu, t_host)
 
 with T tokens in the step, n new tokens of a prompt after c that are cached, and decodes of context c. The roofline is
 that of BLIS (inference-sim) and vLLM's own ``v1/metrics/perf.py``; the p-norm joins its two legs smoothly, and the
 maximum over host time is vLLM's asynchronous scheduling.
+
+Of E routed experts a layer, T tokens that choose k each touch E (1 - (1 - k/E)^T): those are read. Multi-head latent
+attention caches L (r + d_rope) values a token; its decodes attend in the latent, 2 L H (2 r + d_rope) operations a
+cached token instead of 4 L H d (DeepSeek-V2, arXiv 2405.04434, absorbed projections).
+
+N tensor-parallel GPUs split F and the weights evenly, and the cache by KV heads; each layer needs two all-reduces of
+T d_model values, each of which takes a latency and moves 2 (N - 1)/N of its bytes over the link (ring all-reduce).
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from typing import NamedTuple
 
 from rejoule.replay.sim.profile import Profile
+
+ACTIVATION_BYTES = 2
+"""Of one value that GPUs exchange: 16 bits."""
 
 
 class Work(NamedTuple):
@@ -53,20 +64,28 @@ class LatencyModel:
     """The formulas above with one profile's constants."""
 
     def __init__(self, profile: Profile) -> None:
-        model, gpu, timing = profile.model, profile.gpu, profile.timing
+        model, gpu, timing, gpus = profile.model, profile.gpu, profile.timing, profile.tensor_parallel
         self._timing = timing
         self._norm = timing.overlap_norm
         self._graph_sizes = profile.serving.graph_sizes
-        rate = timing.compute_efficiency * gpu.peak_flops
+        rate = timing.compute_efficiency * gpu.peak_flops * gpus
+        attention = 2 * model.caching_layers * model.heads / rate
         self._token_s = 2 * model.active_parameters / rate
-        self._pair_s = 4 * model.layers * model.heads * model.head_dim / rate
+        self._prefill_pair_s = attention * 2 * model.head_dim
+        self._decode_pair_s = attention * model.decode_pair_width
         self._row_s = 2 * model.head_parameters / rate
         width = timing.memory_efficiency * gpu.hbm_bytes_per_s
-        self._dense_s = (model.layer_parameters + model.head_parameters) * model.bytes_per_weight / width
-        self._experts_s = model.experts * model.expert_parameters * model.bytes_per_weight / width
+        weight_s = model.bytes_per_weight / (width * gpus)
+        self._dense_s = (model.layer_parameters + model.head_parameters) * weight_s
+        self._experts_s = model.experts * model.expert_parameters * weight_s
         self._untouched = 1 - model.experts_per_token / model.experts
-        self._kv_s = model.kv_bytes_per_token / width
+        self._kv_s = model.kv_bytes_per_token / model.kv_split(gpus) / width
         self._fixed_s = timing.per_layer_s * model.layers + timing.per_step_s
+        self._link_token_s = 0.0
+        if gpus > 1:
+            self._fixed_s += 2 * model.layers * timing.all_reduce_s
+            moved = 2 * model.layers * model.hidden_size * ACTIVATION_BYTES * 2 * (gpus - 1) / gpus
+            self._link_token_s = moved / (gpu.link_bytes_per_s or math.inf)
         self._max_clock_mhz = gpu.max_clock_mhz
 
     def demand(self, work: Work) -> Demand:
@@ -76,19 +95,18 @@ class LatencyModel:
         padded = tokens if work.prefills else self._padded(tokens)
         compute = (
             self._token_s * padded
-            + self._pair_s * (work.prefill_pairs + work.decode_context)
+            + self._prefill_pair_s * work.prefill_pairs
+            + self._decode_pair_s * work.decode_context
             + self._row_s * (work.decodes + work.prompts_completed)
         )
         memory = self._dense_s + self._kv_s * (work.decode_context + work.prefill_context + tokens)
         if self._experts_s:
             memory += self._experts_s * (1 - self._untouched**tokens)
         timing = self._timing
-        return Demand(
-            compute,
-            memory,
-            self._fixed_s + timing.per_request_s * batch,
-            timing.host_per_step_s + timing.host_per_request_s * batch,
-        )
+        host = timing.host_per_step_s + timing.host_per_request_s * batch
+        if work.prefills:
+            host += timing.host_prefill_s
+        return Demand(compute, memory, self._fixed_s + timing.per_request_s * batch + self._link_token_s * padded, host)
 
     def time(self, demand: Demand, clock_mhz: float) -> StepTime:
         """The step's time at an SM clock. The memory's own clock does not change with it."""

@@ -8,10 +8,19 @@ sweep of vLLM: power is linear in the clock and then steep, where a cube law err
 
 A cap takes the highest clock whose power is at most the cap. While the power at the full clock is below the cap,
 nothing changes. A cap below the power at the lowest clock cannot be kept: the step runs at that clock, above the cap.
+
+The GPU's controller judges a mean over time, not an instant. With a window w, dm/dt = (P - m)/w, and a step runs at
+the full clock, above the cap, until m reaches the cap, which takes w ln((P - m)/(P - cap)) seconds; from there on it
+runs at the clock that the cap allows. So short prefills between decodes are not slowed: on the H200 of benchmarks/h200
+the 100 ms samples at the start of a burst of prefills exceed its limit, and later ones keep it at a lower clock. A
+window of 0 caps each step by itself.
+
+Caps, clocks and the formula are of one GPU; the power of an operation is that of all tensor-parallel GPUs.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from rejoule.replay.sim.latency import Demand, LatencyModel, StepTime
@@ -20,9 +29,9 @@ from rejoule.traces.errors import RejouleError
 
 
 class Operation(NamedTuple):
-    """At which clock a step runs, for how long, and with what power."""
+    """At which clock a step runs, for how long, and with what power; means over the step."""
 
-    clock_mhz: int
+    clock_mhz: float
     step_s: float
     power_w: float
     cap_bound: bool
@@ -56,17 +65,21 @@ class PowerModel:
             )
         self.clocks_mhz = range(gpu.min_clock_mhz, highest + 1, gpu.clock_step_mhz)
         self._scale = {clock: self._dynamic(clock / gpu.max_clock_mhz) for clock in self.clocks_mhz}
+        self._gpus = profile.tensor_parallel
+        self._max_clock_mhz = gpu.max_clock_mhz
         self.idle_clock_mhz = self.clocks_mhz[-1]
-        self.idle_w = self._curve.idle_w + self._curve.awake_w * self._scale[self.idle_clock_mhz]
+        resting_w = self._curve.idle_w + self._curve.awake_w * self._scale[self.idle_clock_mhz]
+        self.idle_w = self._gpus * resting_w
+        self._window_s = self._curve.cap_window_s
+        self._mean_w = self._held_w = resting_w
+        self._since_s = 0.0
 
     def operate(self, demand: Demand) -> Operation:
-        """Run a step: at the highest clock that the cap allows."""
+        """A step in a steady state: at the highest clock that the cap allows."""
         clocks = self.clocks_mhz
-        clock = clocks[-1]
-        time = self._latency.time(demand, clock)
-        power = self._power(time, clock)
-        if power <= self.cap_w:
-            return Operation(clock, time.step_s, power, False, True)
+        free = self._at(demand, clocks[-1], False)
+        if free.attainable:
+            return free
         low, high = 0, len(clocks) - 1
         while low < high:
             middle = (low + high) // 2
@@ -75,17 +88,76 @@ class PowerModel:
                 low = middle + 1
             else:
                 high = middle
-        clock = clocks[low]
+        return self._at(demand, clocks[low], True)
+
+    def run(self, demand: Demand, at_s: float) -> Operation:
+        """The step that begins at ``at_s``, given what ran before: above the cap while the mean is below it."""
+        steady = self.operate(demand)
+        mean_w = self._mean(at_s)
+        if not self._overdraws(steady, mean_w):
+            self.hold(steady.power_w, at_s)
+            return steady
+        free = self._at(demand, self.clocks_mhz[-1], False)
+        free_w, cap_w = free.power_w / self._gpus, self.cap_w
+        above_s = self._window_s * math.log((free_w - mean_w) / (free_w - cap_w))
+        if above_s >= free.step_s:
+            self.hold(free.power_w, at_s)
+            return free._replace(attainable=True)
+        below_s = (1 - above_s / free.step_s) * steady.step_s
+        step_s = above_s + below_s
+        share = above_s / step_s
+        self._mean_w, self._held_w, self._since_s = cap_w, steady.power_w / self._gpus, at_s + above_s
+        return Operation(
+            share * free.clock_mhz + (1 - share) * steady.clock_mhz,
+            step_s,
+            share * free.power_w + (1 - share) * steady.power_w,
+            True,
+            steady.attainable,
+        )
+
+    def hold(self, power_w: float, at_s: float) -> None:
+        """From ``at_s`` on all GPUs together draw ``power_w``, until told otherwise."""
+        held_w = power_w / self._gpus
+        if held_w != self._held_w:
+            self._mean_w = self._mean(at_s)
+            self._held_w, self._since_s = held_w, at_s
+
+    def settling(self, demand: Demand, at_s: float) -> bool:
+        """Whether a step that begins at ``at_s`` would run above the cap, so that the next one may differ."""
+        return self._window_s > 0 and self._overdraws(self.operate(demand), self._mean(at_s))
+
+    def power_at(self, demand: Demand, clock_mhz: float) -> float:
+        """Watts of all GPUs in a step at any clock, whatever the cap."""
+        return self.power_of(self._latency.time(demand, clock_mhz), clock_mhz)
+
+    def power_of(self, time: StepTime, clock_mhz: float) -> float:
+        """Watts of all GPUs over a stretch of ``time.step_s`` in which they compute and load for as long as it says."""
+        return self._gpus * self._draw(time, self._dynamic(clock_mhz / self._max_clock_mhz))
+
+    def _overdraws(self, steady: Operation, mean_w: float) -> bool:
+        return self._window_s > 0 and steady.cap_bound and mean_w < min(self.cap_w, steady.power_w / self._gpus)
+
+    def _mean(self, at_s: float) -> float:
+        """What the controller sees of one GPU."""
+        if not self._window_s:
+            return self._held_w
+        return self._held_w + (self._mean_w - self._held_w) * math.exp((self._since_s - at_s) / self._window_s)
+
+    def _at(self, demand: Demand, clock: int, cap_bound: bool) -> Operation:
         time = self._latency.time(demand, clock)
         power = self._power(time, clock)
-        return Operation(clock, time.step_s, power, True, power <= self.cap_w)
+        return Operation(clock, time.step_s, self._gpus * power, cap_bound, power <= self.cap_w)
 
     def _power(self, time: StepTime, clock: int) -> float:
+        return self._draw(time, self._scale[clock])
+
+    def _draw(self, time: StepTime, scale: float) -> float:
+        """One GPU's watts at a ``scale`` of (f/f0) v(f)^2."""
         curve = self._curve
         compute = min(1.0, time.compute_s / time.step_s)
         memory = min(1.0, time.memory_s / time.step_s)
         dynamic = curve.awake_w + curve.compute_w * compute + curve.traffic_w * memory
-        return curve.idle_w + curve.memory_w * memory + dynamic * self._scale[clock]
+        return curve.idle_w + curve.memory_w * memory + dynamic * scale
 
     def _dynamic(self, share: float) -> float:
         """(f/f0) v(f)^2 at a share of the greatest clock."""

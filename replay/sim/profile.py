@@ -1,4 +1,4 @@
-"""The constants of one model on one GPU, from a JSON file.
+"""The constants of one model on one or more GPUs: a complete JSON file, or a GPU and a model put together by name.
 
 A profile says where each of its constants comes from (``sources``) and whether they were fitted to measurements
 (``calibrated``) or only derived from data sheets.
@@ -6,37 +6,57 @@ A profile says where each of its constants comes from (``sources``) and whether 
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+import re
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, TypeVar
 
-import orjson
+import msgspec
+from msgspec import Meta, Struct
 
 from rejoule.traces.errors import RejouleError
 
 FOLDER = Path(__file__).resolve().parent.parent / "profiles"
 
+BLOCK_SIZE = 16
+"""Tokens in a KV block: vLLM's default."""
 
-@dataclass(frozen=True)
-class ModelShape:
+MEMORY_SHARE = 0.92
+"""vLLM's default ``gpu_memory_utilization``."""
+
+Count = Annotated[int, Meta(gt=0)]
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+class ModelShape(Struct, frozen=True, forbid_unknown_fields=True):
     """A transformer's size. Parameters are counts; a dense model is one whose ``expert_parameters`` are 0."""
 
-    layers: int
-    hidden_size: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab_size: int
-    parameters: int
-    layer_parameters: int
-    """Always read and used: everything except embeddings, output head and routed experts."""
-    bytes_per_weight: float
-    bytes_per_kv: float
-    max_model_len: int
-    experts: int = 1
-    experts_per_token: int = 1
-    expert_parameters: int = 0
+    layers: Count
+    hidden_size: Count
+    heads: Count
+    kv_heads: Count
+    head_dim: Count
+    """Of queries, keys and values; where they differ (MLA), half the sum of a key's and a value's."""
+    vocab_size: Count
+    parameters: Count
+    """All that lie in memory: with embeddings, once if tied, and with all experts."""
+    layer_parameters: Count
+    """Always read and used: everything, shared experts included, but embeddings, output head and routed experts."""
+    bytes_per_weight: Positive
+    bytes_per_kv: Positive
+    max_model_len: Count
+    experts: Count = 1
+    """Routed experts of a layer."""
+    experts_per_token: Count = 1
+    expert_parameters: Annotated[int, Meta(ge=0)] = 0
     """One routed expert, over all layers."""
+    kv_lora_rank: Annotated[int, Meta(ge=0)] = 0
+    """Width of the latent that multi-head latent attention caches; 0 is ordinary attention."""
+    rope_head_dim: Annotated[int, Meta(ge=0)] = 0
+    """Width of the rotary key that latent attention caches beside it."""
+    attention_layers: Count | None = None
+    """Layers whose cache grows with the context; ``None`` is all. Linear-attention layers are not counted."""
 
     @property
     def active_parameters(self) -> int:
@@ -49,72 +69,95 @@ class ModelShape:
         return self.hidden_size * self.vocab_size
 
     @property
+    def caching_layers(self) -> int:
+        """Layers that keep keys and values."""
+        return self.layers if self.attention_layers is None else self.attention_layers
+
+    @property
     def kv_bytes_per_token(self) -> float:
         """Keys and values of one token, over all layers, in bytes."""
-        return 2 * self.layers * self.kv_heads * self.head_dim * self.bytes_per_kv
+        width = self.kv_lora_rank + self.rope_head_dim if self.kv_lora_rank else 2 * self.kv_heads * self.head_dim
+        return self.caching_layers * width * self.bytes_per_kv
+
+    @property
+    def decode_pair_width(self) -> float:
+        """Multiply-adds of one query with one cached token, per head: twice ``head_dim``, or in the latent of MLA."""
+        return 2 * self.kv_lora_rank + self.rope_head_dim if self.kv_lora_rank else 2 * self.head_dim
+
+    def kv_split(self, gpus: int) -> int:
+        """Over how many of ``gpus`` tensor-parallel GPUs the cache of a token is split; a latent lies on each."""
+        return 1 if self.kv_lora_rank else min(gpus, self.kv_heads)
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """What the data sheet says."""
+class Gpu(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the data sheet and the driver say of one GPU."""
 
     name: str
-    peak_flops: float
-    hbm_bytes_per_s: float
-    memory_bytes: float
-    min_clock_mhz: int
-    max_clock_mhz: int
-    clock_step_mhz: int
-    min_power_limit_w: float
-    max_power_limit_w: float
-    default_power_limit_w: float
+    peak_flops: Positive
+    """Dense, of the type that the model computes in."""
+    hbm_bytes_per_s: Positive
+    memory_bytes: Positive
+    min_clock_mhz: Count
+    max_clock_mhz: Count
+    clock_step_mhz: Count
+    min_power_limit_w: Positive
+    max_power_limit_w: Positive
+    default_power_limit_w: Positive
+    link_bytes_per_s: Positive | None = None
+    """To the other GPUs, in one direction; ``None`` allows no tensor parallelism."""
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     """Efficiencies and overheads of the soft roofline, in seconds where not shares."""
 
-    compute_efficiency: float
-    memory_efficiency: float
-    memory_knee: float
+    compute_efficiency: Positive
+    memory_efficiency: Positive
+    memory_knee: Annotated[float, Meta(ge=0, le=1)]
     """Clock, as a share of the greatest, below which the SMs cannot ask for all that the memory could give."""
-    overlap_norm: float
-    per_layer_s: float
-    per_request_s: float
-    per_step_s: float
-    host_per_step_s: float
-    host_per_request_s: float
+    overlap_norm: Annotated[float, Meta(ge=1)]
+    per_layer_s: NonNegative
+    per_request_s: NonNegative
+    per_step_s: NonNegative
+    host_per_step_s: NonNegative
+    host_per_request_s: NonNegative
+    host_prefill_s: NonNegative = 0.0
+    """What the host needs longer for a step with prompts, which is not one CUDA graph."""
+    all_reduce_s: NonNegative = 0.0
+    """Latency of one all-reduce, of which tensor parallelism needs two a layer."""
+    api_per_request_s: NonNegative = 0.0
+    """Between a client and the scheduler, of each request; hidden from the GPU."""
+    api_per_token_s: NonNegative = 0.0
+    """The same, of each prompt token."""
 
 
-@dataclass(frozen=True)
-class PowerCurve:
-    """Coefficients of P(f), in watts; see ``power``."""
+class PowerCurve(Struct, frozen=True, forbid_unknown_fields=True):
+    """Coefficients of P(f) of one GPU, in watts; see ``power``."""
 
-    idle_w: float
-    memory_w: float
-    awake_w: float
-    compute_w: float
-    traffic_w: float
-    knee: float
+    idle_w: NonNegative
+    memory_w: NonNegative
+    awake_w: NonNegative
+    compute_w: NonNegative
+    traffic_w: NonNegative
+    knee: Annotated[float, Meta(ge=0, le=1)]
     """Clock, as a share of the greatest, above which voltage rises."""
-    voltage_slope: float
+    voltage_slope: NonNegative
+    cap_window_s: NonNegative = 0.0
+    """Time constant of the mean that a power cap acts on; 0 caps each step by itself."""
 
 
-@dataclass(frozen=True)
-class Serving:
-    """vLLM's defaults for this model on this GPU."""
+class Serving(Struct, frozen=True, forbid_unknown_fields=True):
+    """vLLM's defaults for this model on these GPUs."""
 
-    block_size: int
-    num_gpu_blocks: int
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    graph_sizes: tuple[int, ...]
+    block_size: Count
+    num_gpu_blocks: Count
+    max_num_seqs: Count
+    max_num_batched_tokens: Count
+    graph_sizes: tuple[Count, ...]
     """Decode batches that CUDA graphs were captured for; smaller ones are padded to the next."""
 
 
-@dataclass(frozen=True)
-class Profile:
-    """Everything that the simulator knows about one model on one GPU."""
+class Profile(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that the simulator knows about one model on one GPU, or on several with tensor parallelism."""
 
     name: str
     source: str
@@ -124,55 +167,139 @@ class Profile:
     timing: Timing
     power: PowerCurve
     serving: Serving
-    sources: dict[str, str] = field(default_factory=dict, hash=False)
+    tensor_parallel: Count = 1
+    sources: dict[str, str] = {}
+    """Where each constant comes from."""
+    provenance: dict[str, str] = {}
+    """Of a calibrated profile: machine, versions, data and its date."""
+    held_out: dict[str, float] = {}
+    """Of a calibrated profile: relative error by metric, on runs that it was not fitted to."""
+
+
+class _GpuFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """``profiles/gpus``: a GPU, and what is assumed of any model on it."""
+
+    source: str
+    gpu: Gpu
+    timing: Timing
+    power: PowerCurve
+    sources: dict[str, str]
+
+
+class _ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """``profiles/models``."""
+
+    source: str
+    model: ModelShape
 
 
 def names() -> list[str]:
-    """The profiles that ship with this package."""
-    return sorted(path.stem for path in FOLDER.glob("*.json"))
+    """The complete profiles that ship with this package."""
+    return _stems(FOLDER)
+
+
+def gpu_names() -> list[str]:
+    """GPUs that a profile can be put together from."""
+    return _stems(FOLDER / "gpus")
+
+
+def model_names() -> list[str]:
+    """Models that a profile can be put together from."""
+    return _stems(FOLDER / "models")
 
 
 def load_profile(name: str) -> Profile:
-    """A shipped profile by its name, or any by the path of its JSON file."""
+    """A profile by the path of its JSON file, by the name of a complete one, or as ``GPU-MODEL`` or ``GPU-MODEL-tpN``.
+
+    Raises RejouleError for an unknown name, a spoilt file, or a model that does not fit the GPUs' memory.
+    """
     path = Path(name) if name.endswith(".json") else FOLDER / f"{name}.json"
-    if not path.is_file():
-        raise RejouleError(f"no profile {name!r}", f"take one of {', '.join(names())}, or the path of a JSON file")
+    if path.is_file():
+        return _read(path, Profile)
+    whole, split = re.subn(r"-tp(?=[1-9]\d*$)", " ", name)
+    pair, gpus = whole.split(" ") if split else (whole, "1")
+    for gpu in gpu_names():
+        model = pair.removeprefix(f"{gpu}-")
+        if model != pair and model in model_names():
+            return compose(gpu, model, int(gpus))
+    raise RejouleError(
+        f"no profile {name!r}",
+        "take GPU-MODEL or GPU-MODEL-tpN, such as h200-llama-3.1-8b or a100-llama-3.1-70b-tp4, with a GPU of "
+        f"{', '.join(gpu_names())} and a model of {', '.join(model_names())}; or the path of a JSON file",
+    )
+
+
+def compose(gpu_name: str, model_name: str, tensor_parallel: int = 1) -> Profile:
+    """An uncalibrated profile from a shipped GPU and a shipped model, with vLLM's defaults for the two.
+
+    Raises RejouleError where the model does not fit, or cannot be split over so many GPUs.
+    """
+    gpu = _read(FOLDER / "gpus" / f"{gpu_name}.json", _GpuFile)
+    model = _read(FOLDER / "models" / f"{model_name}.json", _ModelFile)
+    name = f"{gpu_name}-{model_name}" + (f"-tp{tensor_parallel}" if tensor_parallel > 1 else "")
+    return Profile(
+        name=name,
+        source=f"{gpu.source} {model.source}",
+        calibrated=False,
+        model=model.model,
+        gpu=gpu.gpu,
+        timing=gpu.timing,
+        power=gpu.power,
+        serving=default_serving(name, model.model, gpu.gpu, tensor_parallel),
+        tensor_parallel=tensor_parallel,
+        sources={"model": model.source, **gpu.sources, "serving": "vLLM V1's defaults; see default_serving"},
+    )
+
+
+def default_serving(name: str, model: ModelShape, gpu: Gpu, tensor_parallel: int = 1) -> Serving:
+    """What vLLM would choose. Raises RejouleError, about ``name``, where it could not serve.
+
+    Limits on batches are those of vLLM V1's API server, by the memory of one GPU. KV blocks fill what
+    ``gpu_memory_utilization`` leaves beside the weights and 4 GB, or 8 % of a small GPU, for activations and CUDA
+    graphs (assumed). CUDA graphs are captured for 1, 2, 4, each multiple of 8 below 256, and of 16 up to 512.
+    """
+    if model.heads % tensor_parallel:
+        raise RejouleError(
+            f"{name}: {model.heads} attention heads cannot be split over {tensor_parallel} GPUs",
+            "take a divisor of the number of heads",
+        )
+    if tensor_parallel > 1 and gpu.link_bytes_per_s is None:
+        raise RejouleError(
+            f"{name}: how the {gpu.name} is linked is unknown", "set gpu.link_bytes_per_s, or take one GPU"
+        )
+    reserve = min(4e9, 0.08 * gpu.memory_bytes)
+    weights = model.parameters * model.bytes_per_weight
+    free = MEMORY_SHARE * gpu.memory_bytes - reserve - weights / tensor_parallel
+    blocks = int(free // (BLOCK_SIZE * model.kv_bytes_per_token / model.kv_split(tensor_parallel)))
+    if blocks < 2:
+        raise RejouleError(
+            f"{name}: {weights / 1e9:.0f} GB of weights do not fit into {tensor_parallel} x {gpu.name} "
+            f"({gpu.memory_bytes / 1e9:.0f} GB each)",
+            "take more GPUs (-tpN) or a smaller model",
+        )
+    gib = gpu.memory_bytes / 2**30
+    large = gib >= 70 and "A100" not in gpu.name
+    return Serving(
+        block_size=BLOCK_SIZE,
+        num_gpu_blocks=blocks,
+        max_num_seqs=1024 if large else 256,
+        max_num_batched_tokens=16384 if gib >= 160 else 8192 if large else 2048,
+        graph_sizes=(1, 2, 4, *range(8, 256, 8), *range(256, 513, 16)),
+    )
+
+
+_Kind = TypeVar("_Kind")
+
+
+def _read(path: Path, kind: type[_Kind]) -> _Kind:
+    """A JSON file, with one clear error for what is missing, unknown or of the wrong type or size."""
     try:
-        raw = orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError as error:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.ValidationError as error:
+        raise RejouleError(f"{path}: {error}", "compare it with a shipped profile") from error
+    except msgspec.DecodeError as error:
         raise RejouleError(f"{path} is not JSON: {error}", "restore it, or take a shipped profile") from error
-    profile = _build(Profile, raw, str(path), "")
-    assert isinstance(profile, Profile)
-    return profile
 
 
-def _build(kind: type[Any], raw: object, path: str, place: str) -> Any:
-    """``raw`` as a dataclass, with one clear error for what is missing, unknown or of the wrong type."""
-    if not isinstance(raw, dict):
-        raise RejouleError(f"{path}: {place or 'the file'} is not an object", "compare it with a shipped profile")
-    hints = get_type_hints(kind)
-    required = {f.name for f in fields(kind) if f.name not in _optional(kind)}
-    wrong = sorted((required - raw.keys()) | (raw.keys() - hints.keys()))
-    if wrong:
-        what = "misses" if wrong[0] in required else "has an unknown"
-        raise RejouleError(f"{path}: {what} {place}{wrong[0]}", "compare it with a shipped profile")
-    values: dict[str, Any] = {}
-    for key, value in raw.items():
-        hint = hints[key]
-        if is_dataclass(hint):
-            value = _build(hint, value, path, f"{place}{key}.")  # type: ignore[arg-type]
-        elif hint in (int, float, str, bool):
-            # Python counts True as an integer; a profile does not.
-            fits = isinstance(value, (int, float) if hint is float else hint) and (hint is bool) == isinstance(
-                value, bool
-            )
-            if not fits:
-                raise RejouleError(f"{path}: {place}{key} is not {hint.__name__}", "compare it with a shipped profile")
-        elif isinstance(value, list):
-            value = tuple(value)
-        values[key] = value
-    return kind(**values)
-
-
-def _optional(kind: type[Any]) -> set[str]:
-    return {f.name for f in fields(kind) if f.default is not MISSING or f.default_factory is not MISSING}
+def _stems(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.json"))

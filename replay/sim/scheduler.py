@@ -6,9 +6,12 @@ blocks for a running request, the last one admitted (FCFS) or the one with the g
 preempted: it gives up its blocks, goes to the front of the waiting, and computes everything again except what the
 prefix cache still has.
 
+Scheduled asynchronously, a step is chosen before the tokens of the step before it are known: a request that is complete
+keeps its seat and its blocks for one more choice, and a block can be hit one step later.
+
 Requests that decode move in lockstep, one token a step, so they are not visited: a request knows the *tick* (the number
 of steps so far) at which it began and hence its length at any tick, and the blocks that a step needs follow from how
-many requests stand at each offset within a block.
+many requests stand at each offset within a block. Only where tokens or blocks run short are they gone through in order.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,7 +29,19 @@ from rejoule.replay.sim.kv_cache import BlockPool, Ids, Lease, as_array, block_h
 Policy = Literal["fcfs", "priority"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a step: vLLM's options of the same names. ``long_prefill_token_threshold`` 0 is none."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    policy: Policy = "fcfs"
+    long_prefill_token_threshold: int = 0
+    enable_chunked_prefill: bool = True
+    async_scheduling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SimRequest:
     """One request: its prompt and exactly how much it will answer.
 
@@ -45,9 +61,9 @@ class Job:
     """A request on its way through the engine. Token counts are of tokens whose keys and values are in the cache."""
 
     __slots__ = (
-        "_hashes",
         "arrival_s",
         "base",
+        "block_hashes",
         "cached",
         "computed",
         "decoding",
@@ -58,6 +74,7 @@ class Job:
         "produced",
         "prompt_tokens",
         "request",
+        "seat",
     )
 
     def __init__(self, request: SimRequest, arrival_s: float, number: int) -> None:
@@ -71,9 +88,10 @@ class Job:
         self.base = 0
         self.decoding = False
         self.finish_tick = -1
+        self.seat = -1
         self.cached: int | None = None
         self.preemptions = 0
-        self._hashes: list[int] | None = None
+        self.block_hashes: list[int] = []
 
     @property
     def rank(self) -> tuple[int, float, int]:
@@ -82,17 +100,17 @@ class Job:
 
     def hashes(self, block_size: int) -> list[int]:
         """The block hashes of prompt and answer, computed once."""
-        if self._hashes is None:
+        if not self.block_hashes:
             request = self.request
             if request.output_ids is not None:
                 output = as_array(request.output_ids)
             else:
                 # Nobody knows these tokens: ids that no prompt has, and no other request.
                 output = -1 - (self.number << 24) - np.arange(request.output_tokens, dtype=np.int64)
-            self._hashes = block_hashes(
+            self.block_hashes = block_hashes(
                 np.concatenate((as_array(request.prompt_ids), output)), block_size, request.cache_salt
             )
-        return self._hashes
+        return self.block_hashes
 
 
 class Chunk(NamedTuple):
@@ -105,7 +123,10 @@ class Chunk(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One step. Every request in ``Scheduler.decoding`` gets one token except those in ``skipped``."""
+    """One step. Every request in ``Scheduler.decoding`` gets one token except those in ``skipped``.
+
+    Nothing is computed where there are neither chunks nor decodes.
+    """
 
     chunks: Sequence[Chunk]
     decodes: int
@@ -118,34 +139,39 @@ class Scheduler:
     """The waiting, the running, and their blocks.
 
     ``plan`` fixes the next step, ``extend`` repeats it, ``commit`` says that it is done. ``version`` changes whenever
-    the set of decoding requests does.
+    the set of decoding requests does. ``bases`` has, for each of them, its length minus the tick.
     """
 
-    def __init__(self, pool: BlockPool, max_num_seqs: int, max_num_batched_tokens: int, policy: Policy) -> None:
+    def __init__(self, pool: BlockPool, limits: Limits) -> None:
         self.pool = pool
-        self.max_num_seqs = max_num_seqs
-        self.max_num_batched_tokens = max_num_batched_tokens
-        self.policy = policy
+        self.limits = limits
         self.tick = 0
         self.version = 0
         self.decoding: dict[str, Job] = {}
-        self.partial: Job | None = None
+        self.bases: dict[str, int] = {}
+        self.partial: list[Job] = []
         self.prompt_tokens = 0
         self.queried_tokens = 0
         self.hit_tokens = 0
         self.preemptions = 0
+        self._leaving: list[Job] = []
         self._waiting: list[tuple[tuple[int, float, int], Job]] = []
+        self._lag = int(limits.async_scheduling)
         self._front = 0
+        self._seats = 0
         self._base_sum = 0
         self._offsets = [0] * pool.block_size
         self._finishing: list[tuple[int, int, Job]] = []
         self._growing: dict[int, Job] = {}
+        self._rivals: dict[int, list[Job]] = {}
         self._plan: Plan | None = None
+        self._changing = False
+        self._planning = 0
 
     @property
     def running(self) -> int:
         """Requests that hold a seat."""
-        return len(self.decoding) + (self.partial is not None)
+        return len(self.decoding) + len(self.partial) + len(self._leaving)
 
     @property
     def waiting(self) -> int:
@@ -155,17 +181,31 @@ class Scheduler:
     @property
     def busy(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.decoding or self._waiting or self.partial)
+        return bool(self.decoding or self._waiting or self.partial or self._leaving)
+
+    @property
+    def emptying(self) -> bool:
+        """Whether all that is left are complete requests that hold their seats for one more choice."""
+        return bool(self._leaving) and not (self.decoding or self._waiting or self.partial)
+
+    def seated(self) -> list[Job]:
+        """Everyone who holds a seat, in the order of admission."""
+        return sorted([*self.decoding.values(), *self.partial, *self._leaving], key=attrgetter("seat"))
+
+    def queued(self) -> list[Job]:
+        """Everyone who waits, the next one first."""
+        return [job for _, job in sorted(self._waiting, key=lambda entry: entry[0])]
 
     def add(self, job: Job) -> None:
         """Let a request wait."""
-        key = job.rank if self.policy == "priority" else (0, job.arrival_s, job.number)
+        key = job.rank if self.limits.policy == "priority" else (0, job.arrival_s, job.number)
         heappush(self._waiting, (key, job))
 
     def abort(self, job: Job) -> None:
         """Drop a request wherever it is; what it computed stays in the cache."""
-        if job is self.partial or job.decoding:
-            self._leave(job)
+        if job.decoding or job in self.partial:
+            self._vacate(job)
+            self.pool.release(job.lease)
         else:
             self._waiting = [entry for entry in self._waiting if entry[1] is not job]
             heapify(self._waiting)
@@ -175,32 +215,40 @@ class Scheduler:
         chunks: list[Chunk] = []
         preempted: list[Job] = []
         skipped: list[Job] = []
-        budget = self.max_num_batched_tokens
-        rest = self._chunk_of_partial(budget)
-        need = self._offsets[-self.tick % self.pool.block_size] + self._partial_need(rest)
-        if need <= self.pool.free_blocks:
+        budget = self.limits.max_num_batched_tokens
+        self._changing = bool(self.partial or (self._leaving and self._waiting))
+        granted = self._grants(budget)
+        need = self._offsets[-self.tick % self.pool.block_size]
+        for job, tokens in granted.items():
+            need += self._need(job, tokens)
+        if need <= self.pool.free_blocks and len(self.decoding) + sum(granted.values()) <= budget:
             self.pool.take(need)
         else:
-            preempted, skipped, rest = self._make_room()
-        decodes = len(self.decoding) - sum(job.decoding for job in skipped)
+            preempted, skipped, granted = self._squeeze()
+        decodes = len(self.decoding) - len(skipped)
         budget -= decodes
-        if self.partial is not None and rest:
-            job = self.partial
-            chunks.append(Chunk(job, rest, job.computed, 0))
-            self.pool.settle(job.lease, self._hashes(job), job.computed + rest)
-            budget -= rest
+        self._planning = 1
+        for job, tokens in granted.items():
+            chunks.append(Chunk(job, tokens, job.computed, 0))
+            self._settle(job, job.computed + tokens)
+            budget -= tokens
         if not preempted:
             self._admit(chunks, budget)
         context = self._base_sum + len(self.decoding) * self.tick
-        context -= sum(job.base + self.tick for job in skipped if job.decoding)
+        context -= sum(job.base + self.tick for job in skipped)
+        self._changing |= bool(chunks or preempted or skipped)
+        # What came of the step before is known only once this one was chosen.
+        for job in self._leaving:
+            self._settle(job, job.computed)
+            self.pool.release(job.lease)
+        self._leaving = []
+        self._planning = 0
         self._plan = Plan(chunks, decodes, context, preempted, skipped)
         return self._plan
 
     def steady_steps(self, limit: int) -> int:
         """For how many steps, the planned one included, the plan stays as it is; 1 unless all it does is decode."""
-        plan = self._plan
-        assert plan is not None
-        if plan.chunks or plan.preempted or plan.skipped or self.partial is not None:
+        if self._changing or not self.decoding or self._awaits_growth():
             return 1
         most = min(limit, self._next_finish() - self.tick)
         if self._blocks_for(most) <= self.pool.free_blocks:
@@ -214,6 +262,11 @@ class Scheduler:
                 most = middle - 1
         return low
 
+    @property
+    def changing(self) -> bool:
+        """Whether the planned step does anything but decode, or the next one might."""
+        return self._changing
+
     def extend(self, steps: int) -> None:
         """Take the blocks for a planned step to be done ``steps`` times."""
         if steps > 1:
@@ -226,17 +279,18 @@ class Scheduler:
         self._plan = None
         self.tick += steps
         for job in plan.skipped:
-            if job.decoding:
-                self._delay(job)
+            self._delay(job)
         firsts: list[Job] = []
+        partial = self.partial
         for chunk in plan.chunks:
             job = chunk.job
             job.computed += chunk.tokens
             if job.computed < job.prompt_tokens + job.produced:
-                self.partial = job
+                if job not in partial:
+                    partial.append(job)
                 continue
-            if job is self.partial:
-                self.partial = None
+            if partial and job in partial:
+                partial.remove(job)
             if not job.produced:
                 firsts.append(job)
             job.produced += 1
@@ -245,8 +299,14 @@ class Scheduler:
         while self._finishing and self._finishing[0][0] <= self.tick:
             tick, _, job = heappop(self._finishing)
             if job.decoding and job.finish_tick == tick:
-                self._leave(job)
                 finished.append(job)
+        finished.sort(key=attrgetter("seat"))
+        for job in finished:
+            self._vacate(job)
+            if self._lag:
+                self._leaving.append(job)
+            else:
+                self.pool.release(job.lease)
         return firsts, finished
 
     def tokens_in_cache(self, job: Job) -> int:
@@ -258,15 +318,18 @@ class Scheduler:
         return self.tokens_in_cache(job) - job.prompt_tokens + 1 if job.decoding else job.produced
 
     def _admit(self, chunks: list[Chunk], budget: int) -> None:
-        pool = self.pool
-        seats = self.max_num_seqs - self.running
+        pool, limits = self.pool, self.limits
+        seats = limits.max_num_seqs - self.running
         while self._waiting and budget > 0 and seats > 0:
             job = self._waiting[0][1]
             total = job.prompt_tokens + job.produced
             hashes = self._hashes(job)
             hits = pool.find(hashes, (total - 1) // pool.block_size, self._publish_growing) if hashes else []
             cached = sum(count for _, count in hits) * pool.block_size
-            tokens = min(total - cached, budget)
+            tokens = self._at_most(total - cached)
+            if tokens > budget and not limits.enable_chunked_prefill:
+                return
+            tokens = min(tokens, budget)
             # The whole input has to fit, not only its first chunk: vLLM's scheduler_reserve_full_isl.
             hit_blocks = cached // pool.block_size
             if -(-total // pool.block_size) - hit_blocks > pool.free_blocks - pool.unheld(hits):
@@ -274,8 +337,10 @@ class Scheduler:
             heappop(self._waiting)
             pool.hold(job.lease, hits)
             pool.take(-(-(cached + tokens) // pool.block_size) - hit_blocks)
-            pool.settle(job.lease, hashes, cached + tokens)
+            self._settle(job, cached + tokens)
             job.computed = cached
+            job.seat = self._seats
+            self._seats += 1
             chunks.append(Chunk(job, tokens, cached, cached))
             if job.cached is None:
                 job.cached = cached
@@ -286,61 +351,95 @@ class Scheduler:
             seats -= 1
 
     def _hashes(self, job: Job) -> list[int]:
-        return job.hashes(self.pool.block_size) if self.pool.prefix_caching else []
+        if not self.pool.prefix_caching:
+            return []
+        return job.block_hashes or job.hashes(self.pool.block_size)
 
-    def _chunk_of_partial(self, budget: int) -> int:
-        job = self.partial
-        if job is None:
-            return 0
-        return min(job.prompt_tokens + job.produced - job.computed, budget - len(self.decoding))
+    def _at_most(self, tokens: int) -> int:
+        threshold = self.limits.long_prefill_token_threshold
+        return min(tokens, threshold) if threshold else tokens
 
-    def _partial_need(self, tokens: int) -> int:
-        job = self.partial
-        if job is None:
-            return 0
-        return max(0, -(-(job.computed + tokens) // self.pool.block_size) - job.lease.blocks)
+    def _rest(self, job: Job) -> int:
+        return self._at_most(job.prompt_tokens + job.produced - job.computed)
 
-    def _make_room(self) -> tuple[list[Job], list[Job], int]:
-        """Give the running requests their blocks one after the other, preempting where there are none.
+    def _grants(self, budget: int) -> dict[Job, int]:
+        """The next chunk of every prompt under way, if nobody runs short."""
+        if not self.partial:
+            return {}
+        if not self.limits.long_prefill_token_threshold:
+            # A prompt that is in pieces took all that was left, so nobody was admitted after it.
+            (job,) = self.partial
+            return {job: min(self._rest(job), budget - len(self.decoding))}
+        return {job: self._rest(job) for job in sorted(self.partial, key=attrgetter("seat"))}
 
-        Returns the preempted, those who miss this step, and how many prompt tokens of the partial request to compute.
+    def _need(self, job: Job, tokens: int) -> int:
+        """Blocks to take for ``tokens`` more tokens of a running request."""
+        size = self.pool.block_size
+        if job.decoding:
+            return int((job.base + self.tick) % size == 0)
+        return max(0, -(-(job.computed + tokens) // size) - job.lease.blocks)
+
+    def _squeeze(self) -> tuple[list[Job], list[Job], dict[Job, int]]:
+        """Give the running requests their tokens and blocks one after the other, preempting where blocks are short.
+
+        Returns the preempted, the decoding who miss this step, and how many tokens of each prompt to compute.
         """
-        order = list(self.decoding.values())
-        if self.partial is not None:
-            order.append(self.partial)
+        order = self.seated()
+        budget = self.limits.max_num_batched_tokens
         preempted: list[Job] = []
-        at = rest = 0
-        while at < len(order):
-            job = order[at]
-            if job.decoding:
-                need = int((job.base + self.tick) % self.pool.block_size == 0)
-            else:
-                rest = self._chunk_of_partial(self.max_num_batched_tokens)
-                need = self._partial_need(rest)
+        if self.limits.policy == "fcfs" and not self.partial:
+            # Each takes one block or none, so only the victims need be looked at.
+            need = self._offsets[-self.tick % self.pool.block_size]
             while need > self.pool.free_blocks:
-                victim = order[-1] if self.policy == "fcfs" else max(order, key=lambda j: j.rank)
+                need -= self.pool.free_blocks
+                self.pool.take(self.pool.free_blocks)
+                victim = order.pop()
+                need -= self._need(victim, 1) if victim.decoding else 0
+                self._preempt(victim, 0)
+                preempted.append(victim)
+            self.pool.take(need)
+            return preempted, [], {}
+        granted: dict[Job, int] = {}
+        at = 0
+        stuck = False
+        while at < len(order) and budget > 0 and not stuck:
+            job = order[at]
+            if job in self._leaving:
+                at += 1
+                continue
+            tokens = 1 if job.decoding else min(self._rest(job), budget)
+            need = self._need(job, tokens)
+            while need > self.pool.free_blocks and not stuck:
+                victim = order[-1] if self.limits.policy == "fcfs" else max(order, key=lambda j: j.rank)
                 place = order.index(victim)
                 del order[place]
-                extra = place < at and victim.decoding and (victim.base + self.tick) % self.pool.block_size == 0
                 at -= place < at
-                self._preempt(victim, int(extra))
+                restored = granted.pop(victim, 0)
+                budget += restored
+                self._preempt(victim, restored)
                 preempted.append(victim)
-                if victim is job:
-                    return preempted, order[at:], 0
-            self.pool.take(need)
-            at += 1
-        return preempted, [], rest
+                stuck = victim is job
+            if not stuck:
+                self.pool.take(need)
+                granted[job] = tokens
+                budget -= tokens
+                at += 1
+        skipped = [job for job in order if job.decoding and job not in granted]
+        return preempted, skipped, {job: tokens for job, tokens in granted.items() if not job.decoding}
 
-    def _preempt(self, job: Job, extra_blocks: int) -> None:
-        """Send a running request back; ``extra_blocks`` were taken for the step that it now misses."""
-        produced = self.tokens_produced(job)
-        self._leave(job, extra_blocks)
-        job.produced = produced
-        job.computed = 0
+    def _preempt(self, job: Job, granted: int) -> None:
+        """Send a running request back; blocks for ``granted`` tokens were taken for the step that it now misses."""
         job.preemptions += 1
         self.preemptions += 1
+        if job in self._leaving:
+            self._leaving.remove(job)
+            self.pool.release(job.lease)
+            return
+        self._vacate(job, granted)
+        self.pool.release(job.lease)
+        job.computed = 0
         self._front -= 1
-        key = job.rank if self.policy == "priority" else (self._front, 0.0, 0)
+        key = job.rank if self.limits.policy == "priority" else (self._front, 0.0, 0)
         heappush(self._waiting, (key, job))
 
     def _join(self, job: Job) -> None:
@@ -350,53 +449,108 @@ class Scheduler:
         job.decoding = True
         job.finish_tick = self.tick + remaining
         self.decoding[job.request.id] = job
+        self.bases[job.request.id] = job.base
         self._base_sum += job.base
         self._offsets[job.base % self.pool.block_size] += 1
         heappush(self._finishing, (job.finish_tick, job.number, job))
         if self.pool.prefix_caching and remaining:
-            self._growing.update(dict.fromkeys(self._hashes(job)[job.computed // self.pool.block_size :], job))
+            growing = self._growing
+            for value in self._hashes(job)[job.computed // self.pool.block_size :]:
+                if growing.setdefault(value, job) is not job:
+                    self._rivals.setdefault(value, []).append(job)
         self.version += 1
 
     def _delay(self, job: Job) -> None:
-        """A decoding request missed a step."""
+        """A decoding request missed a step; by its next one, all that it computed before is known."""
         self._base_sum -= 1
         self._offsets[job.base % self.pool.block_size] -= 1
         job.base -= 1
+        self.bases[job.request.id] = job.base
         self._offsets[job.base % self.pool.block_size] += 1
         job.finish_tick += 1
         heappush(self._finishing, (job.finish_tick, job.number, job))
+        self._settle(job, job.base + self.tick)
         self.version += 1
 
-    def _leave(self, job: Job, extra_blocks: int = 0) -> None:
-        """Take a request off its seat and free its blocks."""
+    def _vacate(self, job: Job, granted: int = 0) -> None:
+        """Take a request out of the running, with its blocks up to date for it to give up."""
         block_size = self.pool.block_size
-        computed = self.tokens_in_cache(job)
-        job.computed = computed
         if job.decoding:
-            hashes = self._hashes(job)
-            self.pool.settle(job.lease, hashes, computed)
-            job.lease.blank += extra_blocks
-            job.produced = self.tokens_produced(job)
+            computed = job.base + self.tick
+            self._settle(job, computed + granted, computed + granted - self._lag)
+            job.computed = computed
+            job.produced = computed - job.prompt_tokens + 1
             job.decoding = False
             del self.decoding[job.request.id]
+            del self.bases[job.request.id]
             self._base_sum -= job.base
             self._offsets[job.base % block_size] -= 1
-            for value in hashes[job.prompt_tokens // block_size :]:
-                if self._growing.get(value) is job:
-                    del self._growing[value]
+            growing = self._growing
+            for value in self._hashes(job)[job.prompt_tokens // block_size :]:
+                if self._rivals:
+                    self._stop_growing(job, value)
+                elif growing.get(value) is job:
+                    del growing[value]
             self.version += 1
         else:
-            self.partial = None
-        self.pool.release(job.lease)
+            self.partial.remove(job)
+            self._settle(job, job.computed + granted)
 
-    def _publish_growing(self, value: int) -> bool:
-        """Publish what a decoding request has generated, this step's token included, if it has the block ``value``."""
-        job = self._growing.get(value)
-        if job is None:
+    def _awaits_growth(self) -> bool:
+        """Whether the next request, which has a seat but no blocks, might share some that are being generated."""
+        if not self._waiting or self.running >= self.limits.max_num_seqs:
             return False
-        blocks = job.lease.full
-        self.pool.settle(job.lease, self._hashes(job), self.tokens_in_cache(job) + 1)
-        return value in self._hashes(job)[blocks : job.lease.full]
+        return not self._growing.keys().isdisjoint(self._hashes(self._waiting[0][1]))
+
+    def _stop_growing(self, job: Job, value: int) -> None:
+        """``job`` no longer works on the block ``value``; another that does takes its place."""
+        growing, rivals = self._growing, self._rivals
+        if value not in rivals:
+            if growing.get(value) is job:
+                del growing[value]
+            return
+        others = rivals[value]
+        if growing[value] is job:
+            growing[value] = others.pop(0)
+        elif job in others:
+            others.remove(job)
+        if not others:
+            del rivals[value]
+
+    def _settle(self, job: Job, tokens: int, known: int | None = None) -> None:
+        """Publish what a request has computed, after those who generated the same blocks before it."""
+        hashes = self._hashes(job)
+        full = (tokens if known is None else known) // self.pool.block_size
+        if hashes and full > job.lease.full:
+            new = hashes[job.lease.full : full]
+            if not self._growing.keys().isdisjoint(new) and (self._rivals or not job.decoding):
+                for value in new:
+                    self._publish_growing(value, job)
+        self.pool.settle(job.lease, hashes, tokens, known)
+
+    def _publish_growing(self, value: int, before: Job | None = None) -> bool:
+        """Publish the block ``value`` of everyone who has generated it, or did ``before`` another: whether any did."""
+        first = self._growing.get(value)
+        if first is None:
+            return False
+        jobs = [first, *self._rivals.get(value, ())]
+        jobs.sort(key=self._progress)
+        if before is not None and before.decoding:
+            jobs = [job for job in jobs if self._progress(job) < self._progress(before)]
+        found = False
+        for job in jobs:
+            if job is before:
+                continue
+            # Between plan and commit, the tokens of the planned step count too.
+            tokens = self.tokens_in_cache(job)
+            known = tokens + self._planning - self._lag
+            blocks = job.lease.full
+            self.pool.settle(job.lease, self._hashes(job), max(tokens, known - known % self.pool.block_size), known)
+            found |= value in self._hashes(job)[blocks : job.lease.full]
+        return found
+
+    def _progress(self, job: Job) -> tuple[int, int]:
+        return -self.tokens_in_cache(job), job.seat
 
     def _blocks_for(self, steps: int) -> int:
         """Blocks that the decoding requests need for steps 2 to ``steps`` from now; the first one's are taken."""

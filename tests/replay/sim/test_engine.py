@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_in
 
 from rejoule.replay.sim.engine import EngineConfig, Event, StepEngine, StepRecord
 from rejoule.replay.sim.profile import load_profile
@@ -54,9 +56,10 @@ def test_records_cover_time_without_gaps_and_account_for_every_joule(load: list[
     for record in engine.steps:
         assert record.start_s == at_s < record.end_s
         power_w = record.energy_j / (record.end_s - record.start_s)
-        assert H200.power.idle_w < power_w <= engine.power.cap_w * (1 + 1e-9)
+        assert H200.power.idle_w < power_w
         at_s = record.end_s
     assert at_s == engine.now_s
+    assert engine.energy_j <= engine.power.cap_w * (engine.now_s + H200.power.cap_window_s) * (1 + 1e-9)
     assert engine.energy_j == pytest.approx(math.fsum(r.energy_j for r in engine.steps), rel=1e-12)
     assert engine.steps[-1].idle
     assert engine.steps[-1].energy_j == pytest.approx(137.0, rel=0.01)
@@ -90,13 +93,66 @@ def test_pausing_changes_nothing(load: list[tuple[float, int, int, int]], pause_
     assert sliced.energy_j == pytest.approx(whole.energy_j, rel=1e-9)
 
 
-def test_a_request_is_seen_at_the_next_step_boundary() -> None:
-    """What arrives while a step runs waits for its end."""
-    engine = engine_with([(0.0, 100, 50, 0), (0.0101, 10, 5, 1)])
+@pytest.mark.parametrize(("ahead", "later"), [(False, 0), (True, 1)])
+def test_a_request_is_seen_when_a_step_is_next_chosen(ahead: bool, later: int) -> None:
+    """What arrives while a step runs waits for its end; asynchronously the step after it is chosen already."""
+    at_s = 0.0301
+    engine = engine_with([(0.0, 100, 50, 0), (at_s, 10, 5, 1)], replace(CONFIG, async_scheduling=ahead))
     drain(engine)
-    step = next(r for r in engine.steps for name, _, _ in r.prefill if name == "r1")
-    before = engine.steps[engine.steps.index(step) - 1]
-    assert before.token_time_s(before.steps - 2) < 0.0101 <= step.start_s == before.end_s
+    begins = [r.start_s if i == 0 else r.token_time_s(i - 1) for r in engine.steps for i in range(r.steps)]
+    running = max(i for i, begin_s in enumerate(begins) if begin_s < at_s)
+    seen = next(r.start_s for r in engine.steps for name, _, _ in r.prefill if name == "r1")
+    assert seen == begins[running + 1 + later]
+
+
+def test_a_complete_request_keeps_its_seat_for_one_more_choice() -> None:
+    """Asynchronously, the seat of a request that is complete is empty for one step if others decode."""
+    load = [(0.0, 10, 5, 0), (0.0, 10, 20, 1), (0.0, 10, 5, 2)]
+    batches = {}
+    for ahead in (False, True):
+        engine = engine_with(load, replace(CONFIG, max_num_seqs=2, async_scheduling=ahead))
+        drain(engine)
+        batches[ahead] = [sorted({*r.decode_ids, *(name for name, _, _ in r.prefill)}) for r in engine.steps]
+    assert batches[False] == [["r0", "r1"], ["r0", "r1"], ["r1", "r2"], ["r1", "r2"], ["r1"]]
+    assert batches[True] == [["r0", "r1"], ["r0", "r1"], ["r1"], ["r1", "r2"], ["r1", "r2"], ["r1"]]
+
+
+def test_contexts_are_those_of_every_single_step() -> None:
+    """Each prompt chunk and each decoding request says how much lay in the KV cache, summed over a record's steps."""
+    engine = engine_with([(0.0, 150, 40, 0), (0.02, 90, 60, 1), (0.1, 30, 20, 2)])
+    drain(engine)
+    length: dict[str, int] = {}
+    for record in engine.steps:
+        for (name, tokens, cached), context in zip(record.prefill, record.prefill_context, strict=True):
+            assert context == length.get(name, 0) + cached
+            length[name] = context + tokens
+        assert sum(length[name] for name in record.decode_ids) == record.context_tokens
+        for name, context in zip(record.decode_ids, record.decode_context, strict=True):
+            assert context == sum(range(length[name], length[name] + record.steps))
+            length[name] += record.steps
+    assert engine.scheduler.preemptions == 0
+
+
+def test_the_api_server_takes_its_time() -> None:
+    """A request is seen later by a fixed time and by one for each prompt token, in which the GPU idles."""
+    timing = replace_in(H200.timing, api_per_request_s=0.01, api_per_token_s=0.0001)
+    engine = engine_with([(0.5, 50, 3, 0)], replace(CONFIG, profile=replace_in(H200, timing=timing)))
+    drain(engine)
+    first, *_ = (r for r in engine.steps if r.prefill)
+    assert first.start_s == pytest.approx(0.5 + 0.01 + 50 * 0.0001)
+
+
+def test_nothing_is_kept_unless_asked_for() -> None:
+    """Without its records an engine does the same in the same time, with the same energy."""
+    load = [(0.1 * i, 60, 30, i) for i in range(6)]
+    kept, lean = engine_with(load), StepEngine(CONFIG, keep_steps=False)
+    for i, (at_s, prompt, output, stem) in enumerate(load):
+        lean.add(SimRequest(f"r{i}", [stem] * (prompt // 2) + [i] * (prompt - prompt // 2), output), at_s)
+    assert drain(kept) == drain(lean)
+    assert lean.steps == []
+    assert (lean.energy_j, lean.idle_j, lean.busy_s) == (kept.energy_j, kept.idle_j, kept.busy_s)
+    assert kept.idle_j == pytest.approx(math.fsum(r.energy_j for r in kept.steps if r.idle))
+    assert kept.busy_s == pytest.approx(math.fsum(r.end_s - r.start_s for r in kept.steps if not r.idle))
 
 
 def test_a_shared_prompt_is_computed_once() -> None:
@@ -172,6 +228,20 @@ def test_equal_inputs_give_equal_bytes_in_any_process() -> None:
     }
     assert len(outputs) == 1
     assert len(outputs.pop()) > 10_000
+
+
+def test_other_versions_of_python_give_equal_bytes() -> None:
+    """The interpreters named in REJOULE_OTHER_PYTHONS, which need numpy, orjson and msgspec, print the same records."""
+    others = os.environ.get("REJOULE_OTHER_PYTHONS")
+    if not others:
+        pytest.skip("REJOULE_OTHER_PYTHONS names no interpreters, separated by colons")
+    outputs = {
+        python: subprocess.run(
+            [python, "-c", SCRIPT], capture_output=True, check=True, env={"PYTHONPATH": ".src"}
+        ).stdout
+        for python in (sys.executable, *others.split(os.pathsep))
+    }
+    assert len(set(outputs.values())) == 1
 
 
 @pytest.mark.parametrize(

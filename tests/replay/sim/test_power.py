@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from rejoule.replay.sim.profile import Profile, load_profile
 
 H200 = load_profile("h200-llama-3.1-8b")
 A100 = load_profile("a100-llama-3.1-8b")
+LLAMA_70B = load_profile("a100-llama-3.1-70b-tp4")
 PREFILL = Work(prefills=1, prefill_tokens=8192, prefill_pairs=8192 * 4096, prompts_completed=1)
 
 
@@ -94,10 +98,11 @@ def test_energy_per_prefill_has_its_minimum_between_the_extremes_of_the_cap() ->
 
 def test_an_unattainable_cap_runs_at_the_lowest_clock_and_says_so() -> None:
     """A cap below the power at the lowest clock is not kept, and not claimed to be."""
-    hungry = load_profile("a100-llama-3.1-8b")
+    hungry = msgspec.structs.replace(A100, power=msgspec.structs.replace(A100.power, idle_w=110))
     demand = LatencyModel(hungry).demand(decode(256, 2000))
-    operation = power(hungry, 100).operate(demand)
-    assert (operation.clock_mhz, operation.cap_bound, operation.attainable) == (210, True, False)
+    for operation in (power(hungry, 100).operate(demand), power(hungry, 100).run(demand, 0.0)):
+        assert (operation.cap_bound, operation.attainable) == (True, False)
+    assert power(hungry, 100).operate(demand).clock_mhz == 210
 
 
 def test_a_clock_lock_slows_prefill_and_hardly_decode() -> None:
@@ -113,3 +118,102 @@ def test_a_lone_decode_of_an_8b_model_takes_as_long_as_reading_its_weights() -> 
     """15 GB at 70 % of 4.8 TB/s are 4.5 ms; overheads add less than a millisecond."""
     operation = power(H200).operate(LatencyModel(H200).demand(decode(1)))
     assert 0.0049 < operation.step_s < 0.0052
+
+
+def test_a_cap_costs_a_decode_of_a_65b_class_model_what_was_published() -> None:
+    """From 250 to 175 W, LLaMA 65B on A100s took 6 to 7 % longer and 23 % less energy (Samsi et al., 2310.03003)."""
+    demand = LatencyModel(LLAMA_70B).demand(decode(16, 600))
+    wide, narrow = (power(LLAMA_70B, cap_w).operate(demand) for cap_w in (250, 175))
+    assert narrow.step_s / wide.step_s - 1 == pytest.approx(0.065, abs=0.015)
+    assert narrow.step_s * narrow.power_w / (wide.step_s * wide.power_w) - 1 == pytest.approx(-0.23, abs=0.03)
+
+
+def test_prefill_suffers_from_a_cap_before_decode_does() -> None:
+    """At 71 % of its limit an RTX 4090 loses less than 3 % of its decode speed, and over 5 % of its prefill's.
+
+    Published for an RTX 3090 at 250 of 350 W: 2.6 and 14.7 % (llama.cpp, llmgarage.ai).
+    """
+    profile = load_profile("rtx-4090-llama-3.1-8b")
+    latency = LatencyModel(profile)
+    lost = [
+        1
+        - power(profile, 450).operate(latency.demand(work)).step_s
+        / power(profile, 320).operate(latency.demand(work)).step_s
+        for work in (decode(1), PREFILL)
+    ]
+    assert lost[0] < 0.03
+    assert lost[1] > 0.05
+
+
+def test_power_of_tensor_parallel_gpus_is_of_all_and_caps_are_of_each() -> None:
+    """Four GPUs draw four times what one may; a cap of 250 W lets them have 1000 W."""
+    model = power(LLAMA_70B, 250)
+    demand = LatencyModel(LLAMA_70B).demand(decode(64))
+    operation = model.operate(demand)
+    assert operation.cap_bound
+    assert 970 < operation.power_w <= 1000
+    assert model.power_at(demand, operation.clock_mhz) == pytest.approx(operation.power_w)
+    assert model.idle_w == pytest.approx(4 * power(A100).idle_w)
+
+
+def test_a_burst_runs_above_the_cap_until_the_mean_reaches_it() -> None:
+    """After rest an H200 prefills at its full clock for about its window, then at the clock that 700 W allow."""
+    model, latency = power(H200), LatencyModel(H200)
+    demand = latency.demand(Work(1, 512, 512 * 256, 0, 0, 0, 1))
+    at_s, steps = 0.0, []
+    while at_s < 0.5:
+        steps.append(model.run(demand, at_s))
+        at_s += steps[-1].step_s
+    free = [step for step in steps if not step.cap_bound]
+    bound = [step for step in steps if step.cap_bound]
+    assert steps == free + bound
+    assert all(step.power_w > 700 and step.clock_mhz == 1980 for step in free)
+    assert 0.02 < sum(step.step_s for step in free) < 0.15
+    assert bound[-1].power_w <= 700
+    assert bound[-1].clock_mhz < 1600
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(works, st.floats(0, 1)), min_size=1, max_size=30), st.integers(400, 700))
+def test_energy_never_exceeds_the_cap_by_more_than_a_window(load: list[tuple[Work, float]], cap_w: int) -> None:
+    """Over any time T after rest, steps whose cap is attainable take at most cap (T + window)."""
+    model, latency = power(H200, cap_w), LatencyModel(H200)
+    at_s = energy_j = 0.0
+    for work, rest_s in load:
+        model.hold(model.idle_w, at_s)
+        at_s, energy_j = at_s + rest_s, energy_j + model.idle_w * rest_s
+        operation = model.run(latency.demand(work), at_s)
+        assert operation.attainable
+        at_s, energy_j = at_s + operation.step_s, energy_j + operation.power_w * operation.step_s
+        assert energy_j <= cap_w * (at_s + H200.power.cap_window_s) * (1 + 1e-9)
+
+
+@settings(deadline=None)
+@given(st.lists(works, min_size=1, max_size=20), st.integers(200, 700))
+def test_without_a_window_every_step_is_capped_by_itself(load: list[Work], cap_w: int) -> None:
+    """With a window of 0 what ran before does not matter."""
+    instant = msgspec.structs.replace(H200, power=msgspec.structs.replace(H200.power, cap_window_s=0.0))
+    model, latency = power(instant, cap_w), LatencyModel(instant)
+    at_s = 0.0
+    for work in load:
+        demand = latency.demand(work)
+        assert not model.settling(demand, at_s)
+        operation = model.run(demand, at_s)
+        assert operation == model.operate(demand)
+        at_s += operation.step_s
+
+
+def test_a_public_sweep_of_caps_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """28 cells of vLLM on an RTX PRO 6000: throughput within 5 %, power within 8 %, also at held-out caps in between.
+
+    At 300 W, outside of what the held-out fit knows, one of four cells is 6.2 % off: ``benchmarks.power_capping``.
+    """
+    monkeypatch.syspath_prepend(Path(__file__).parents[3])
+    from benchmarks import power_capping
+
+    sweep = power_capping.read()
+    inner = [cell for cell in power_capping.held_out(sweep) if 300 < cell.cap_w < 600]
+    assert len(inner) == 20
+    for cell in power_capping.fitted(sweep) + inner:
+        assert abs(cell.throughput_error) <= 0.05
+        assert abs(cell.power_error) <= 0.08

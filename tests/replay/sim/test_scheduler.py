@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.vllm.loads import VERIFIED, digest, play, verified_loads
 
 from rejoule.replay.sim.kv_cache import BlockPool, block_hashes
-from rejoule.replay.sim.scheduler import Job, Scheduler, SimRequest
+from rejoule.replay.sim.scheduler import Job, Limits, Policy, Scheduler, SimRequest
 
 BLOCK = 4
 
@@ -60,7 +62,7 @@ class NaivePool:
         for block in reversed(blocks):
             block.holders -= 1
             if not block.holders:
-                self.queue.append(block)
+                self.queue.insert(0 if block.key is None else len(self.queue), block)
 
 
 @dataclass(eq=False)
@@ -95,6 +97,7 @@ class NaiveEngine:
     max_num_batched_tokens: int
     policy: str
     caching: bool = True
+    threshold: int = 0
 
     def __post_init__(self) -> None:
         self.pool = NaivePool(self.num_blocks, self.block_size)
@@ -127,7 +130,7 @@ class NaiveEngine:
         at = 0
         while at < len(self.running) and budget > 0:
             job = self.running[at]
-            new = min(job.known - job.computed, budget)
+            new = min(job.known - job.computed, self.threshold or budget, budget)
             stopped = False
             while not self.allocate(job, new, [], False):
                 if self.policy == "priority":
@@ -156,7 +159,7 @@ class NaiveEngine:
             job = min(self.waiting, key=lambda j: j.rank) if self.policy == "priority" else self.waiting[0]
             hits = self.pool.hits(job.tokens, job.salt, (job.known - 1) // self.block_size) if self.caching else []
             cached = len(hits) * self.block_size
-            new = min(job.known - cached, budget)
+            new = min(job.known - cached, self.threshold or budget, budget)
             if not self.allocate(job, new, hits, True):
                 break
             self.waiting.remove(job)
@@ -171,8 +174,7 @@ class NaiveEngine:
                 job.produced += 1
                 if job.known == len(job.tokens):
                     finished.append(job)
-        # The engine's order among those that finish together is that of their arrival.
-        for job in sorted(finished, key=lambda j: j.number):
+        for job in sorted(finished, key=self.running.index):
             self.running.remove(job)
             self.pool.free(job.blocks)
         return (
@@ -190,8 +192,13 @@ class Load:
     blocks: int
     seats: int
     budget: int
-    policy: str
+    policy: Policy
     caching: bool
+    threshold: int
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.seats, self.budget, self.policy, self.threshold)
 
 
 @st.composite
@@ -222,6 +229,7 @@ def loads(draw: st.DrawFn) -> Load:
         draw(st.integers(seats, 24)),
         draw(st.sampled_from(["fcfs", "priority"])),
         draw(st.booleans()),
+        draw(st.sampled_from([0, 0, 1, 3, 9])),
     )
 
 
@@ -230,8 +238,8 @@ def loads(draw: st.DrawFn) -> Load:
 def test_every_step_has_the_batch_that_vllm_would_choose(load: Load) -> None:
     """Batch composition, preemptions, free blocks and finishes equal those of the written-out loops, step by step."""
     pool = BlockPool(load.blocks, BLOCK, load.caching)
-    fast = Scheduler(pool, load.seats, load.budget, "priority" if load.policy == "priority" else "fcfs")
-    slow = NaiveEngine(load.blocks, BLOCK, load.seats, load.budget, load.policy, load.caching)
+    fast = Scheduler(pool, load.limits)
+    slow = NaiveEngine(load.blocks, BLOCK, load.seats, load.budget, load.policy, load.caching, load.threshold)
     todo = list(enumerate(load.requests))
     step = 0
     while todo or fast.busy:
@@ -256,14 +264,20 @@ def test_every_step_has_the_batch_that_vllm_would_choose(load: Load) -> None:
     assert pool.free_blocks == pool.capacity
 
 
+@pytest.mark.parametrize("ahead", [False, True], ids=["synchronous", "asynchronous"])
+def test_every_step_is_the_one_that_vllm_was_seen_to_make(ahead: bool) -> None:
+    """200 random loads take exactly the steps that they took in vLLM, which ``tests/vllm/test_steps.py`` looks at."""
+    assert digest(map(play, verified_loads(ahead))) == VERIFIED[ahead]
+
+
 @settings(max_examples=150, deadline=None)
-@given(loads(), st.integers(2, 40))
-def test_many_steps_at_once_are_the_same_as_one_by_one(load: Load, most: int) -> None:
+@given(loads(), st.integers(2, 40), st.booleans())
+def test_many_steps_at_once_are_the_same_as_one_by_one(load: Load, most: int, ahead: bool) -> None:
     """Decoding k steps in one go takes the same blocks and finishes the same requests as k single steps."""
     outcomes = []
     for limit in (1, most):
         pool = BlockPool(load.blocks, BLOCK, load.caching)
-        scheduler = Scheduler(pool, load.seats, load.budget, "priority" if load.policy == "priority" else "fcfs")
+        scheduler = Scheduler(pool, replace(load.limits, async_scheduling=ahead))
         for number, (_, request) in enumerate(load.requests):
             scheduler.add(Job(request, 0.0, number))
         log = []
@@ -292,7 +306,7 @@ def test_blocks_hash_equal_exactly_when_everything_before_is_equal(a: list[int],
 def test_reset_is_refused_while_requests_hold_blocks() -> None:
     """As in vLLM, the prefix cache can only be reset when nothing runs."""
     pool = BlockPool(16, BLOCK)
-    scheduler = Scheduler(pool, 4, 64, "fcfs")
+    scheduler = Scheduler(pool, Limits(4, 64))
     scheduler.add(Job(SimRequest("a", list(range(9)), 2), 0.0, 0))
     scheduler.plan()
     scheduler.commit(1)
