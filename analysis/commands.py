@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rejoule.analysis.diff import Diff, Row, Scope
     from rejoule.analysis.energy import Spent, Split
+    from rejoule.analysis.methods import Compared
     from rejoule.traces.runs import RunFolder
 
 FOLDER = click.Path(path_type=Path)
@@ -27,20 +28,27 @@ FOLDER = click.Path(path_type=Path)
     show_default=True,
     help="What the joules are split by.",
 )
+@click.option("--methods", is_flag=True, help="Put the usual ways to split joules by node side by side with this one.")
+@click.option("--force", is_flag=True, help="Show joules by node even where the fit is poor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every configuration.")
-def energy(runs: Path, only: tuple[str, ...], by: Split, as_json: bool) -> None:
+def energy(runs: Path, only: tuple[str, ...], by: Split, methods: bool, force: bool, as_json: bool) -> None:
     """Say where the joules of RUNS went: by node, with idle, adding up to the total.
 
     \b
     rejoule energy RUNS
     rejoule energy RUNS --a max_num_seqs=8 --a power_cap_w=300 --by phase
+    rejoule energy RUNS --a max_num_seqs=8 --a power_cap_w=300 --methods
     """
     from rejoule.analysis import energy as energies
+    from rejoule.analysis import methods as ways
     from rejoule.analysis.pairing import choices, parse_filters, select
 
     everything = _load(runs).runs
     chosen = select(everything, parse_filters(only))
-    found = energies.spent(chosen, by, everything)
+    if methods:
+        _methods(ways.side_by_side(chosen, everything), as_json)
+        return
+    found = energies.spent(chosen, by, everything, force)
     if as_json:
         _print_json({"by": by, "configurations": [energies.as_json(spent) for spent in found]})
         return
@@ -68,6 +76,7 @@ def energy(runs: Path, only: tuple[str, ...], by: Split, as_json: bool) -> None:
 @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--allow-different-work", is_flag=True, help="Compare runs whose certificates disagree.")
 @click.option("--allow-modelled", is_flag=True, help="Compare modelled joules with measured ones.")
+@click.option("--force", is_flag=True, help="Compare joules by node even where the fit is poor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every row.")
 def diff(
     runs_a: Path,
@@ -78,6 +87,7 @@ def diff(
     seed: int,
     allow_different_work: bool,
     allow_modelled: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Say what changed between two folders of runs, or two configurations of one, and how sure that is.
@@ -101,7 +111,7 @@ def diff(
         allow_different_work=allow_different_work,
         allow_modelled=allow_modelled,
     )
-    found = compare(pairs, seed)
+    found = compare(pairs, seed, force)
     if as_json:
         _print_json(_diff_json(found))
     else:
@@ -154,6 +164,7 @@ def _print_parts(spent: Spent, by: Split) -> None:
             "" if part.prefill_j is None else amount(part.prefill_j, "J"),
             "" if part.decode_j is None else amount(part.decode_j, "J"),
             amount(part.energy_j, "J"),
+            "" if part.uncertainty_j is None else f"±{amount(part.uncertainty_j, 'J')}",
             percent(part.share),
             "" if part.call_j is None else amount(part.call_j, "J"),
             "" if part.calls is None else str(part.calls),
@@ -167,17 +178,56 @@ def _print_parts(spent: Spent, by: Split) -> None:
     known = [part for part in spent.parts if part.prefill_j is not None and part.decode_j is not None]
     prefill, decode = (sum(getattr(part, name) for part in known) for name in ("prefill_j", "decode_j"))
     phases = (amount(prefill, "J"), amount(decode, "J")) if known else ("", "")
-    rows.append(("total", *phases, amount(spent.gpu_j, "J"), percent(1.0), "", str(spent.calls)))
-    show(title, (by if by != "workload" else "", "prefill", "decode", "joules", "share", "J/call", "calls"), rows)
+    rows.append(("total", *phases, amount(spent.gpu_j, "J"), "", percent(1.0), "", str(spent.calls)))
+    heads = (by if by != "workload" else "", "prefill", "decode", "joules", "95 %", "share", "J/call", "calls")
+    show(title, heads, rows)
+    _print_evidence(spent)
     for note in spent.notes:
         say(f"note: {note}", "yellow")
+
+
+def _print_evidence(spent: Spent) -> None:
+    """Components, net energy and what the cap did, in two lines."""
+    from rejoule.analysis.console import say
+    from rejoule.analysis.units import amount, percent
+
+    found = spent.evidence
+    parts = [f"{name} {amount(joules, 'J')}" for name, joules in found.components.items()]
+    if found.net_j is not None:
+        parts.insert(0, f"net of idle power {amount(found.net_j, 'J')}")
+    say("; ".join(parts), "dim")
+    cap = [
+        f"cap in force {amount(found.in_force_w, 'W')}",
+        f"bound {percent(found.bound_fraction)} of the busy time",
+        f"mean SM clock {amount(found.sm_clock_mhz, 'MHz')}",
+    ]
+    say("; ".join(cap), "dim")
+
+
+def _methods(found: Sequence[Compared], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from rejoule.analysis.console import say, show
+    from rejoule.analysis.methods import METHODS
+    from rejoule.analysis.units import amount
+
+    if as_json:
+        _print_json({"configurations": [asdict(compared) for compared in found]})
+        return
+    for compared in found:
+        rows = [(row.name, *(amount(row.joules.get(method), "J") for method in METHODS)) for row in compared.rows]
+        show(f"{compared.trace}, {compared.label}: joules by node, by method", ("", *METHODS), rows)
+        if compared.withheld:
+            say(f"note: {compared.withheld}: do not trust the first column", "yellow")
 
 
 def _total(spent: Spent) -> str:
     from rejoule.analysis.units import amount
 
     if spent.trials == 1:
-        return f"{amount(spent.gpu_j, 'J')}, one trial"
+        own = spent.evidence.uncertainty_j
+        error = "" if own is None else f" ± {amount(own, 'J')}"
+        return f"{amount(spent.gpu_j, 'J')}{error}, one trial"
     spread = f"{spent.trials} trials"
     if spent.interval is not None:
         low, high = amount(spent.interval.low, "J"), amount(spent.interval.high, "J")
@@ -207,13 +257,21 @@ def _print_configurations(found: Sequence[Spent], choose: str) -> None:
                 percent(idle / spent.gpu_j) if idle is not None and spent.gpu_j else "",
                 amount(spent.gpu_j / spent.calls, "J") if spent.gpu_j is not None and spent.calls else "",
                 amount(spent.workflow_p50_s, "s"),
+                "" if spent.evidence.net_j is None else amount(spent.evidence.net_j, "J"),
+                "" if spent.evidence.in_force_w is None else amount(spent.evidence.in_force_w, "W"),
+                "" if spent.evidence.bound_fraction is None else percent(spent.evidence.bound_fraction),
+                "" if spent.evidence.sm_clock_mhz is None else amount(spent.evidence.sm_clock_mhz, "MHz"),
                 str(spent.trials),
                 mark,
             )
         )
     source = ", ".join(dict.fromkeys(spent.source for spent in found))
-    heads = ("configuration", "joules", "idle", "J/call", "workflow p50", "trials", "")
+    evidence = ("net", "in force", "bound", "SM clock")
+    heads = ("configuration", "joules", "idle", "J/call", "workflow p50", *evidence, "trials", "")
     show(f"{found[0].trace}: {len(found)} configurations, {source}", heads, rows)
+    for spent in found:
+        for reason in spent.evidence.rejected:
+            say(f"note: {spent.label}: do not use its joules: {reason}", "yellow")
     say(choose, "dim")
 
 

@@ -9,11 +9,12 @@ from typing import Literal
 
 from rejoule.analysis.attribution import Attribution
 from rejoule.analysis.naming import describe, source_label, varying
-from rejoule.analysis.notes import attribution_notes, comparable, pair_notes
+from rejoule.analysis.notes import attribution_notes, comparable, pair_notes, withheld
 from rejoule.analysis.pairing import Pair
 from rejoule.analysis.statistics import CONFIDENCE, Interval, holm, paired_ratio
-from rejoule.analysis.summary import METRICS, Summary, summarise
+from rejoule.analysis.summary import METRICS, Summary, trials
 from rejoule.analysis.units import change
+from rejoule.traces.run import Run
 
 Scope = Literal["workload", "node", "phase"]
 Verdict = Literal["less", "more", "no difference", "cannot tell"]
@@ -38,7 +39,7 @@ class Row:
     """(B − A) / A, as the geometric mean over pairs; ``None`` where it is not defined."""
     interval: Interval | None
     p: float | None
-    """Adjusted for the rows of the same scope (Holm)."""
+    """Adjusted for all rows of the diff that could differ (Holm)."""
     verdict: Verdict
     deterministic: bool = False
     """All trials of a side are equal because they are simulated: the difference is exact, and has no interval."""
@@ -62,30 +63,40 @@ class Diff:
         return tuple(row for row in self.rows if row.scope == scope)
 
 
-def compare(pairs: Sequence[Pair], seed: int = 0) -> Diff:
-    """Compare paired runs by workload, node and phase."""
-    sides = {id(run): summarise(run) for pair in pairs for run in (pair.a, pair.b)}
+def compare(pairs: Sequence[Pair], seed: int = 0, force: bool = False) -> Diff:
+    """Compare paired runs by workload, node and phase; ``force`` shows the latter two where the fit is poor, too."""
+    sides = {id(summary.run): summary for runs in _configurations(pairs) for summary in trials(runs)}
     by_trace: dict[str, list[tuple[Summary, Summary]]] = {}
     for pair in pairs:
         by_trace.setdefault(pair.a.trace, []).append((sides[id(pair.a)], sides[id(pair.b)]))
     name_a, name_b = _side_names(pairs)
     source = source_label(run for pair in pairs for run in (pair.a, pair.b))
-    rows = _corrected([row for trace, found in by_trace.items() for row in _rows(trace, found, seed)])
+    rows = _corrected([row for trace, found in by_trace.items() for row in _rows(trace, found, seed, force)])
     return Diff(
         name_a,
         name_b,
         source,
         tuple(_headline(row, name_a, name_b, source) for row in rows if row.name == "GPU energy"),
-        (*pair_notes(pairs), *attribution_notes([sides for found in by_trace.values() for sides in found])),
+        (*pair_notes(pairs), *attribution_notes([sides for found in by_trace.values() for sides in found], force)),
         rows,
     )
 
 
-def _rows(trace: str, found: Sequence[tuple[Summary, Summary]], seed: int) -> Iterable[Row]:
+def _configurations(pairs: Sequence[Pair]) -> Iterable[Sequence[Run]]:
+    """The trials of each side of each trace."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for pair in pairs:
+        for side, run in (("A", pair.a), ("B", pair.b)):
+            groups.setdefault((side, run.trace), []).append(run)
+    return groups.values()
+
+
+def _rows(trace: str, found: Sequence[tuple[Summary, Summary]], seed: int, force: bool) -> Iterable[Row]:
     for metric in METRICS:
         values = [(metric.value(a), metric.value(b)) for a, b in found]
         yield from _row("workload", trace, metric.name, metric.unit, values, found, seed)
-    alike = [(a.attribution, b.attribution) for a, b in found if comparable(a.attribution, b.attribution)]
+    known = [(a.attribution, b.attribution) for a, b in found if comparable(a.attribution, b.attribution)]
+    alike = [sides for sides in known if force or withheld(sides) is None]
     parts = [(_parts(a), _parts(b)) for a, b in alike]
     for scope in ("node", "phase"):
         names = dict.fromkeys(name for side in parts for part in side for name in part[scope])
@@ -152,11 +163,13 @@ def _verdict(row: Row, exact: bool) -> Verdict:
 
 
 def _corrected(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Adjust p within each scope, and take back verdicts that do not survive it."""
-    adjusted: dict[int, float] = {}
-    for scope in ("workload", "node", "phase"):
-        tested = [(i, row.p) for i, row in enumerate(rows) if row.scope == scope and row.p is not None]
-        adjusted |= dict(zip((i for i, _ in tested), holm([p for _, p in tested]), strict=True))
+    """Adjust p over all rows, and take back verdicts that do not survive it.
+
+    Whoever reads a diff looks for any row that changed, so the rows of all scopes are one family. Those that are equal
+    on both sides by construction, such as tokens, could not differ and are no test.
+    """
+    tested = [(i, row.p) for i, row in enumerate(rows) if row.p is not None and row.p < 1.0]
+    adjusted = dict(zip((i for i, _ in tested), holm([p for _, p in tested]), strict=True))
     corrected = []
     for i, row in enumerate(rows):
         if i in adjusted:

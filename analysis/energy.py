@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import fsum
 from typing import Any, Literal
 
-from rejoule.analysis.attribution import POOR_FIT, Attribution, Method, PhaseEnergy
+from rejoule.analysis.attribution import Attribution, Method, PhaseEnergy, quadrature
+from rejoule.analysis.evidence import Evidence
 from rejoule.analysis.naming import knobs, source_label
-from rejoule.analysis.notes import basis
+from rejoule.analysis.notes import UNSEEN, basis
 from rejoule.analysis.report.view import Cell, gather
-from rejoule.analysis.statistics import Interval
+from rejoule.analysis.statistics import Interval, mean
 from rejoule.analysis.units import count
 from rejoule.traces.run import Run
 
@@ -30,6 +31,16 @@ class Part:
     decode_j: float | None = None
     calls: int | None = None
     """In one trial."""
+    uncertainty_j: float | None = None
+    """Half-width of the 95 % interval: of the attribution, and of the mean over trials where there are several."""
+
+    @property
+    def low_j(self) -> float | None:
+        return None if self.uncertainty_j is None else max(0.0, self.energy_j - self.uncertainty_j)
+
+    @property
+    def high_j(self) -> float | None:
+        return None if self.uncertainty_j is None else self.energy_j + self.uncertainty_j
 
     @property
     def call_j(self) -> float | None:
@@ -55,18 +66,28 @@ class Spent:
     workflow_p50_s: float | None
     notes: tuple[str, ...]
     parts: tuple[Part, ...]
+    withheld: str | None = None
+    """Why only the sum of all calls is among the parts; ``None`` where nothing is kept back."""
+    evidence: Evidence = field(default_factory=Evidence)
 
 
-def spent(runs: Sequence[Run], by: Split = "node", among: Sequence[Run] | None = None) -> tuple[Spent, ...]:
-    """Every trace and configuration of these runs, chosen ``among`` those, by trace, then batch size and cap."""
-    return tuple(_spent(w.name, cell, by) for w in gather(runs, {}, among) for cell in w.cells)
+def spent(
+    runs: Sequence[Run], by: Split = "node", among: Sequence[Run] | None = None, force: bool = False
+) -> tuple[Spent, ...]:
+    """Every trace and configuration of these runs, chosen ``among`` those, by trace, then batch size and cap.
+
+    Where the fit is poor, all calls are one part, whatever is asked for, unless it is asked for with ``force``.
+    """
+    return tuple(_spent(w.name, cell, by, force) for w in gather(runs, {}, among) for cell in w.cells)
 
 
 def as_json(found: Spent) -> dict[str, Any]:
-    return asdict(found) | {"parts": [asdict(part) | {"call_j": part.call_j} for part in found.parts]}
+    extra = ("call_j", "low_j", "high_j")
+    parts = [asdict(part) | {name: getattr(part, name) for name in extra} for part in found.parts]
+    return asdict(found) | {"parts": parts}
 
 
-def _spent(trace: str, cell: Cell, by: Split) -> Spent:
+def _spent(trace: str, cell: Cell, by: Split, force: bool) -> Spent:
     runs = [summary.run for summary in cell.trials]
     found = [s.attribution for s in cell.trials if s.attribution is not None]
     total = cell.mean(lambda s: s.gpu_j)
@@ -82,24 +103,29 @@ def _spent(trace: str, cell: Cell, by: Split) -> Spent:
         None if total is None else total.interval,
         len(runs[0].calls),
         cell.latency_s,
-        tuple(_notes(cell, found)),
-        tuple(_parts(cell, found, by)) if found else (),
+        tuple(_notes(cell, found, force)),
+        tuple(_parts(cell, found, by, hidden=cell.withheld is not None and not force)) if found else (),
+        None if force else cell.withheld,
+        cell.evidence,
     )
 
 
-def _parts(cell: Cell, found: Sequence[Attribution], by: Split) -> Iterator[Part]:
+def _parts(cell: Cell, found: Sequence[Attribution], by: Split, hidden: bool) -> Iterator[Part]:
     total = fsum(a.gpu_j for a in found) / len(found)
 
-    def part(name: str, joules: Sequence[float], **rest: Any) -> Part:
+    def part(name: str, joules: Sequence[float], widths: Sequence[float | None], **rest: Any) -> Part:
         energy = fsum(joules) / len(joules)
-        return Part(name, energy, energy / total if total > 0.0 else None, **rest)
+        share = energy / total if total > 0.0 else None
+        return Part(name, energy, share, uncertainty_j=_uncertainty(joules, widths), **rest)
 
     run = cell.trials[0].run
     phases = [a.by_phase() for a in found]
-    match by:
+    match "hidden" if hidden else by:
+        case "hidden":
+            yield part("all calls", [p.total_j for p in phases], [None], calls=len(run.calls))
         case "phase":
-            yield part("prefill", [p.prefill_j for p in phases])
-            yield part("decode", [p.decode_j for p in phases])
+            yield part("prefill", [p.prefill_j for p in phases], [a.uncertainty.prefill_j for a in found])
+            yield part("decode", [p.decode_j for p in phases], [a.uncertainty.decode_j for a in found])
         case "workload":
             yield _group("all calls", phases, len(run.calls), part)
         case _:
@@ -111,33 +137,49 @@ def _parts(cell: Cell, found: Sequence[Attribution], by: Split) -> Iterator[Part
             ]
             # Nodes by what they take; workflows as they came.
             yield from sorted(lines, key=lambda line: -line.energy_j) if by == "node" else lines
-    yield part("idle", [a.idle_j for a in found])
+    waits = [a.tool_wait_j for a in found]
+    idle_widths = [a.uncertainty.idle_j for a in found]
+    if any(waits):
+        shares = [w / a.idle_j if a.idle_j > 0.0 else 0.0 for a, w in zip(found, waits, strict=True)]
+        halves = [None if u is None else u * s for u, s in zip(idle_widths, shares, strict=True)]
+        yield part("tool wait", waits, halves)
+    yield part("idle", [a.idle_j - a.tool_wait_j for a in found], idle_widths)
     if any(a.unattributed_j for a in found):
-        yield part("unattributed", [a.unattributed_j for a in found])
+        yield part("unattributed", [a.unattributed_j for a in found], [None])
+
+
+def _uncertainty(joules: Sequence[float], widths: Sequence[float | None]) -> float | None:
+    """Of the mean over trials: their spread, and what each attribution leaves open, which trials share."""
+    known = [width for width in widths if width is not None]
+    spread = mean(joules).interval
+    half = None if spread is None else (spread.high - spread.low) / 2.0
+    return quadrature(half, fsum(known) / len(known) if known else None)
 
 
 def _group(name: str, energies: Sequence[PhaseEnergy], calls: int, part: Callable[..., Part]) -> Part:
-    def mean(values: Iterable[float]) -> float:
+    def average(values: Iterable[float]) -> float:
         return fsum(values) / len(energies)
 
     return part(
         name,
         [e.total_j for e in energies],
-        prefill_j=mean(e.prefill_j for e in energies),
-        decode_j=mean(e.decode_j for e in energies),
+        [e.uncertainty_j for e in energies],
+        prefill_j=average(e.prefill_j for e in energies),
+        decode_j=average(e.decode_j for e in energies),
         calls=calls,
     )
 
 
-def _notes(cell: Cell, found: Sequence[Attribution]) -> Iterator[str]:
+def _notes(cell: Cell, found: Sequence[Attribution], force: bool) -> Iterator[str]:
+    if cell.evidence.rejected:
+        yield f"these joules should not be used: {'; '.join(cell.evidence.rejected)}"
     methods = dict.fromkeys(a.method for a in found)
     if len(methods) > 1:
         yield f"its trials are {' or '.join(map(basis, methods))}: do not read the mean of their joules by node"
     else:
         yield from (basis(method) for method in methods if method != "step energies")
-    poor = [a.costs.misfit for a in found if a.poor_fit]
-    if poor:
-        yield f"poor fit (misfit {max(poor):.2f}, above {POOR_FIT:g}): read joules by node and phase with care"
+    if cell.withheld:
+        yield f"{cell.withheld}: joules by node and phase {'are not to be trusted' if force else UNSEEN}"
     if cell.failed_calls:
         yield f"{count(cell.failed_calls, 'call')} failed; their energy is counted"
     if found and len(found) < len(cell.trials):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from rejoule.analysis.attribution import POOR_FIT, Attribution, Method
+from rejoule.analysis.attribution import Attribution, Method
 from rejoule.analysis.pairing import Pair, reordered
 from rejoule.analysis.summary import Summary
 from rejoule.analysis.units import count
@@ -20,6 +20,9 @@ def pair_notes(pairs: Sequence[Pair]) -> Iterable[str]:
             yield f"{side} is not certified: nothing proves that both sides did the same work"
         if any(run.energy.gpu_j is None for run in runs):
             yield f"the energy of {side} was not measured in every run"
+        rejected = dict.fromkeys(r for run in runs if run.conditions is not None for r in run.conditions.rejected)
+        if rejected:
+            yield f"the joules of {side} should not be used: {'; '.join(rejected)}"
     if any(p.a.measured != p.b.measured for p in pairs):
         yield "one side is modelled and the other measured: the difference includes the model's error"
     if any(p.a.certificate.digest != p.b.certificate.digest for p in pairs):
@@ -31,7 +34,9 @@ def pair_notes(pairs: Sequence[Pair]) -> Iterable[str]:
 
 _BASES: Final[Mapping[Method, str]] = {
     "step energies": "the energy of every engine step",
+    "step readings": "the engine's steps and the energy counter's readings",
     "step times": "the engine's steps, the total spread over them by time",
+    "client readings": "the client's times and the energy counter's readings, since no engine step was recorded",
     "client times": "the client's times, since no engine step was recorded",
 }
 
@@ -43,10 +48,19 @@ def basis(method: Method) -> str:
 
 def comparable(a: Attribution | None, b: Attribution | None) -> bool:
     """Joules by node from the engine's steps and from the client's times differ by more than the configuration."""
-    return a is None or b is None or (a.method == "client times") == (b.method == "client times")
+    return a is None or b is None or a.method.startswith("client") == b.method.startswith("client")
 
 
-def attribution_notes(found: Sequence[tuple[Summary, Summary]]) -> Iterable[str]:
+UNSEEN: Final = "are withheld; repeat with longer runs, or see them anyway with --force"
+"""What happens to joules that rest on a poor fit, and what to do."""
+
+
+def withheld(found: Iterable[Attribution | None]) -> str | None:
+    """The first reason not to read these joules by node."""
+    return next((a.withheld for a in found if a is not None and a.withheld), None)
+
+
+def attribution_notes(found: Sequence[tuple[Summary, Summary]], force: bool = False) -> Iterable[str]:
     """What joules by node rest on, where that is not the same on both sides, or is weaker than the steps' energies."""
     used = [_methods(side) for side in zip(*found, strict=True)]
     if any(not comparable(a.attribution, b.attribution) for a, b in found):
@@ -63,12 +77,9 @@ def attribution_notes(found: Sequence[tuple[Summary, Summary]]) -> Iterable[str]
             if method != "step energies":
                 yield f"joules by node and phase are {basis(method)}"
     for name, side in zip("AB", zip(*found, strict=True), strict=True):
-        poor = [s.attribution.costs.misfit for s in side if s.attribution is not None and s.attribution.poor_fit]
-        if poor:
-            yield (
-                f"{name}: poor fit (misfit up to {max(poor):.2f}, above {POOR_FIT:g}): read its joules by node and "
-                "phase with care"
-            )
+        reason = withheld([s.attribution for s in side])
+        if reason:
+            yield f"{name}: {reason}, so joules by node and phase {'are not to be trusted' if force else UNSEEN}"
 
 
 def _methods(side: Iterable[Summary]) -> tuple[Method, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rejoule.analysis.attribution import Attribution, attribute
+from rejoule.analysis.attribution import Attribution, Costs, attribute, fit, method_of
+from rejoule.analysis.evidence import Evidence, evidence
 from rejoule.analysis.statistics import percentile
 from rejoule.traces.run import CallResult, Run
 
@@ -17,6 +18,7 @@ class Summary:
 
     run: Run
     attribution: Attribution | None
+    evidence: Evidence
     gpu_j: float | None
     idle_j: float | None
     power_w: float | None
@@ -33,8 +35,9 @@ class Summary:
     workflow_p99_s: float | None
 
 
-def summarise(run: Run) -> Summary:
-    found = attribute(run)
+def summarise(run: Run, costs: Costs | None = None) -> Summary:
+    """With its joules attributed by these costs, or by its own."""
+    found = attribute(run, costs)
     gpu_j = run.energy.gpu_j
     answered = [call for call in run.calls if call.error is None]
     first = [call.first_token_s - call.sent_s for call in answered if call.first_token_s is not None]
@@ -43,6 +46,7 @@ def summarise(run: Run) -> Summary:
     return Summary(
         run=run,
         attribution=found,
+        evidence=evidence(run),
         gpu_j=gpu_j,
         idle_j=run.energy.idle_j if found is None else found.idle_j,
         power_w=gpu_j / run.makespan_s if gpu_j is not None and run.makespan_s > 0.0 else None,
@@ -56,6 +60,15 @@ def summarise(run: Run) -> Summary:
         workflow_p50_s=percentile(latency, 0.5),
         workflow_p99_s=percentile(latency, 0.99),
     )
+
+
+def trials(runs: Sequence[Run]) -> tuple[Summary, ...]:
+    """Summaries of the trials of one configuration; where energy was read in bins, they share one fit of the costs."""
+    read = [run for run in runs if run.energy.gpu_j is not None and method_of(run).endswith("readings")]
+    alike = len(read) > 1 and len({method_of(run) for run in read}) == 1
+    costs = fit(read) if alike else None
+    chosen = {id(run) for run in read}
+    return tuple(summarise(run, costs if id(run) in chosen else None) for run in runs)
 
 
 def _total(calls: Iterable[CallResult], count: Callable[[CallResult], int | None]) -> int | None:
@@ -80,6 +93,10 @@ class Metric:
 
 METRICS: Final = (
     Metric("GPU energy", "J", lambda s: s.gpu_j),
+    Metric("GPU energy less idle power", "J", lambda s: s.evidence.net_j),
+    Metric("GPU memory energy", "J", lambda s: s.evidence.hbm_j),
+    Metric("CPU energy", "J", lambda s: s.evidence.cpu_j),
+    Metric("DRAM energy", "J", lambda s: s.evidence.dram_j),
     Metric("energy per output token", "J", lambda s: s.token_j),
     Metric("average power", "W", lambda s: s.power_w),
     Metric("makespan", "s", lambda s: s.makespan_s),

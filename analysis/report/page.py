@@ -131,17 +131,11 @@ def _doubts(workload: Workload) -> Iterator[str]:
             f"{workload.name}: {len(blind)} of {count(len(runs), 'run')} without step records: their joules by node "
             "are attributed from the client's times, and not comparable with those of the others"
         )
-    poor = [
-        s.attribution.costs.misfit
-        for cell in workload.cells
-        for s in cell.trials
-        if s.attribution is not None and s.attribution.poor_fit
-    ]
-    if poor:
-        yield (
-            f"{workload.name}: poor fit in {len(poor)} of {count(len(runs), 'run')} (misfit up to {max(poor):.2f}): "
-            "joules by node are uncertain there"
-        )
+    for cell in workload.cells:
+        if cell.withheld:
+            yield f"{workload.name}, {cell.label}: {cell.withheld}: its joules by node are not shown"
+        if cell.evidence.rejected:
+            yield f"{workload.name}, {cell.label}: do not use its joules: {'; '.join(cell.evidence.rejected)}"
 
 
 def _finding(key: str, workload: Workload) -> str:
@@ -166,6 +160,10 @@ def _tab(key: str, name: str, selected: bool) -> str:
 _BASES: Final[Mapping[Method, str]] = {
     "step times": "The meter reads whole runs here: their joules are spread over the engine's steps by time, idle ones "
     "included.",
+    "step readings": "The energy counter ticks every tenth of a second or so: costs are fitted to stretches of half a "
+    "second, and the engine's steps share what was measured in each.",
+    "client readings": "Where the engine's steps were not recorded, the client's times stand in: prefill until the "
+    "first token, decode after it. Costs are fitted to stretches of half a second of the energy counter.",
     "client times": "Where the engine's steps were not recorded, the client's times stand in: prefill until the first "
     "token, decode after it, and joules by time.",
 }
@@ -173,9 +171,10 @@ _BASES: Final[Mapping[Method, str]] = {
 
 def _footer(runs: Sequence[Run], experiment: Experiment) -> str:
     lines = [
-        "A node's joules: every engine step costs a fixed amount, shared equally by the calls in its batch, and an "
-        "amount for each token decoded or prompt token computed, owed by its own call. The coefficients are fitted to "
-        "the run's own steps, and every step is scaled to its energy, so that nodes and idle add up to the total.",
+        "A node's joules: every engine step costs a fixed amount, shared equally by the calls in its batch, and "
+        "amounts for tokens decoded, prompt tokens computed and the context that both attend to, owed by their own "
+        "call. The coefficients are fitted to the run itself, and what they say is scaled to the energy measured, so "
+        "that nodes and idle add up to the total. ± is half of a 95 % interval.",
     ]
     lines += [_BASES[m] for m in dict.fromkeys(map(method_of, runs)) if m in _BASES]
     if not all(run.measured for run in runs):

@@ -70,7 +70,11 @@ def cell_data(workload: Workload, cell: Cell) -> dict[str, Any]:
         ("idle", percent(idle)),
         ("median workflow", amount(cell.latency_s, "s")),
         ("p99 workflow", mean("s", "workflow_p99_s")),
+        ("cap in force", amount(cell.in_force_w, "W")),
         ("cap bound", percent(cell.bound_fraction)),
+        ("SM clock", amount(cell.evidence.sm_clock_mhz, "MHz")),
+        ("net of idle power", amount(cell.evidence.net_j, "J")),
+        *((name, amount(joules, "J")) for name, joules in cell.evidence.components.items()),
     ]
     return {"label": cell.label, "facts": facts, "parts": _parts(workload, cell)}
 
@@ -79,12 +83,15 @@ def _parts(workload: Workload, cell: Cell) -> list[dict[str, Any]]:
     """Nodes by joules, each in its colour, then idle and what no step accounts for."""
     total = cell.energy_j or 0.0
 
-    def part(name: str, joules: float, colour: str, phases: dict[str, float]) -> dict[str, Any]:
+    def part(
+        name: str, joules: float, colour: str, phases: dict[str, float], uncertainty_j: float | None = None
+    ) -> dict[str, Any]:
         share = joules / total if total > 0.0 else 0.0
+        shown = amount(joules, "J") + ("" if uncertainty_j is None else f" ± {amount(uncertainty_j, 'J')}")
         hover = " · ".join(f"{phase} {amount(j, 'J')}" for phase, j in phases.items())
         return {
             "name": name,
-            "joules": amount(joules, "J"),
+            "joules": shown,
             "percent": percent(share),
             "share": rounded(share),
             "colour": colour,
@@ -98,11 +105,15 @@ def _parts(workload: Workload, cell: Cell) -> list[dict[str, Any]]:
             cell.nodes[name].total_j,
             f"series-{min(i, MOST_NODES - 1)}",
             {"prefill": cell.nodes[name].prefill_j, "decode": cell.nodes[name].decode_j},
+            cell.nodes[name].uncertainty_j,
         )
         for i, name in enumerate(ranked_nodes(workload))
         if name in cell.nodes
     ]
     found.sort(key=lambda made: -float(made["share"]))
+    if cell.withheld and cell.energy_j is not None:
+        rest = cell.energy_j - (cell.idle_j or 0.0) - (cell.unattributed_j or 0.0)
+        found.append(part("all calls", rest, "series-0", {"all calls": rest}))
     if cell.idle_j is not None:
         found.append(part("idle", cell.idle_j, "idle", {"idle": cell.idle_j}))
     if cell.unattributed_j:

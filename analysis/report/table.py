@@ -25,6 +25,12 @@ def _idle(summary: Summary) -> float | None:
 
 COLUMNS: Final[Sequence[Column]] = (
     ("energy", lambda s: s.gpu_j, _in("J")),
+    ("±", lambda s: s.evidence.uncertainty_j, _in("J")),
+    ("net of idle power", lambda s: s.evidence.net_j, _in("J")),
+    ("GPU core", lambda s: s.evidence.core_j, _in("J")),
+    ("HBM", lambda s: s.evidence.hbm_j, _in("J")),
+    ("CPU", lambda s: s.evidence.cpu_j, _in("J")),
+    ("DRAM", lambda s: s.evidence.dram_j, _in("J")),
     ("per token", lambda s: s.token_j, _in("J")),
     ("idle", _idle, percent),
     ("power", lambda s: s.power_w, _in("W")),
@@ -35,6 +41,7 @@ COLUMNS: Final[Sequence[Column]] = (
     ("p99", lambda s: s.ttft_p99_s, _in("s")),
     ("in force", lambda s: s.run.power_cap.in_force_w, _in("W")),
     ("bound", lambda s: s.run.power_cap.bound_fraction, percent),
+    ("SM clock", lambda s: s.evidence.sm_clock_mhz, _in("MHz")),
     ("cached", lambda s: s.cached_tokens, _in("tokens")),
 )
 

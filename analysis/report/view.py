@@ -8,9 +8,11 @@ from functools import cached_property
 from math import fsum
 
 from rejoule.analysis.attribution import PhaseEnergy
+from rejoule.analysis.evidence import Evidence, pooled
 from rejoule.analysis.naming import describe, is_foreign, varying
+from rejoule.analysis.notes import withheld
 from rejoule.analysis.statistics import Mean, mean
-from rejoule.analysis.summary import Summary, summarise
+from rejoule.analysis.summary import Summary, trials
 from rejoule.traces.model import Trace
 from rejoule.traces.run import Configuration, Run, configuration_key
 
@@ -67,16 +69,27 @@ class Cell:
 
     @cached_property
     def nodes(self) -> dict[str, PhaseEnergy]:
-        """Mean joules by node."""
+        """Mean joules by node; none where they are withheld."""
+        if self.withheld:
+            return {}
         found = [s.attribution.by_node() for s in self.trials if s.attribution is not None]
         names = dict.fromkeys(name for trial in found for name in trial)
         return {
             name: PhaseEnergy(
                 fsum(trial[name].prefill_j for trial in found if name in trial) / len(found),
                 fsum(trial[name].decode_j for trial in found if name in trial) / len(found),
+                _half_width([trial[name] for trial in found if name in trial]),
             )
             for name in names
         }
+
+    @property
+    def withheld(self) -> str | None:
+        return withheld(s.attribution for s in self.trials)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        return pooled([s.evidence for s in self.trials])
 
     @cached_property
     def idle_j(self) -> float | None:
@@ -178,13 +191,19 @@ def gather(
                 group[0].configuration,
                 describe(group[0].configuration, (*shown, *rest)),
                 describe(group[0].configuration, rest),
-                tuple(summarise(run) for run in sorted(group, key=lambda r: r.trial)),
+                trials(sorted(group, key=lambda r: r.trial)),
             )
             for group in groups.values()
         ]
         if cells:
             found.append(Workload(name, traces.get(name), tuple(sorted(cells, key=_order))))
     return tuple(found)
+
+
+def _half_width(energies: Sequence[PhaseEnergy]) -> float | None:
+    """What the attributions of the trials leave open: they share it, so it does not average out."""
+    known = [e.uncertainty_j for e in energies if e.uncertainty_j is not None]
+    return fsum(known) / len(known) if known else None
 
 
 def _order(cell: Cell) -> tuple[str, float, float]:

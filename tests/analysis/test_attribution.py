@@ -2,19 +2,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import fsum, isclose
+from statistics import median
 
 import pytest
+from benchmarks.made_runs import Kind, Sensor, made_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.analysis import builders
 
-from rejoule.analysis.attribution import Attribution, attribute
+from rejoule.analysis.attribution import Attribution, Costs, attribute, fit, predicted
 from rejoule.analysis.slices import slices_of
-from rejoule.traces.run import CallResult, Certificate, Configuration, Energy, PowerCap, Run, Step
+from rejoule.traces.run import CallResult, Certificate, Configuration, Energy, PowerCap, Reading, Run, Step, ToolResult
 
 CALLS = ("a", "b", "c", "d")
 SECONDS = st.floats(0.0, 50.0)
 JOULES = st.floats(0.0, 1e6)
+
+
+@st.composite
+def readings(draw: st.DrawFn) -> tuple[Reading, ...]:
+    """Any contiguous readings, whatever the steps do meanwhile."""
+    found, now = [], 0.0
+    for _ in range(draw(st.integers(1, 12))):
+        end = now + draw(st.floats(0.001, 5.0))
+        found.append(Reading(now, end, draw(JOULES)))
+        now = end
+    return tuple(found)
 
 
 @st.composite
@@ -56,6 +69,7 @@ def runs(draw: st.DrawFn) -> Run:
         PowerCap(),
         Certificate("tokens", "d", 0),
         None if steps is None else tuple(steps),
+        draw(st.none() | readings()),
     )
 
 
@@ -153,7 +167,7 @@ def test_client_times_cover_the_run() -> None:
     """The stretches cut from client times follow each other without gap, from start to makespan."""
     run = replace(builders.run(builders.trace(3)), steps=None)
     assert fsum(s.duration_s for s in slices_of(run)) == pytest.approx(run.makespan_s)
-    prompt = fsum(fsum(s.prefill.values()) for s in slices_of(run))
+    prompt = fsum(fsum(w.tokens for w in s.prefill.values()) for s in slices_of(run))
     assert prompt == pytest.approx(sum((c.prompt_tokens or 0) - (c.cached_tokens or 0) for c in run.calls))
 
 
@@ -169,6 +183,98 @@ def test_nothing_measured() -> None:
     """A run without a meter has no attribution, rather than one of zeros."""
     run = builders.run(builders.trace(2))
     assert attribute(replace(run, energy=Energy())) is None
+
+
+KINDS = (Kind("chat", 300, 200, 0.5), Kind("summary", 4000, 60), Kind("agent", 8000, 150, 0.9))
+
+
+@pytest.mark.parametrize("rate", [1.5, 6.0])
+def test_intervals_hold_the_truth(rate: float) -> None:
+    """From a counter that ticks late every 100 ms, calls come out within a few per cent, and inside their intervals."""
+    run, truth = made_run(KINDS, rate, 150, seed=3)
+    whole = found(run)
+    assert whole.method == "step readings" and whole.withheld is None
+    errors = [abs(call.energy.total_j / truth[call.call] - 1.0) for call in whole.calls]
+    held = [abs(c.energy.total_j - truth[c.call]) <= (c.energy.uncertainty_j or 0.0) for c in whole.calls]
+    assert median(errors) < 0.02
+    assert sum(held) >= 0.9 * len(held)
+    for node, energy in whole.by_node().items():
+        true = fsum(truth[call.call] for call in whole.calls if call.node == node)
+        assert abs(energy.total_j - true) <= (energy.uncertainty_j or 0.0) < 0.1 * true
+
+
+def test_a_late_counter_costs_no_accuracy() -> None:
+    """How late the counter tells is found from the run."""
+    run, truth = made_run(KINDS, 1.5, 60, seed=4, sensor=Sensor(lag_s=0.16))
+    whole = found(run)
+    assert whole.costs.misfit < 0.02
+    assert median(abs(call.energy.total_j / truth[call.call] - 1.0) for call in whole.calls) < 0.02
+
+
+def test_trials_share_a_fit() -> None:
+    """Costs of several trials together describe each of them, and predict a run that was not among them."""
+    trials = [made_run(KINDS, 4.0, 60, seed=seed)[0] for seed in range(3)]
+    costs = fit(trials)
+    other, truth = made_run(KINDS, 4.0, 60, seed=9)
+    assert fsum(predicted(other, costs).values()) == pytest.approx(fsum(truth.values()), rel=0.03)
+    assert abs(found_by(other, costs).scale - 1.0) < 0.03
+
+
+def test_costs_of_another_engine_are_refused() -> None:
+    """Costs that miss the measured energy by more than a tenth are not used to split it."""
+    run, _ = made_run(KINDS, 4.0, 60)
+    costs = fit([run])
+    assert found_by(run, costs).withheld is None
+    other = replace(costs, step_j=2.0 * costs.step_j, decode_token_j=2.0 * costs.decode_token_j)
+    assert "measured 0." in (found_by(run, other).withheld or "")
+
+
+def test_client_times_with_readings() -> None:
+    """Without steps, the counter's readings still tell busy from idle, and no interval is claimed."""
+    run, truth = made_run(KINDS, 1.0, 40, seed=5)
+    whole = found(replace(run, steps=None))
+    assert whole.method == "client readings"
+    assert whole.idle_j + fsum(c.energy.total_j for c in whole.calls) == pytest.approx(whole.gpu_j)
+    assert fsum(c.energy.total_j for c in whole.calls) == pytest.approx(fsum(truth.values()), rel=0.05)
+    assert all(c.energy.uncertainty_j is None for c in whole.calls)
+
+
+def test_longer_contexts_cost_more() -> None:
+    """Of two calls that decode side by side, the one with the longer context owes more, by what attention costs."""
+    run, truth = made_run((Kind("short", 200, 100), Kind("long", 8000, 100, 0.95)), 5.0, 80, seed=2)
+    nodes = found(run).by_node()
+    for name in nodes:
+        true = fsum(truth[c.id] for c in run.calls if c.node == name)
+        assert nodes[name].total_j == pytest.approx(true, rel=0.03)
+    unknown = tuple(replace(s, prefill_context=(), decode_context=()) for s in run.steps or ())
+    assert found(replace(run, steps=unknown)).by_node()["long"].total_j == pytest.approx(
+        nodes["long"].total_j, rel=0.02
+    )
+
+
+def test_the_window_widens_every_interval() -> None:
+    """An uncertain total makes every part uncertain by its share."""
+    run = builders.run(builders.trace(4))
+    wide = replace(run, energy=replace(run.energy, uncertainty_j={"gpu": 0.1 * (run.energy.gpu_j or 0.0)}))
+    for energy in found(wide).by_node().values():
+        assert energy.uncertainty_j is not None
+        assert energy.uncertainty_j >= 0.1 * energy.total_j
+
+
+def test_waiting_for_tools_is_told_from_idle() -> None:
+    """Idle joules of the time in which a tool ran are called so, overlapping tools counted once."""
+    run = replace(builders.run(builders.trace(2)), tools=())
+    idle = [s for s in run.steps or () if s.idle][-1]
+    half = (idle.start_s + idle.end_s) / 2.0
+    tools = tuple(ToolResult(n, "w", "n", "t", idle.start_s, half) for n in "ab")
+    assert found(run).tool_wait_j == 0.0
+    assert found(replace(run, tools=tools)).tool_wait_j == pytest.approx((idle.energy_j or 0.0) / 2.0)
+
+
+def found_by(run: Run, costs: Costs) -> Attribution:
+    attributed = attribute(run, costs)
+    assert attributed is not None
+    return attributed
 
 
 def _bare(calls: tuple[CallResult, ...], gpu_j: float) -> Run:

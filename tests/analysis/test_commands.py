@@ -96,6 +96,23 @@ def test_energy_says_what_a_node_and_a_call_take(folder: Path) -> None:
     assert sum(part["calls"] for part in nodes) == spent["calls"]
 
 
+def test_energy_by_method(folder: Path) -> None:
+    """The usual methods stand beside attribution, for people and for machines."""
+    one = ("--a", "max_num_seqs=8", "--a", "power_cap_w=none", "--methods")
+    result = invoke(energy, folder, *one)
+    assert result.exit_code == 0, result.exception
+    assert all(word in result.stdout for word in ("attributed", "window", "concurrency", "output tokens", "plan"))
+    (found,) = orjson.loads(invoke(energy, folder, *one, "--json").stdout)["configurations"]
+    assert found["rows"][-1]["joules"]["attributed"] == pytest.approx(found["gpu_j"])
+
+
+def test_energy_shows_what_the_cap_did(folder: Path) -> None:
+    """Cap, share of time that it bound, clock and components stand below the table, with dashes for what is unknown."""
+    words = " ".join(invoke(energy, folder, "--a", "max_num_seqs=8,power_cap=300").stdout.split())
+    assert "cap in force 300 W; bound 25 % of the busy time; mean SM clock –" in words
+    assert "CPU –; DRAM –" in words and "±" in words
+
+
 def test_energy_of_several_configurations_tells_how_to_choose(folder: Path) -> None:
     """Several configurations are listed with their totals, and with the knobs to choose one by."""
     result = invoke(energy, folder)

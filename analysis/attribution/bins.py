@@ -1,0 +1,107 @@
+"""Stretches of time whose energy is known, and what of the run's work lies in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from rejoule.analysis.attribution.ledger import Index, Ledger
+from rejoule.analysis.nnls import Array
+from rejoule.traces.run import Energy, Reading
+
+BIN_S: Final = 0.5
+"""Least length of a bin of readings. The counter ticks every 100 ms and lags by about as much (Yang et al., *SC24*); in
+longer bins the energy at the edges weighs less, in much longer ones there are too few to tell the costs apart."""
+
+LAGS_S: Final = tuple(0.02 * i for i in range(11))
+"""How late a counter may tell; the one at which the costs explain most is taken."""
+
+
+@dataclass(frozen=True)
+class Bins:
+    """B bins with their energy; stretch ``stretch[i]`` has share ``share[i]`` of its time in bin ``bin[i]``."""
+
+    energy_j: Array
+    duration_s: Array
+    stretch: Index
+    bin: Index
+    share: Array
+
+    def sums(self, by_stretch: Array) -> Array:
+        """Values of stretches (S, or S × n) added up by bin."""
+        parts = self.share.reshape(-1, *[1] * (by_stretch.ndim - 1)) * by_stretch[self.stretch]
+        summed = np.zeros((len(self.energy_j), *by_stretch.shape[1:]))
+        np.add.at(summed, self.bin, parts)
+        return summed
+
+    def means(self, by_bin: Array, stretches: int) -> Array:
+        """Values of bins (B, or B × n) averaged over each stretch by time."""
+        parts = self.share.reshape(-1, *[1] * (by_bin.ndim - 1)) * by_bin[self.bin]
+        averaged = np.zeros((stretches, *by_bin.shape[1:]))
+        np.add.at(averaged, self.stretch, parts)
+        return averaged
+
+
+def of_stretches(book: Ledger, energy_j: Array) -> Bins:
+    """Every stretch is a bin of its own."""
+    alone = np.arange(len(energy_j), dtype=np.intp)
+    return Bins(energy_j, book.duration_s, alone, alone, np.ones(len(energy_j)))
+
+
+def of_readings(book: Ledger, readings: Sequence[Reading], lag_s: float = 0.0, least_s: float = BIN_S) -> Bins:
+    """Readings merged to bins of at least ``least_s``; stretches that straddle bins are split by time.
+
+    A counter that tells late, by ``lag_s``, has its bins moved as much earlier, but for the ends of the run.
+    """
+    edges, energy_j = merged(readings, least_s)
+    edges[1:-1] -= lag_s
+    start_s, end_s = book.start_s, book.end_s
+    first = np.searchsorted(edges[1:-1], start_s, side="right")
+    last = np.searchsorted(edges[1:-1], end_s, side="left")
+    last = np.maximum(first, last)
+    count = last - first + 1
+    stretch = np.repeat(np.arange(len(start_s), dtype=np.intp), count)
+    offset = np.arange(len(stretch)) - np.repeat(np.cumsum(count) - count, count)
+    place = (first[stretch] + offset).astype(np.intp)
+    inside = np.minimum(end_s[stretch], edges[place + 1]) - np.maximum(start_s[stretch], edges[place])
+    duration = book.duration_s[stretch]
+    # A stretch of no length lies whole in the bin of its start; what reaches beyond the readings counts for the last.
+    share = np.where(count[stretch] == 1, 1.0, np.clip(inside, 0.0, None) / np.where(duration > 0.0, duration, 1.0))
+    whole = np.bincount(stretch, share, minlength=len(start_s))
+    share = share / np.where(whole > 0.0, whole, 1.0)[stretch]
+    return Bins(energy_j, np.diff(edges), stretch, place, share)
+
+
+def merged(readings: Sequence[Reading], least_s: float) -> tuple[Array, Array]:
+    """Edges in seconds and joules between them; a short rest joins the last bin."""
+    edges, energies = [readings[0].start_s], [0.0]
+    for i, reading in enumerate(readings):
+        energies[-1] += reading.energy_j
+        long = reading.end_s - edges[-1] >= least_s * (1.0 - 1e-9)
+        enough = i + 1 == len(readings) or readings[-1].end_s - reading.end_s >= least_s * (1.0 - 1e-9)
+        if i + 1 == len(readings) or (long and enough):
+            edges.append(reading.end_s)
+            energies.append(0.0)
+    return np.array(edges, dtype=np.float64), np.array(energies[:-1], dtype=np.float64)
+
+
+def spread(book: Ledger, known_j: Sequence[float | None], energy: Energy, total: float) -> Array:
+    """Joules of every stretch; those without energy of their own share what the others leave, by time."""
+    joules = np.array([np.nan if j is None else j for j in known_j], dtype=np.float64)
+    duration, idle = book.duration_s, book.idle
+    missing = np.isnan(joules)
+    if missing.all() and energy.idle_j is not None and duration[idle].sum() > 0.0:
+        idle_j = min(energy.idle_j, total)
+        joules[idle] = _by_time(duration[idle], idle_j)
+        joules[~idle] = _by_time(duration[~idle], total - idle_j)
+        return joules
+    joules[missing] = _by_time(duration[missing], max(0.0, total - float(joules[~missing].sum())))
+    return joules
+
+
+def _by_time(duration: Array, joules: float) -> Array:
+    whole = duration.sum()
+    return duration / whole * joules if whole > 0.0 else np.zeros_like(duration)

@@ -1,0 +1,128 @@
+"""Where a run's joules went, as answers are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import fsum, sqrt
+from typing import Final, Literal
+
+from rejoule.analysis.attribution.costs import Costs
+from rejoule.traces.run import Run
+
+TOLERANCE: Final = 1e-9
+"""Relative difference below which a sum of joules and its total are the same."""
+
+POOR_FIT: Final = 0.1
+"""Misfit above which the affine cost does not describe the energy of the run's stretches."""
+
+SCALES: Final = (0.9, 1.1)
+"""Measured over modelled energy of the busy time; outside, the costs are those of another engine."""
+
+Method = Literal["step energies", "step readings", "step times", "client readings", "client times"]
+"""What the joules were attributed from: the energy of every engine step, the engine's steps with the readings of the
+energy counter, the steps with the total spread over them by time, or the client's times with readings, or alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEnergy:
+    prefill_j: float = 0.0
+    decode_j: float = 0.0
+    uncertainty_j: float | None = None
+    """Half-width of the 95 % interval of the sum; ``None`` where nothing tells."""
+
+    @property
+    def total_j(self) -> float:
+        return self.prefill_j + self.decode_j
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnergy:
+    """The joules of one call."""
+
+    call: str
+    workflow: str
+    node: str
+    energy: PhaseEnergy
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """Half-widths of 95 % intervals, in joules, of everything that is more than one call."""
+
+    nodes: Mapping[str, float] = field(default_factory=dict)
+    workflows: Mapping[str, float] = field(default_factory=dict)
+    prefill_j: float | None = None
+    decode_j: float | None = None
+    idle_j: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Where a run's joules went: ``calls``, ``idle_j`` and ``unattributed_j`` add up to ``gpu_j``."""
+
+    gpu_j: float
+    source: str
+    calls: tuple[CallEnergy, ...]
+    """In the order of the run's calls."""
+    idle_j: float
+    """Spent while no call was in flight, or the engine had no work."""
+    tool_wait_j: float
+    """The part of ``idle_j`` in which some workflow waited for a tool."""
+    unattributed_j: float
+    """Measured outside every step that the engine told of."""
+    costs: Costs
+    scale: float
+    """Measured over modelled energy of the busy time."""
+    method: Method
+    uncertainty: Uncertainty = Uncertainty()
+
+    @property
+    def tested(self) -> bool:
+        """Whether energy is known for parts of the run, so that the fit says something of the costs."""
+        return self.method in ("step energies", "step readings", "client readings")
+
+    @property
+    def withheld(self) -> str | None:
+        """Why joules by call, node and phase should not be read; ``None`` where they may."""
+        if not self.tested:
+            return None
+        if self.costs.misfit > POOR_FIT:
+            return f"poor fit (misfit {self.costs.misfit:.2f}, above {POOR_FIT:g})"
+        if not SCALES[0] <= self.scale <= SCALES[1]:
+            return f"poor fit (measured {self.scale:.2f} times what the costs say)"
+        return None
+
+    def by_node(self) -> dict[str, PhaseEnergy]:
+        return self._summed(lambda call: call.node, self.uncertainty.nodes)
+
+    def by_workflow(self) -> dict[str, PhaseEnergy]:
+        return self._summed(lambda call: call.workflow, self.uncertainty.workflows)
+
+    def by_phase(self) -> PhaseEnergy:
+        return total(call.energy for call in self.calls)
+
+    def _summed(self, key: Callable[[CallEnergy], str], half_widths: Mapping[str, float]) -> dict[str, PhaseEnergy]:
+        groups: dict[str, list[PhaseEnergy]] = {}
+        for call in self.calls:
+            groups.setdefault(key(call), []).append(call.energy)
+        return {name: total(energies, half_widths.get(name)) for name, energies in groups.items()}
+
+
+def total(energies: Iterable[PhaseEnergy], uncertainty_j: float | None = None) -> PhaseEnergy:
+    listed = list(energies)
+    return PhaseEnergy(fsum(e.prefill_j for e in listed), fsum(e.decode_j for e in listed), uncertainty_j)
+
+
+def method_of(run: Run) -> Method:
+    if run.steps is None:
+        return "client readings" if run.readings else "client times"
+    if all(s.energy_j is not None for s in run.steps if not s.idle):
+        return "step energies"
+    return "step readings" if run.readings else "step times"
+
+
+def quadrature(*half_widths: float | None) -> float | None:
+    """Independent errors together: the root of their squares' sum; ``None`` where none is known."""
+    known = [width for width in half_widths if width is not None]
+    return sqrt(fsum(width * width for width in known)) if known else None

@@ -1,0 +1,337 @@
+"""How far simulated runs are from measured ones, and whether they order configurations alike.
+
+Runs are taken together by trace and by the knobs that both engines have; a cell is one trace under one configuration.
+Its error is that of the mean over trials. A difference between two configurations of one trace counts where the
+measured one exceeds its noise: the 95 % interval of the difference of means (Welch, *Biometrika* 34, 1947) and the
+uncertainty that the meter states, whichever is more.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import combinations
+from math import fsum, hypot, sqrt
+from typing import Any, Final
+
+from rejoule.analysis.naming import describe, varying
+from rejoule.analysis.statistics import percentile, t_quantile
+from rejoule.traces.errors import RejouleError
+from rejoule.traces.run import Configuration, Run
+
+APART: Final = ("engine", "profile", "loops", "seed", "options")
+"""Knobs that a simulated and a measured run need not share."""
+SHARED: Final = tuple(f.name for f in fields(Configuration) if f.name not in APART)
+UNKNOWN_NOISE: Final = 0.02
+"""Relative: what a difference must exceed where one trial and a silent meter leave its noise unknown."""
+AGREEMENT: Final = 0.95
+"""Share of the differences whose sign must agree for the verdict to be good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    name: str
+    unit: str
+    value: Callable[[Run], float | None]
+    compared: bool = False
+    """Whether the differences between configurations are judged by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One metric of one trace under one configuration: means over trials."""
+
+    trace: str
+    configuration: str
+    simulated: float
+    measured: float
+
+    @property
+    def error(self) -> float:
+        """Relative to the measured value."""
+        return self.simulated / self.measured - 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The errors of one metric over all cells."""
+
+    metric: str
+    unit: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def bias(self) -> float:
+        return fsum(c.error for c in self.cells) / len(self.cells)
+
+    @property
+    def mape(self) -> float:
+        """Mean absolute relative error."""
+        return fsum(abs(c.error) for c in self.cells) / len(self.cells)
+
+    @property
+    def worst(self) -> Cell:
+        return max(self.cells, key=lambda c: abs(c.error))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Between two configurations of one trace, ``b`` less ``a``, in one metric."""
+
+    metric: str
+    trace: str
+    a: str
+    b: str
+    simulated: float
+    measured: float
+    noise: float
+    """Half-width of what the measured one may be by chance."""
+
+    @property
+    def decisive(self) -> bool:
+        return abs(self.measured) > self.noise
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the simulation says the same of which is more."""
+        return self.simulated * self.measured > 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def decisive(self) -> tuple[Difference, ...]:
+        return tuple(d for d in self.differences if d.decisive)
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of the decisive differences whose sign agrees; ``None`` without any."""
+        found = self.decisive
+        return sum(d.agrees for d in found) / len(found) if found else None
+
+    def ranks(self) -> dict[tuple[str, str], bool]:
+        """For each metric and trace with a decisive difference, whether the order of configurations is the same."""
+        found: dict[tuple[str, str], bool] = {}
+        for d in self.decisive:
+            found[d.metric, d.trace] = found.get((d.metric, d.trace), True) and d.agrees
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """One line."""
+        if self.agreement is None:
+            return "no measured difference between configurations exceeds its noise: signs and ranks are untested"
+        count, ranks = len(self.decisive), self.ranks()
+        good = sum(d.agrees for d in self.decisive)
+        word = "good" if self.agreement >= AGREEMENT else "poor"
+        errors = {row.metric: row.mape for row in self.rows}
+        named = ", ".join(f"{name} {100 * errors[name]:.1f} %" for name in VERDICT if name in errors)
+        return (
+            f"{word}: {good} of {count} measured differences have the same sign, {sum(ranks.values())} of {len(ranks)} "
+            f"orders of configurations are the same; mean error of {named}"
+        )
+
+
+def validate(simulated: Sequence[Run], measured: Sequence[Run]) -> Validation:
+    """Compares the cells that both sides have. Raises RejouleError if a side is of the wrong kind, or none match."""
+    _check_kinds(simulated, measured)
+    side_a, side_b = _cells(simulated), _cells(measured)
+    shared = [key for key in side_b if key in side_a]
+    if not shared:
+        raise RejouleError(
+            "no simulated run has the trace and the knobs of a measured one",
+            f"replay the same traces with the same knobs; {_first(side_a, 'simulated')}; {_first(side_b, 'measured')}",
+        )
+    names = {key: _named(key, side_b) for key in shared}
+    rows, differences = [], []
+    for metric in METRICS:
+        values = {key: (_values(metric, side_a[key]), _values(metric, side_b[key])) for key in shared}
+        known = [key for key in shared if all(values[key])]
+        cells = [Cell(key[0], names[key], _mean(values[key][0]), _mean(values[key][1])) for key in known]
+        cells = [cell for cell in cells if cell.measured > 0]
+        if cells:
+            rows.append(Row(metric.name, metric.unit, tuple(cells)))
+        if metric.compared:
+            for a, b in combinations(known, 2):
+                if a[0] == b[0]:
+                    noise = _noise(metric, values[a][1], values[b][1], side_b[a], side_b[b])
+                    deltas = [_mean(values[b][side]) - _mean(values[a][side]) for side in (0, 1)]
+                    differences.append(Difference(metric.name, a[0], names[a], names[b], deltas[0], deltas[1], noise))
+    return Validation(tuple(rows), tuple(differences), tuple(_notes(side_a, side_b, shared)))
+
+
+def as_json(found: Validation) -> dict[str, Any]:
+    """For machines: errors by metric and by cell, and every difference."""
+    return {
+        "verdict": found.verdict,
+        "agreement": found.agreement,
+        "metrics": [
+            {
+                "metric": row.metric,
+                "unit": row.unit,
+                "bias": row.bias,
+                "mape": row.mape,
+                "cells": [
+                    {
+                        "trace": c.trace,
+                        "configuration": c.configuration,
+                        "simulated": c.simulated,
+                        "measured": c.measured,
+                        "error": c.error,
+                    }
+                    for c in row.cells
+                ],
+            }
+            for row in found.rows
+        ],
+        "differences": [
+            {
+                "metric": d.metric,
+                "trace": d.trace,
+                "a": d.a,
+                "b": d.b,
+                "simulated": d.simulated,
+                "measured": d.measured,
+                "noise": d.noise,
+                "decisive": d.decisive,
+                "agrees": d.agrees,
+            }
+            for d in found.differences
+        ],
+        "ranks": [{"metric": m, "trace": t, "agrees": same} for (m, t), same in found.ranks().items()],
+        "notes": list(found.notes),
+    }
+
+
+_Key = tuple[str, tuple[Any, ...]]
+
+
+def _check_kinds(simulated: Sequence[Run], measured: Sequence[Run]) -> None:
+    for run in simulated:
+        if run.configuration.engine != "sim":
+            raise RejouleError(f"{run.id} was not simulated", "give the simulated runs first, then the measured ones")
+    for run in measured:
+        if run.configuration.engine == "sim":
+            raise RejouleError(f"{run.id} was simulated", "give the simulated runs first, then the measured ones")
+
+
+def _cells(runs: Iterable[Run]) -> dict[_Key, list[Run]]:
+    found: dict[_Key, list[Run]] = defaultdict(list)
+    for run in runs:
+        found[run.trace, tuple(getattr(run.configuration, name) for name in SHARED)].append(run)
+    return dict(found)
+
+
+def _named(key: _Key, side: Mapping[_Key, list[Run]]) -> str:
+    differing = [n for n in varying(runs[0].configuration for runs in side.values()) if n in SHARED]
+    return describe(side[key][0].configuration, differing)
+
+
+def _first(side: Mapping[_Key, list[Run]], what: str) -> str:
+    trace, values = next(iter(side))
+    knobs = ", ".join(f"{n}={v}" for n, v in zip(SHARED, values, strict=True) if v is not None)
+    return f"the first {what} is {trace} with {knobs}"
+
+
+def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run]], shared: list[_Key]) -> list[str]:
+    notes = []
+    for side, what in ((simulated, "simulated"), (measured, "measured")):
+        if lone := len(side) - len(shared):
+            notes.append(f"{lone} {what} configurations have no counterpart and are left out")
+    unlike = sum(len({_work(run) for run in (*simulated[key], *measured[key])}) > 1 for key in shared)
+    if unlike:
+        notes.append(f"in {unlike} of {len(shared)} cells the two sides did not do the same work")
+    rejected = sum(bool(r.conditions and r.conditions.rejected) for key in shared for r in measured[key])
+    if rejected:
+        notes.append(f"{rejected} measured runs are marked as not to be used for their joules")
+    profiles = sorted({str(r.engine.get("profile")) for key in shared for r in simulated[key]})
+    return [*notes, f"simulated with {', '.join(profiles)}"]
+
+
+def _work(run: Run) -> tuple[object, ...]:
+    # Lengths alone: the same words need not come back for the same time and power.
+    return tuple((c.id, c.prompt_tokens, c.output_tokens) for c in run.calls)
+
+
+def _values(metric: Metric, runs: Iterable[Run]) -> list[float]:
+    return [value for run in runs if (value := metric.value(run)) is not None]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return fsum(values) / len(values)
+
+
+def _noise(metric: Metric, a: Sequence[float], b: Sequence[float], runs_a: list[Run], runs_b: list[Run]) -> float:
+    told = hypot(_stated(metric, runs_a), _stated(metric, runs_b))
+    if len(a) < 2 or len(b) < 2:
+        return told or UNKNOWN_NOISE * max(_mean(a), _mean(b))
+    of_a, of_b = _variance(a) / len(a), _variance(b) / len(b)
+    if not of_a + of_b:
+        return told
+    freedom = (of_a + of_b) ** 2 / (of_a**2 / (len(a) - 1) + of_b**2 / (len(b) - 1))
+    return max(told, t_quantile(0.975, max(1, int(freedom))) * sqrt(of_a + of_b))
+
+
+def _variance(values: Sequence[float]) -> float:
+    centre = _mean(values)
+    return fsum((v - centre) ** 2 for v in values) / (len(values) - 1)
+
+
+def _stated(metric: Metric, runs: Sequence[Run]) -> float:
+    """What the meter says of the mean's uncertainty, in the metric's unit."""
+    if metric.name != ENERGY:
+        return 0.0
+    stated = [run.energy.uncertainty_j.get("gpu", 0.0) for run in runs]
+    return hypot(*stated) / len(stated)
+
+
+def _first_token_s(run: Run) -> list[float]:
+    return [c.first_token_s - c.sent_s for c in run.calls if c.first_token_s is not None and c.error is None]
+
+
+def _between_tokens_s(run: Run) -> float | None:
+    seconds, tokens = [], 0
+    for call in run.calls:
+        if call.first_token_s is not None and call.error is None and (call.output_tokens or 0) > 1:
+            seconds.append(call.end_s - call.first_token_s)
+            tokens += (call.output_tokens or 0) - 1
+    return fsum(seconds) / tokens if tokens else None
+
+
+def _workflow_s(run: Run) -> float | None:
+    seconds = [w.end_s - w.arrival_s for w in run.workflows if w.complete]
+    return _mean(seconds) if seconds else None
+
+
+def _power_w(run: Run) -> float | None:
+    joules = run.energy.gpu_j
+    return joules / run.makespan_s if joules is not None and run.makespan_s > 0 else None
+
+
+def _clock_mhz(run: Run) -> float | None:
+    """Mean SM clock while the engine worked."""
+    if run.conditions is not None and run.conditions.sm_clock_mhz is not None:
+        return run.conditions.sm_clock_mhz
+    busy = [(s.end_s - s.start_s, s.sm_clock_mhz) for s in run.steps or () if not s.idle and s.sm_clock_mhz is not None]
+    total = fsum(seconds for seconds, _ in busy)
+    return fsum(seconds * clock for seconds, clock in busy) / total if total else None
+
+
+ENERGY: Final = "GPU energy"
+METRICS: Final = (
+    Metric("time to first token, mean", "s", lambda r: _mean(t) if (t := _first_token_s(r)) else None),
+    Metric("time to first token, p50", "s", lambda r: percentile(_first_token_s(r), 0.5)),
+    Metric("time to first token, p99", "s", lambda r: percentile(_first_token_s(r), 0.99)),
+    Metric("time between tokens", "s", _between_tokens_s),
+    Metric("workflow time", "s", _workflow_s, compared=True),
+    Metric("makespan", "s", lambda r: r.makespan_s, compared=True),
+    Metric(ENERGY, "J", lambda r: r.energy.gpu_j, compared=True),
+    Metric("average power", "W", _power_w, compared=True),
+    Metric("SM clock under load", "MHz", _clock_mhz),
+)
+VERDICT: Final = (ENERGY, "workflow time", "time between tokens", "time to first token, mean")
