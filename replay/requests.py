@@ -69,6 +69,9 @@ def exact_body(call: Call, *, output_tokens: int, input_scale: float, exact_leng
         body["prompt"] = scaled_text(body["prompt"], input_scale)
     elif isinstance(body.get("prompt"), Sequence):
         body["prompt"] = scaled_ids(body["prompt"], input_scale)
+    elif call.prompt_token_ids is not None:
+        # Traces that were made, not recorded, hold a prompt once.
+        body["prompt"] = scaled_ids(call.prompt_token_ids, input_scale)
     body |= {"max_tokens": output_tokens, "stream": True, "stream_options": {"include_usage": True}}
     if exact_lengths:
         body |= {"min_tokens": output_tokens, "ignore_eos": True}

@@ -1,0 +1,208 @@
+"""From measured runs to a profile that says where it came from and how far off it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from rejoule.replay.calibration.api import api_delays_s
+from rejoule.replay.calibration.fit import (
+    FIRST_S,
+    POWER,
+    TIMING,
+    Errors,
+    fit_power,
+    fit_timing,
+    power_errors,
+    timing_errors,
+)
+from rejoule.replay.calibration.observations import (
+    Bin,
+    PowerReading,
+    Span,
+    binned,
+    observed_steps,
+    power_readings,
+    spans,
+    whole_run,
+)
+from rejoule.replay.sim.profile import Profile, Serving
+from rejoule.traces import RejouleError
+from rejoule.traces.run import Run
+
+RECORD: Final = (
+    "replay the calibration grid on a server that ReJoule starts, on the GPU's machine: rejoule calibrate --grid-only "
+    "-o grid.jsonl.zst, then rejoule replay grid.jsonl.zst -o RUNS --engine vllm --option model=NAME"
+)
+UNDETERMINED: Final = 0.5
+"""A constant whose relative standard error stays above this was not determined by the data."""
+SERVED: Final = ("block_size", "num_gpu_blocks", "max_num_seqs", "max_num_batched_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A fitted profile, and what the fit is worth."""
+
+    profile: Profile
+    known: Mapping[str, float]
+    """Relative standard error of each constant that was fitted."""
+    timing: Mapping[str, Errors]
+    """Of spans of engine steps, by kind, in the runs that were fitted."""
+    power: Errors | None
+    held_out: Mapping[str, Errors] = field(default_factory=dict)
+    """Of runs that were not fitted: ``step time``, ``power`` and ``energy of a run``."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def undetermined(self) -> tuple[str, ...]:
+        """Constants that stay near the base's values, since the data say little of them."""
+        return tuple(name for name, error in self.known.items() if error > UNDETERMINED)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "profile": self.profile.name,
+            "timing": msgspec.to_builtins(self.profile.timing),
+            "power": msgspec.to_builtins(self.profile.power),
+            "relative_standard_error": dict(self.known),
+            "errors": {kind: asdict(found) for kind, found in self.timing.items()}
+            | {"power": None if self.power is None else asdict(self.power)},
+            "held_out": {what: asdict(found) for what, found in self.held_out.items()},
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    spans: list[Span]
+    bins: list[Bin]
+    readings: list[PowerReading]
+
+
+def calibrate(
+    base: Profile, name: str, runs: Sequence[Run], held_out: Sequence[Run] = (), *, timing_only: bool = False
+) -> Calibration:
+    """Fits ``base`` to ``runs``; the errors on ``held_out`` are stated.
+
+    Raises RejouleError if the engine's steps or the GPUs' power were not recorded, or the runs are of other hardware.
+    """
+    _check(base, runs)
+    seen = _seen(runs)
+    if not seen.bins:
+        raise RejouleError("the runs hold no engine steps", RECORD)
+    if not seen.readings and not timing_only:
+        raise RejouleError("the runs hold no power readings with SM clocks", f"{RECORD}; or fit --timing-only")
+    profile, found = fit_timing(base, seen.bins)
+    first_s = found.values[FIRST_S]
+    known = {f"timing.{k}": v for k, v in found.known.items() if k in TIMING}
+    notes = []
+    delays = api_delays_s(runs)
+    if delays is not None and any(run.configuration.engine != "sim" for run in runs):
+        # The engine schedules one step ahead: a request waits for about as long when it is busy as when it wakes up.
+        request_s, token_s = delays
+        timing = replace(profile.timing, api_per_request_s=request_s + first_s, api_per_token_s=token_s)
+        profile = replace(profile, timing=timing)
+    power = None
+    if not timing_only:
+        profile, drawn = fit_power(profile, seen.readings)
+        known |= {f"power.{k}": v for k, v in drawn.known.items() if k in POWER}
+        power = power_errors(profile, seen.readings)
+    if any(step.clock_mhz is None for span in seen.spans for step in span.steps):
+        notes.append(f"steps without a known SM clock were taken to have run at {base.gpu.max_clock_mhz} MHz")
+    apart = _seen(held_out)
+    errors: dict[str, Errors] = {}
+    if apart.spans:
+        errors["step time"] = timing_errors(profile, apart.spans, first_s)["all"]
+    if not timing_only:
+        if apart.readings:
+            errors["power"] = power_errors(profile, apart.readings)
+        if whole := [w for run in held_out if (w := whole_run(run, base.gpu.max_clock_mhz)) is not None]:
+            errors["energy of a run"] = power_errors(profile, whole)
+    within = timing_errors(profile, seen.spans, first_s)
+    profile = replace(
+        profile,
+        name=name,
+        source=_source(base, runs, timing_only),
+        calibrated=not timing_only,
+        serving=_serving(base.serving, runs),
+        sources=_sources(base, known),
+        provenance=_provenance(base, runs, seen, within, power),
+        held_out={f"{what} MAPE": round(found.mape, 5) for what, found in errors.items()},
+    )
+    return Calibration(profile, known, within, power, errors, tuple(notes))
+
+
+def write_profile(profile: Profile, path: Path) -> None:
+    """Writes a complete profile, as ``load_profile`` reads it."""
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(profile), indent=2) + b"\n")
+    except OSError as error:
+        raise RejouleError(f"cannot write {path}: {error.strerror}", "choose a folder that you may write to") from error
+
+
+def _check(base: Profile, runs: Sequence[Run]) -> None:
+    for run in runs:
+        gpus = run.engine.get("tensor_parallel_size")
+        if isinstance(gpus, int) and gpus != base.tensor_parallel:
+            raise RejouleError(
+                f"{run.id} ran on {gpus} GPUs, the profile {base.name} is of {base.tensor_parallel}",
+                "take a base of as many with --base, as in --base h200-llama-3.1-8b-tp2",
+            )
+
+
+def _seen(runs: Sequence[Run]) -> _Seen:
+    found = [span for run in runs for span in spans(observed_steps(run))]
+    return _Seen(found, binned(found), [reading for run in runs for reading in power_readings(run)])
+
+
+def _source(base: Profile, runs: Sequence[Run], timing_only: bool) -> str:
+    server = next((run.engine for run in runs if "version" in run.engine), {})
+    what = "Timing" if timing_only else "Timing and power"
+    by = f"{server.get('engine', 'vllm')} {server['version']}" if server else "the simulated engine"
+    return f"{what} fitted to measurements of {by} on {base.gpu.name}; the rest is that of {base.name}. {base.source}"
+
+
+def _serving(held: Serving, runs: Sequence[Run]) -> Serving:
+    """Limits as the server told them, where all runs agree."""
+    told = {}
+    for name in SERVED:
+        values = {run.engine.get(name) for run in runs}
+        if len(values) == 1 and isinstance(value := values.pop(), int) and value > 0:
+            told[name] = value
+    return replace(held, **told)
+
+
+def _sources(base: Profile, known: Mapping[str, float]) -> dict[str, str]:
+    fitted = {
+        name: f"fitted; relative standard error {error:.2g}"
+        if error <= UNDETERMINED
+        else f"not determined by the measurements; near that of {base.name}"
+        for name, error in known.items()
+    }
+    return {**base.sources, **fitted}
+
+
+def _provenance(
+    base: Profile, runs: Sequence[Run], seen: _Seen, within: Mapping[str, Errors], power: Errors | None
+) -> dict[str, str]:
+    first = runs[0]
+    conditions = first.conditions
+    found = {
+        "base": base.name,
+        "fitted": datetime.now(UTC).date().isoformat(),
+        "runs": ", ".join(run.id for run in runs),
+        "gpus": ", ".join(conditions.gpus) if conditions else "",
+        "driver": (conditions.driver or "") if conditions else "",
+        "engine": " ".join(str(first.engine[k]) for k in ("engine", "version", "model", "dtype") if k in first.engine),
+        "steps": str(sum(s.steps for span in seen.spans for s in span.steps)),
+        "bins": str(len(seen.bins)),
+        "readings": str(len(seen.readings)),
+        "step time MAPE": f"{within['all'].mape:.4f}",
+        "power MAPE": "" if power is None else f"{power.mape:.4f}",
+    }
+    return {name: value for name, value in found.items() if value}

@@ -1,0 +1,230 @@
+"""The trace that calibration measures: every kind of engine step by itself, long enough for a power reading.
+
+A cell is one kind of step held for about a second: a decode batch at one context, prompts of one size after one cached
+prefix, or both together. Cells follow each other with the GPU idle in between, so that readings and steps of one never
+mix with those of the next. The whole grid is one workflow; a node is a cell, so joules by node are joules by cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from math import ceil
+from typing import Final
+
+from rejoule.replay.sim.latency import LatencyModel, Work
+from rejoule.replay.sim.profile import Profile
+from rejoule.traces.made_tokens import MadeTokens
+from rejoule.traces.model import Call, Edge, Header, Task, ToolCall, Trace, Workflow
+
+WORKFLOW: Final = "grid"
+DECODE_CONTEXTS: Final = (128, 2048, 8192)
+PREFILL_TOKENS: Final = (64, 256, 1024, 4096)
+"""Sizes of the prompts that are sent one after another."""
+CACHED: Final = ((2048, 256), (8192, 256), (8192, 1024), (12288, 2048))
+"""Cached prefix and new tokens of prompts that are sent one after another."""
+BURSTS: Final = (64, 512)
+"""Sizes of the prompts that are sent all at once, to fill the step's token budget."""
+MIXED: Final = ((8, 2048, 4096), (32, 2048, 1024), (64, 128, 256), (128, 128, 2048))
+"""Decode batch, its context, and the prompt size that joins it."""
+KV_SHARE: Final = 0.9
+"""Of the KV cache; cells keep below it, so that nothing is preempted and primed prompts stay cached."""
+MS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the server that the grid is meant for allows, and how long its cells last."""
+
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 8192
+    max_model_len: int = 16384
+    kv_tokens: int = 640_000
+    """Tokens that the KV cache holds."""
+    cell_s: float = 1.2
+    gap_s: float = 0.6
+    """Idle time between cells."""
+    rest_s: float = 3.0
+    """Idle time at the beginning and at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call: a prompt that shares ``prefix_tokens`` with every other of the same ``prefix``."""
+
+    prefix: str
+    prefix_tokens: int
+    own: str
+    own_tokens: int
+    output_tokens: int
+
+    @property
+    def tokens(self) -> int:
+        return self.prefix_tokens + self.own_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Chains of calls: the chains at once, the calls of one chain after each other."""
+
+    name: str
+    chains: tuple[tuple[Ask, ...], ...]
+
+
+def grid(profile: Profile, limits: Limits | None = None, seed: int = 0) -> Trace:
+    """The grid as a trace of one workflow. ``profile`` is a guess: it says how many steps last ``cell_s``."""
+    limits = limits or Limits()
+    settings = {name: getattr(limits, name) for name in Limits.__slots__}
+    header = Header(graph="calibration-grid", model="any", settings=settings, seed=seed)
+    return Trace(header, (_workflow(list(cells(profile, limits)), limits, seed),))
+
+
+def cells(profile: Profile, limits: Limits) -> Iterator[Cell]:
+    """The cells in order. Prompts of decode cells are computed in a cell of their own, and found in the cache later."""
+    model = LatencyModel(profile)
+    clock = profile.gpu.max_clock_mhz
+    fresh = count()
+
+    def seconds(work: Work) -> float:
+        return model.time(model.demand(work), clock).step_s
+
+    def times(work: Work, least: int) -> int:
+        return max(least, ceil(limits.cell_s / seconds(work)))
+
+    def decoding(batch: int, context: int) -> Work:
+        return Work(decodes=batch, decode_context=batch * context)
+
+    def prefilling(prompts: int, new: int, context: int = 0) -> Work:
+        pairs = prompts * new * (context + new / 2)
+        return Work(prompts, prompts * new, pairs, prompts * context, prompts_completed=prompts)
+
+    def decode(batch: int, context: int, steps: int) -> tuple[tuple[Ask, ...], ...]:
+        return tuple((Ask(f"c{context}-{i}", context, "", 0, steps),) for i in range(batch))
+
+    def one_by_one(new: int, cached: int, calls: int) -> tuple[Ask, ...]:
+        return tuple(Ask(f"p{cached}", cached, f"n{next(fresh)}", new, 1) for _ in range(calls))
+
+    yield Cell("warm-up", decode(8, 256, times(decoding(8, 256), 50)))
+    for new in PREFILL_TOKENS:
+        if new < limits.max_model_len:
+            yield Cell(f"prefill-n{new}-c0", (one_by_one(new, 0, times(prefilling(1, new), 6)),))
+    primed: set[int] = set()
+    for cached, new in CACHED:
+        if cached + new < limits.max_model_len:
+            if cached not in primed:
+                yield Cell(f"prime-n{cached}", (one_by_one(1, cached, 1),))
+                primed.add(cached)
+            work = prefilling(1, min(new, limits.max_num_batched_tokens), cached)
+            yield Cell(f"prefill-n{new}-c{cached}", (one_by_one(new, cached, times(work, 6)),))
+    for new in BURSTS:
+        together = min(limits.max_num_seqs, limits.max_num_batched_tokens // new)
+        prompts = together * times(prefilling(together, new), 4)
+        yield Cell(f"burst-n{new}-x{prompts}", tuple((ask,) for ask in one_by_one(new, 0, prompts)))
+    mixed = [m for m in MIXED if m[0] < limits.max_num_seqs]
+    for context in DECODE_CONTEXTS:
+        batches = [b for b in _batches(limits.max_num_seqs) if _fits(b, context, limits)]
+        if not batches or context + 1 >= limits.max_model_len:
+            continue
+        yield Cell(f"prime-n{context}-x{batches[-1]}", decode(batches[-1], context, 1))
+        for batch in batches:
+            steps = times(decoding(batch, context), 30)
+            steps = min(steps, limits.max_model_len - context - 1)
+            yield Cell(f"decode-b{batch}-c{context}", decode(batch, context, steps))
+        for batch, beside, new in mixed:
+            if beside == context and batch in batches and new < limits.max_model_len:
+                work = Work(1, new, new * new / 2, 0, batch, batch * context, 1)
+                calls = times(work, 5)
+                # The decodes outlast the prompts: each prompt takes a step, and another until the next one is there.
+                chains = (*decode(batch, context, 3 * calls), one_by_one(new, 0, calls))
+                yield Cell(f"mixed-b{batch}-c{context}-n{new}", chains)
+
+
+def _batches(most: int) -> list[int]:
+    powers = [1 << i for i in range(most.bit_length())]
+    return powers if powers[-1] == most else [*powers, most]
+
+
+def _fits(batch: int, context: int, limits: Limits) -> bool:
+    # A cell of short contexts grows by as many tokens as it emits, a few hundred at most.
+    return batch * (context + 256) <= KV_SHARE * limits.kv_tokens
+
+
+class _Text:
+    """Made-up token ids by name: two names differ from their first tokens on, one name has one text."""
+
+    def __init__(self, longest: int, seed: int) -> None:
+        self._tokens = MadeTokens(longest, seed)
+        self._numbers: dict[str, int] = {}
+
+    def of(self, name: str, tokens: int) -> tuple[int, ...]:
+        return self._tokens.of(self._numbers.setdefault(name, len(self._numbers)), tokens) if tokens else ()
+
+
+def _workflow(found: Sequence[Cell], limits: Limits, seed: int) -> Workflow:
+    text = _Text(limits.max_model_len, seed)
+    tasks: list[Task] = []
+    calls: list[Call] = []
+    pauses: list[ToolCall] = []
+    edges: list[Edge] = []
+    now_ns = 0
+    waits_for: list[str] = []
+
+    def pause(seconds: float) -> None:
+        nonlocal now_ns
+        number = len(pauses)
+        name, task = f"{WORKFLOW}/t{number:03d}", f"{WORKFLOW}/idle{number:03d}"
+        end_ns = now_ns + round(seconds * 1e9)
+        pauses.append(ToolCall(name, WORKFLOW, task, "idle", "idle", now_ns, end_ns))
+        tasks.append(Task(task, WORKFLOW, "idle", "", len(tasks), now_ns, end_ns))
+        edges.extend(Edge(source, name, "observed") for source in waits_for)
+        waits_for[:] = [name]
+        now_ns = end_ns
+
+    pause(limits.rest_s)
+    for number, cell in enumerate(found):
+        task = f"{WORKFLOW}/n{number:03d}"
+        ends: list[str] = []
+        last_ns = now_ns
+        for chain in cell.chains:
+            before, at_ns = waits_for[0], now_ns
+            for ask in chain:
+                name = f"{WORKFLOW}/c{len(calls):05d}"
+                calls.append(_call(name, task, cell.name, ask, text, at_ns))
+                edges.append(Edge(before, name, "observed"))
+                before, at_ns = name, at_ns + MS
+            ends.append(before)
+            last_ns = max(last_ns, at_ns)
+        tasks.append(Task(task, WORKFLOW, cell.name, "", len(tasks), now_ns, last_ns))
+        waits_for[:], now_ns = ends, last_ns
+        pause(limits.rest_s if number + 1 == len(found) else limits.gap_s)
+    return Workflow(
+        id=WORKFLOW,
+        graph="calibration-grid",
+        arrival_ns=0,
+        end_ns=now_ns,
+        tasks=tuple(tasks),
+        calls=tuple(calls),
+        tool_calls=tuple(pauses),
+        edges=tuple(edges),
+    )
+
+
+def _call(name: str, task: str, node: str, ask: Ask, text: _Text, at_ns: int) -> Call:
+    prompt = text.of(ask.prefix, ask.prefix_tokens) + text.of(ask.own, ask.own_tokens)
+    return Call(
+        id=name,
+        workflow=WORKFLOW,
+        task=task,
+        node=node,
+        endpoint="completions",
+        request={"model": "any", "temperature": 0.8, "max_tokens": ask.output_tokens},
+        submit_ns=at_ns,
+        end_ns=at_ns + MS,
+        status=200,
+        finish_reason="length",
+        prompt_token_ids=prompt,
+        token_ids=text.of(f"answer {name}", ask.output_tokens),
+        prompt_tokens=len(prompt),
+        output_tokens=ask.output_tokens,
+    )

@@ -1,0 +1,196 @@
+"""What a run tells of the engine's steps and of the GPUs' power, in the terms of the simulator's models."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import fsum, log
+from statistics import median_low
+from typing import Final, Literal
+
+from rejoule.replay.sim.latency import Work
+from rejoule.traces.contexts import contexts
+from rejoule.traces.run import Reading, Run, Step
+
+Kind = Literal["decode", "prefill", "mixed"]
+
+BLURRED_S: Final = 0.05
+"""A step that lasts longer has hidden the host's work for the next one."""
+BIN: Final = 0.05
+"""Spans whose work differs by less, relatively, are taken together."""
+CLOCK_BIN_MHZ: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedStep:
+    """One engine step, or the mean one of a stretch of equal ones."""
+
+    work: Work
+    steps: int
+    start_s: float
+    end_s: float
+    clock_mhz: float | None
+    """SM clock over it; ``None`` if nobody looked."""
+    after_idle: bool
+    """The engine had nothing to do before it, so the host's work for it could not be hidden."""
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Steps whose time is known together, not each by itself.
+
+    An asynchronous engine takes over a step's output only after it has launched the next one; if that takes the host
+    long, as it does with prompts, it counts for the wrong step.
+    """
+
+    steps: tuple[ObservedStep, ...]
+
+    @property
+    def duration_s(self) -> float:
+        return fsum(s.duration_s for s in self.steps)
+
+    @property
+    def kind(self) -> Kind:
+        prompts = any(s.work.prefills for s in self.steps)
+        decodes = any(s.work.decodes for s in self.steps)
+        return "mixed" if prompts and decodes else "prefill" if prompts else "decode"
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Spans of nearly the same work, by the one of median duration."""
+
+    span: Span
+    duration_s: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PowerReading:
+    """A reading, with the steps that it saw: pairs of a step and the share of it that lies within."""
+
+    power_w: float
+    length_s: float
+    clock_mhz: float
+    seen: tuple[tuple[ObservedStep, float], ...]
+
+
+def observed_steps(run: Run) -> Iterator[ObservedStep]:
+    """The steps of a run that did something, in order; none if the engine was not watched."""
+    steps = run.steps or ()
+    prompts = {call.id: call.prompt_tokens for call in run.calls}
+    clock_of = _clocks(run.readings or ())
+    idle = True
+    for step, (before, attended) in zip(steps, contexts(steps, prompts), strict=True):
+        if not step.idle and step.end_s > step.start_s and step.steps:
+            clock = step.sm_clock_mhz or clock_of(step.start_s, step.end_s)
+            work = _work(step, before, attended, prompts)
+            yield ObservedStep(work, step.steps, step.start_s, step.end_s, clock, idle)
+        idle = step.idle
+
+
+def spans(steps: Iterable[ObservedStep]) -> Iterator[Span]:
+    """Steps, grouped so that no time has spilled from one group to the next."""
+    held: list[ObservedStep] = []
+    for step in steps:
+        if held and (step.after_idle or not step.work.prefills or held[-1].duration_s > BLURRED_S):
+            yield Span(tuple(held))
+            held = []
+        held.append(step)
+    if held:
+        yield Span(tuple(held))
+
+
+def binned(found: Iterable[Span]) -> list[Bin]:
+    """Spans of nearly equal work as one, in order of their first; an outlier does not move the median."""
+    alike: dict[tuple[int, ...], list[Span]] = defaultdict(list)
+    for span in found:
+        alike[_signature(span)].append(span)
+    bins = []
+    for members in alike.values():
+        each = [m.duration_s / m.steps[0].steps if len(m.steps) == 1 else m.duration_s for m in members]
+        middle = median_low(each)
+        bins.append(Bin(members[each.index(middle)], middle, sum(m.steps[0].steps for m in members)))
+    return bins
+
+
+def power_readings(run: Run) -> Iterator[PowerReading]:
+    """The readings of a run that know the clock, each with the steps in it."""
+    steps = list(observed_steps(run))
+    starts = [s.start_s for s in steps]
+    for reading in run.readings or ():
+        length_s = reading.end_s - reading.start_s
+        if length_s <= 0 or reading.sm_clock_mhz is None:
+            continue
+        seen = []
+        at = max(0, bisect_right(starts, reading.start_s) - 1)
+        while at < len(steps) and steps[at].start_s < reading.end_s:
+            step = steps[at]
+            shared_s = min(step.end_s, reading.end_s) - max(step.start_s, reading.start_s)
+            if shared_s > 0:
+                seen.append((step, shared_s / step.duration_s))
+            at += 1
+        yield PowerReading(reading.energy_j / length_s, length_s, reading.sm_clock_mhz, tuple(seen))
+
+
+def whole_run(run: Run, otherwise_mhz: float) -> PowerReading | None:
+    """A run as one reading; ``None`` if its energy or its steps are unknown."""
+    steps = list(observed_steps(run))
+    joules, length_s = run.energy.gpu_j, max(run.makespan_s, steps[-1].end_s if steps else 0.0)
+    if not joules or not steps or length_s <= 0:
+        return None
+    busy_s = fsum(step.duration_s for step in steps)
+    clock = fsum(step.duration_s * (step.clock_mhz or otherwise_mhz) for step in steps) / busy_s
+    return PowerReading(joules / length_s, length_s, clock, tuple((step, 1.0) for step in steps))
+
+
+def _work(step: Step, before: Sequence[float], attended: Sequence[float], prompts: dict[str, int | None]) -> Work:
+    pairs, completed = 0.0, 0
+    for (call, new, _), context in zip(step.prefill, before, strict=True):
+        pairs += new * (context + new / 2)
+        completed += context + new >= (prompts.get(call) or 0)
+    return Work(
+        prefills=len(step.prefill),
+        prefill_tokens=sum(new for _, new, _ in step.prefill),
+        prefill_pairs=pairs,
+        prefill_context=round(sum(before)),
+        decodes=len(step.decode),
+        decode_context=round(sum(attended) / step.steps),
+        prompts_completed=completed,
+    )
+
+
+def _clocks(readings: Sequence[Reading]) -> Callable[[float, float], float | None]:
+    """The clock over a stretch of time, from the readings that it touches."""
+    known = [r for r in readings if r.sm_clock_mhz is not None]
+    ends = [r.end_s for r in known]
+
+    def clock_of(start_s: float, end_s: float) -> float | None:
+        total = weight = 0.0
+        for reading in known[bisect_right(ends, start_s) :]:
+            shared_s = min(end_s, reading.end_s) - max(start_s, reading.start_s)
+            if shared_s <= 0:
+                break
+            total += shared_s * (reading.sm_clock_mhz or 0.0)
+            weight += shared_s
+        return total / weight if weight else None
+
+    return clock_of
+
+
+def _signature(span: Span) -> tuple[int, ...]:
+    def size(value: float) -> int:
+        return round(log(1 + value) / BIN)
+
+    found: list[int] = [span.steps[0].after_idle]
+    for step in span.steps:
+        work = step.work
+        found += [work.prefills, work.decodes, size(work.prefill_tokens), size(work.prefill_pairs)]
+        found += [size(work.decode_context), round((step.clock_mhz or 0) / CLOCK_BIN_MHZ)]
+    return tuple(found)

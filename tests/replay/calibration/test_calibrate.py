@@ -1,0 +1,97 @@
+"""Calibration finds the constants that made the measurements, and says what it could not find."""
+
+from __future__ import annotations
+
+from dataclasses import replace as changed
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from tests.replay.calibration.made import PROFILE, simulated
+
+from rejoule.replay.calibration.calibrate import Calibration, calibrate, write_profile
+from rejoule.replay.sim.profile import Profile, load_profile
+from rejoule.traces import RejouleError
+from rejoule.traces.run import Run
+
+TRUE = load_profile(PROFILE)
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    return [simulated(clock) for clock in (None, 1410, 750)]
+
+
+@pytest.fixture(scope="module")
+def found(runs: list[Run]) -> Calibration:
+    return calibrate(wrong(), "fitted", runs[:2], runs[2:])
+
+
+def wrong() -> Profile:
+    """The profile that made the runs, with its constants spoilt."""
+    timing = replace(TRUE.timing, compute_efficiency=0.45, memory_efficiency=0.9, per_step_s=1e-3, overlap_norm=2.0)
+    power = replace(TRUE.power, idle_w=50, memory_w=90, awake_w=60, compute_w=400, traffic_w=260, knee=0.8)
+    return replace(TRUE, timing=timing, power=power)
+
+
+@pytest.mark.parametrize("name", ["compute_efficiency", "memory_efficiency", "overlap_norm"])
+def test_timing_constants_are_recovered(found: Calibration, name: str) -> None:
+    assert getattr(found.profile.timing, name) == pytest.approx(getattr(TRUE.timing, name), rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["idle_w", "memory_w", "awake_w", "compute_w", "traffic_w"])
+def test_power_constants_are_recovered(found: Calibration, name: str) -> None:
+    assert getattr(found.profile.power, name) == pytest.approx(getattr(TRUE.power, name), rel=0.03)
+
+
+def test_a_clock_that_was_not_fitted_is_predicted(found: Calibration) -> None:
+    assert found.held_out["step time"].mape < 0.02
+    assert found.held_out["power"].mape < 0.02
+    assert found.held_out["energy of a run"].mape < 0.02
+
+
+def test_what_the_data_say_nothing_of_is_named_and_stays(found: Calibration) -> None:
+    assert "timing.host_per_request_s" in found.undetermined
+    assert found.profile.timing.host_per_request_s == pytest.approx(TRUE.timing.host_per_request_s, rel=0.1)
+    assert "timing.compute_efficiency" not in found.undetermined
+
+
+def test_the_profile_is_complete_and_says_where_it_came_from(found: Calibration, tmp_path: Path) -> None:
+    write_profile(found.profile, tmp_path / "fitted.json")
+    read = load_profile(str(tmp_path / "fitted.json"))
+    assert read == found.profile
+    assert read.calibrated
+    assert read.provenance["base"] == TRUE.name
+    assert read.sources["timing.compute_efficiency"].startswith("fitted")
+    assert set(read.held_out) == {"step time MAPE", "power MAPE", "energy of a run MAPE"}
+
+
+def test_equal_runs_give_equal_constants(runs: list[Run], found: Calibration) -> None:
+    again = calibrate(wrong(), "fitted", runs[:2], runs[2:])
+    assert (again.profile.timing, again.profile.power) == (found.profile.timing, found.profile.power)
+
+
+def test_a_host_that_holds_prompts_up_is_found(runs: list[Run]) -> None:
+    slow_s = 0.012
+    first = runs[0]
+    late = [
+        changed(step, end_s=max(step.end_s, step.start_s + slow_s)) if step.prefill else step
+        for step in first.steps or ()
+    ]
+    fitted = calibrate(TRUE, "slow", [changed(first, steps=tuple(late))], timing_only=True)
+    assert fitted.profile.timing.host_prefill_s + fitted.profile.timing.host_per_step_s == pytest.approx(
+        slow_s, rel=0.1
+    )
+    assert not fitted.profile.calibrated
+
+
+def test_runs_without_steps_or_readings_say_how_to_record_them(runs: list[Run]) -> None:
+    with pytest.raises(RejouleError, match=r"no engine steps.*--grid-only"):
+        calibrate(TRUE, "x", [changed(runs[0], steps=None)])
+    with pytest.raises(RejouleError, match=r"no power readings.*--timing-only"):
+        calibrate(TRUE, "x", [changed(runs[0], readings=None)])
+
+
+def test_runs_on_other_numbers_of_gpus_are_refused(runs: list[Run]) -> None:
+    with pytest.raises(RejouleError, match="ran on 2 GPUs"):
+        calibrate(TRUE, "x", [changed(runs[0], engine={"tensor_parallel_size": 2})])

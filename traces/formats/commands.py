@@ -1,0 +1,52 @@
+"""``rejoule import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group(name="import")
+def import_() -> None:
+    """Make a trace of another tool's."""
+
+
+@import_.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Trace to write.")
+@click.option("--limit", type=click.IntRange(1), help="Take the first requests, so many.")
+@click.option("--max-model-len", type=click.IntRange(2), help="Leave out requests of more tokens.")
+@click.option("--block-tokens", type=click.IntRange(1), default=512, show_default=True, help="Tokens of a hash id.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was taken as one JSON object.")
+def mooncake(
+    file: Path, output: Path, limit: int | None, max_model_len: int | None, block_tokens: int, as_json: bool
+) -> None:
+    """Make a trace of a Mooncake request trace: FILE has one JSON object a line.
+
+    \b
+    rejoule import mooncake conversation_trace.jsonl -o conversation.jsonl.zst --limit 1000 --max-model-len 16384
+    """
+    import orjson
+
+    from rejoule.traces.errors import RejouleError
+    from rejoule.traces.formats.mooncake import header, workflows
+    from rejoule.traces.store import TraceWriter
+
+    calls = prompt = answers = 0
+    try:
+        with TraceWriter(output, header(file, block_tokens)) as writer:
+            for workflow in workflows(file, limit=limit, longest=max_model_len, block_tokens=block_tokens):
+                writer.close(workflow)
+                calls += 1
+                prompt += workflow.calls[0].prompt_tokens or 0
+                answers += workflow.calls[0].output_tokens or 0
+    except RejouleError:
+        # Half a trace would look like a recording that was cut.
+        if calls:
+            output.unlink(missing_ok=True)
+        raise
+    if as_json:
+        click.echo(orjson.dumps({"calls": calls, "prompt_tokens": prompt, "output_tokens": answers}).decode())
+    else:
+        click.echo(f"{output}: {calls:,} calls, {prompt:,} prompt and {answers:,} output tokens")
