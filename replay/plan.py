@@ -10,6 +10,7 @@ from importlib.metadata import version
 from itertools import product
 from typing import Any
 
+from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.traces.run import Configuration, configuration_key
 from rejoule.traces.runs import Experiment, PlannedRun
 
@@ -26,9 +27,10 @@ def swept(base: Configuration, sweep: Sweep) -> Iterator[Configuration]:
 def plan(traces: Mapping[str, str], configurations: Sequence[Configuration], *, trials: int, seed: int) -> Experiment:
     """Every trace under every configuration, ``trials`` times.
 
-    ``traces`` gives each trace's digest. The order is shuffled by ``seed`` within each trial, so that what drifts
-    over an experiment falls on all configurations alike. Configurations that need servers of their own are the
-    exception: starting one takes minutes, so all runs of a server come together, and the servers are shuffled.
+    ``traces`` gives each trace's digest. Each trial is a block of all configurations, shuffled by ``seed``; every
+    second one is the one before it backwards (ABBA), so that over two trials all configurations have the same mean
+    place, and what drifts evenly, as heat does, falls on all alike. Configurations that need servers of their own are
+    the exception: starting one takes minutes, so all runs of a server come together, and the servers are shuffled.
     """
     source = random.Random(seed)
     servers: dict[str, list[Configuration]] = {}
@@ -37,10 +39,14 @@ def plan(traces: Mapping[str, str], configurations: Sequence[Configuration], *, 
     groups = list(servers.values())
     source.shuffle(groups)
     runs: list[PlannedRun] = []
-    for group, trial in product(groups, range(trials)):
-        block = [PlannedRun(_run_id(name, c, trial), name, c, trial) for name in traces for c in group]
-        source.shuffle(block)
-        runs += block
+    for group in groups:
+        block = [(name, c) for name in traces for c in group]
+        for trial in range(trials):
+            if trial % 2:
+                block.reverse()
+            else:
+                source.shuffle(block)
+            runs += [PlannedRun(_run_id(name, c, trial), name, c, trial) for name, c in block]
     return Experiment(
         traces=dict(traces), runs=tuple(runs), trials=trials, seed=seed, rejoule_version=version("rejoule")
     )
@@ -51,7 +57,8 @@ def _server(configuration: Configuration) -> str:
     c = configuration
     if c.engine != "vllm":
         return ""
-    return configuration_key(Configuration(engine=c.engine, max_num_seqs=c.max_num_seqs, options=c.options))
+    options = {name: value for name, value in c.options.items() if name not in RUN_OPTIONS}
+    return configuration_key(Configuration(engine=c.engine, max_num_seqs=c.max_num_seqs, options=options))
 
 
 def _run_id(trace: str, configuration: Configuration, trial: int) -> str:

@@ -1,7 +1,8 @@
 """A stand-in for vLLM: starts, fails and dies as vLLM does, in a tenth of a second, and answers by the embedded engine.
 
 ``install(folder)`` writes a package ``vllm`` whose server is this module, for ``PYTHONPATH``; ``Behaviour`` says how
-the server misbehaves. Requests, the prefix cache and the counters are those of the embedded engine, in wall time.
+the server misbehaves. Requests, the prefix cache and the counters are those of the embedded engine, in wall time. Where
+``REJOULE_FAKE_NVML`` names stand-in GPUs, the first of them draws what the engine draws.
 """
 
 from __future__ import annotations
@@ -207,7 +208,13 @@ def _serve(
     batch = options.max_num_active_seqs or options.max_num_seqs or 256
     blocks = options.num_gpu_blocks_override or NUM_GPU_BLOCKS
     config = EngineConfig(load_profile(PROFILE), max_num_seqs=batch, num_gpu_blocks=blocks)
-    app = _server(config, options.model, behaviour).app()
+    server = _server(config, options.model, behaviour)
+    app = server.app()
+    gpu = os.environ.get("REJOULE_FAKE_NVML")
+    if gpu is not None:
+        from rejoule.replay.server.stand_in_gpu import attach
+
+        attach(app, server, gpu)
     app.middlewares.append(_as_vllm(options, behaviour, version, blocks, config.profile.serving.block_size))
 
     async def run() -> None:
@@ -286,6 +293,8 @@ def _as_vllm(
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path == "/version":
             return web.json_response({"version": version})
+        if request.path == "/energy" and "REJOULE_FAKE_NVML" in os.environ:
+            raise web.HTTPNotFound  # as on a real server: its joules are the GPU's to tell
         if request.path == "/server_info":
             return web.json_response({"vllm_config": configuration, "vllm_env": {"VLLM_SERVER_DEV_MODE": True}})
         if request.path == "/v1/models":
