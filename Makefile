@@ -9,7 +9,7 @@ VLLM_PIP := -m pip --disable-pip-version-check install -q --no-deps
 TORCH_FLAGS ?=
 PIP := -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: help install demo test test-vllm test-vllm-all bench lint clean
+.PHONY: help install demo test test-vllm test-vllm-all test-crash bench lint clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ test-vllm: $(VENV)/dev $(VLLM_VENV)/ready ## Record from and replay on a real vL
 
 test-vllm-all: $(VENV)/dev $(VLLM_VENV)/ready ## The same, and how ReJoule starts, taps and ends vLLM
 	VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest -q -m vllm tests/vllm tests/replay
+
+test-crash: $(VENV)/dev ## End capped experiments at 100 random moments, on stand-in GPUs
+	REJOULE_CRASHES=100 $(BIN)/python -m pytest -q tests/replay/knobs/test_crash.py
 
 bench: $(VENV)/dev ## Measure what the client itself costs, beside a floor client
 	$(BIN)/python -m benchmarks.client

@@ -27,6 +27,17 @@ COMMANDS: Final = {
         "Say what one configuration costs against another, and how sure that is.",
     ),
     "report": ("rejoule.analysis.commands:report", "Write the pictures of a run folder into one HTML file."),
+    "calibrate": ("rejoule.replay.calibration.commands:calibrate", "Fit a profile of the simulator to measured runs."),
+    "doctor": (
+        "rejoule.replay.doctor.command:doctor",
+        "Say what this machine can measure and control, and what to fix.",
+    ),
+    "restore": ("rejoule.replay.knobs.restore:restore", "Put power limits and clocks back after a crash."),
+    "validate": (
+        "rejoule.analysis.validation_command:validate",
+        "Say how far simulated runs are from measured ones.",
+    ),
+    "import": ("rejoule.traces.formats.commands:import_", "Make a trace of another tool's."),
     "serve": ("rejoule.replay.commands:serve", "Serve the embedded engine as an OpenAI-compatible server."),
 }
 """Where each subcommand lives, and its line in the help, which must not cost an import."""

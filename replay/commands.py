@@ -37,6 +37,8 @@ DEFAULT_PORT = 8000
 @click.option("--concurrency", type=click.IntRange(1), help="Most calls in flight at a time.")
 @click.option("--time-scale", type=click.FloatRange(0), default=1.0, show_default=True,
               help="Factor on recorded arrivals, thinking and tool times.")  # fmt: skip
+@click.option("--loops", type=click.IntRange(1), default=1, show_default=True,
+              help="Times to go through the trace within a run, each with a cold cache.")  # fmt: skip
 @click.option("--trials", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--salvage", is_flag=True, help="Use what is complete of a cut trace.")
@@ -56,6 +58,7 @@ def replay(
     arrivals: str,
     concurrency: int | None,
     time_scale: float,
+    loops: int,
     trials: int,
     seed: int,
     salvage: bool,
@@ -74,6 +77,7 @@ def replay(
         arrivals=arrivals,
         concurrency=concurrency,
         time_scale=time_scale,
+        loops=loops,
         seed=seed,
         options=engine_options(options),
     )
@@ -161,7 +165,9 @@ def _execute(
     from rejoule.replay.fine_loop import fine_loop
     from rejoule.replay.plan import plan
     from rejoule.replay.progress import Progress
-    from rejoule.traces.runs import load_runs
+    from rejoule.replay.protocol.preparation import Preparation
+    from rejoule.replay.protocol.rejection import advice
+    from rejoule.traces.runs import finished, load_runs
     from rejoule.traces.store import trace_digest
 
     for configuration in configurations:
@@ -178,10 +184,14 @@ def _execute(
                 traces,
                 folder,
                 engines.open,
+                preparation=Preparation(progress.note, engines.cool),
+                prepare=engines.prepare,
+                attest=engines.attest,
                 on_found=progress.found,
                 on_begin=progress.begin,
                 on_answer=progress.answer,
                 on_run=progress.finish,
+                on_refused=progress.refuse,
             )
 
     with (
@@ -189,9 +199,15 @@ def _execute(
         asyncio.Runner(loop_factory=fine_loop) as runner,
     ):
         runner.run(work(progress))
+    if progress.refused and not finished(folder):
+        raise progress.refused[0]
     for run in progress.runs:
         if (limit := client_limit(run)) is not None:
             click.echo(f"warning: {run.id}: {limit}", err=True)
+        for reason in run.conditions.rejected if run.conditions is not None else ():
+            click.echo(f"warning: {run.id}: its joules should not be used: {reason}", err=True)
+        if (hint := advice(run)) is not None:
+            click.echo(f"note: {run.id}: {hint}", err=True)
         if run.certificate.violations:
             noted, more = run.certificate.violations[0], len(run.certificate.violations) - 1
             click.echo(f"warning: {run.id}: {noted}{f', and {more} more' if more else ''}", err=True)
@@ -208,4 +224,10 @@ def _execute(
         raise RejouleError(
             f"{count} calls failed in {len(failed)} runs, first {first.id}: {first.error}",
             "the runs are kept and marked; the server's log may say why",
+        )
+    if progress.refused:
+        count, reasons = len(progress.refused), dict.fromkeys(map(str, progress.refused))
+        raise RejouleError(
+            f"{count} of {len(experiment.runs)} runs were left out: {' | '.join(reasons)}",
+            "repeat the command to try them again",
         )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from rejoule.replay.engines.base import Answer
-from rejoule.replay.replay import OpenEngine, replay
+from rejoule.replay.knobs.setting import KnobRefused, Setting
+from rejoule.replay.protocol.preparation import OpenEngine, Preparation
+from rejoule.replay.refused import Refused, save_refused
+from rejoule.replay.replay import replay
 from rejoule.traces import RejouleError, Trace
-from rejoule.traces.run import Run
+from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import Experiment, PlannedRun, create, finished, save_run
 from rejoule.traces.store import load
 
@@ -26,26 +29,55 @@ def load_traces(paths: Sequence[Path], *, salvage: bool = False) -> dict[str, Tr
     return traces
 
 
+async def as_it_is(run: Run) -> Run:
+    return run
+
+
 async def run_experiment(
     experiment: Experiment,
     traces: Mapping[str, Trace],
     folder: Path,
     open_engine: OpenEngine,
     *,
+    preparation: Preparation | None = None,
+    prepare: Callable[[Sequence[Configuration]], Mapping[Setting, KnobRefused]] = lambda _: {},
+    attest: Callable[[Run], Awaitable[Run]] = as_it_is,
     on_found: Callable[[PlannedRun], None] = lambda _: None,
     on_begin: Callable[[PlannedRun], None] = lambda _: None,
     on_answer: Callable[[Answer], None] = lambda _: None,
     on_run: Callable[[Run], None] = lambda _: None,
+    on_refused: Callable[[PlannedRun, KnobRefused], None] = lambda *_: None,
 ) -> None:
-    """Makes every run of the plan that the folder does not hold yet; ``on_found`` is told of those that it does."""
+    """Makes every run of the plan that the folder does not hold yet; ``on_found`` is told of those that it does.
+
+    ``prepare`` says which settings of knobs are refused before anything starts, and ``attest`` whether a run's held.
+    A refused setting ends its configurations, not the experiment: their runs are left out, ``refused.json`` keeps the
+    reasons, and taking the experiment up tries them again.
+    """
     create(folder, experiment, traces)
     done = finished(folder)
-    for planned in experiment.runs:
-        if planned.id in done:
-            on_found(planned)
-            continue
-        on_begin(planned)
-        digest = experiment.traces[planned.trace]
-        run = await replay(traces[planned.trace], planned, digest, open_engine, on_answer)
-        save_run(folder, run)
-        on_run(run)
+    to_do = [planned for planned in experiment.runs if planned.id not in done]
+    refusals = dict(prepare([planned.configuration for planned in to_do]))
+    refused: list[Refused] = []
+    try:
+        for planned in experiment.runs:
+            if planned.id in done:
+                on_found(planned)
+                continue
+            setting = Setting.of(planned.configuration)
+            if setting not in refusals:
+                on_begin(planned)
+                try:
+                    digest = experiment.traces[planned.trace]
+                    trace = traces[planned.trace]
+                    run = await attest(await replay(trace, planned, digest, open_engine, on_answer, preparation))
+                except KnobRefused as reason:
+                    refusals[setting] = reason
+                else:
+                    save_run(folder, run)
+                    on_run(run)
+                    continue
+            refused.append(Refused(planned.id, planned.configuration, str(refusals[setting])))
+            on_refused(planned, refusals[setting])
+    finally:
+        save_refused(folder, refused)

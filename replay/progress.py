@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from rejoule.replay.engines.base import Answer
+from rejoule.replay.knobs.setting import KnobRefused
 from rejoule.traces.run import Run
 from rejoule.traces.runs import Experiment, PlannedRun, finished, load_run
 from rejoule.traces.summary import described, summary
@@ -23,6 +24,8 @@ class Progress:
 
     def __init__(self, experiment: Experiment, folder: Path, calls: Mapping[str, int], *, as_json: bool) -> None:
         self.runs: list[Run] = []
+        self.refused: list[KnobRefused] = []
+        """The reason of each run that was left out."""
         self._folder = folder
         self._calls = calls
         self._as_json = as_json
@@ -55,7 +58,8 @@ class Progress:
             click.echo(orjson.dumps(summary(load_run(self._folder, run.id))).decode())
 
     def begin(self, run: PlannedRun) -> None:
-        self._description, self._total = f"{run.trace}: {described(run.configuration)}", self._calls[run.trace]
+        self._description = f"{run.trace}: {described(run.configuration)}"
+        self._total = self._calls[run.trace] * run.configuration.loops
         self._bars.reset(self._run, description=self._description, total=self._total)
 
     def note(self, text: str) -> None:
@@ -68,6 +72,13 @@ class Progress:
             self._bars.reset(self._run, description=self._description, total=self._total)
             self._waiting = False
         self._bars.advance(self._run)
+
+    def refuse(self, run: PlannedRun, reason: KnobRefused) -> None:
+        """Says, once for each reason, that runs are left out."""
+        if str(reason) not in map(str, self.refused):
+            click.echo(f"warning: {run.id} is left out: {reason}", err=True)
+        self.refused.append(reason)
+        self._bars.advance(self._all)
 
     def finish(self, run: Run) -> None:
         self.runs.append(run)

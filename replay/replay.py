@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from rejoule.replay.arrivals import arrival_times
-from rejoule.replay.driver import drive
-from rejoule.replay.engines.base import Answer, Engine, Measured
+from rejoule.replay.engines.base import Answer, Measured
 from rejoule.replay.expected_cache import Served, cached_bounds
+from rejoule.replay.passes import Driven, drive_pass, edges_of, joined
+from rejoule.replay.protocol.preparation import OpenEngine, Preparation, concluded
+from rejoule.replay.protocol.rejection import judged
 from rejoule.replay.requests import digest
-from rejoule.replay.schedule import Schedule
 from rejoule.replay.tiers import Tokens
 from rejoule.traces import Trace
-from rejoule.traces.model import Call, EdgeSet
+from rejoule.traces.loops import looped, pass_of
+from rejoule.traces.model import Call
 from rejoule.traces.run import CallResult, Certificate, Configuration, Run, Tier, ToolResult, WorkflowResult
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.summary import total
 
 DIGITS = 16
 """Of a digest, kept for each call: enough to tell which one differs."""
-
-OpenEngine = Callable[[Configuration, Trace], Awaitable[Engine]]
 
 
 async def replay(
@@ -29,46 +28,43 @@ async def replay(
     trace_digest: str,
     open_engine: OpenEngine,
     on_answer: Callable[[Answer], None] = lambda _: None,
+    preparation: Preparation | None = None,
 ) -> Run:
-    """Replays ``trace`` as ``plan`` says. Raises RejouleError if the engine cannot be had or dies."""
+    """Replays ``trace`` as ``plan`` says. Raises RejouleError if the engine cannot be had or dies.
+
+    ``preparation`` belongs to an experiment: it knows which server is warm already.
+    """
     configuration = plan.configuration
-    edge_set: EdgeSet = "trigger" if configuration.edge_set == "trigger" else "barrier"
-    schedule = Schedule(
-        trace.workflows,
-        arrival_times(
-            trace.workflows,
-            configuration.arrivals,
-            time_scale=configuration.time_scale,
-            seed=f"{configuration.seed}:{plan.trial}",
-        ),
-        edge_set=edge_set,
-        time_scale=configuration.time_scale,
-        concurrency=configuration.concurrency,
-    )
-    engine = await open_engine(configuration, trace)
+    whole = looped(trace, configuration.loops)
+    if preparation is None:
+        engine, prepared = await open_engine(configuration, trace), None
+    else:
+        engine, prepared = await preparation.ready(trace, plan, open_engine)
     try:
         await engine.start()
-        answers, due_s = await drive(schedule, engine, on_answer)
+        passes = [
+            await drive_pass(trace, configuration, plan.trial, number, engine, on_answer)
+            for number in range(1, configuration.loops + 1)
+        ]
         measured = await engine.finish()
+        if prepared is not None:
+            measured = await concluded(engine, configuration, prepared, measured)
     finally:
         await engine.close()
-    return _run(trace, plan, trace_digest, schedule, answers, due_s, measured, engine.tier, edge_set)
+    return judged(_run(whole, plan, trace_digest, joined(passes), measured, engine.tier))
 
 
 def _run(
     trace: Trace,
     plan: PlannedRun,
     trace_digest: str,
-    schedule: Schedule,
-    answers: Sequence[Answer],
-    due_s: dict[str, float],
+    driven: Driven,
     measured: Measured,
     tier: Tier,
-    edge_set: EdgeSet,
 ) -> Run:
     calls = {call.id: call for call in trace.calls}
-    results = [_result(calls[a.call_id], a, due_s[a.call_id]) for a in answers]
-    waited = sorted(schedule.waited, key=lambda w: (w.start_s, w.vertex.id))
+    results = [_result(calls[a.call_id], a, driven.due_s[a.call_id]) for a in driven.answers]
+    waited = sorted(driven.waited, key=lambda w: (w.start_s, w.vertex.id))
     tools = tuple(
         ToolResult(w.vertex.id, w.vertex.workflow, w.vertex.node, _name(w.vertex), w.start_s, w.end_s) for w in waited
     )
@@ -80,11 +76,11 @@ def _run(
         trial=plan.trial,
         makespan_s=max([*(r.end_s for r in results), *(t.end_s for t in tools)], default=0.0),
         calls=tuple(sorted(results, key=lambda r: r.id)),
-        workflows=_workflows(trace, schedule, results),
+        workflows=_workflows(trace, driven, results),
         tools=tools,
         energy=measured.energy,
         power_cap=measured.power_cap,
-        certificate=_certificate(trace, answers, schedule, tier, edge_set, measured, plan.configuration),
+        certificate=_certificate(trace, driven, tier, measured, plan.configuration),
         steps=measured.steps,
         readings=measured.readings,
         conditions=measured.conditions,
@@ -117,7 +113,7 @@ def _name(vertex: object) -> str:
     return str(getattr(vertex, "name", "failed attempt"))
 
 
-def _workflows(trace: Trace, schedule: Schedule, results: Sequence[CallResult]) -> tuple[WorkflowResult, ...]:
+def _workflows(trace: Trace, driven: Driven, results: Sequence[CallResult]) -> tuple[WorkflowResult, ...]:
     ends: dict[str, float] = {}
     failed = {r.workflow for r in results if r.error is not None}
     for result in results:
@@ -126,8 +122,8 @@ def _workflows(trace: Trace, schedule: Schedule, results: Sequence[CallResult]) 
         WorkflowResult(
             id=w.id,
             graph=w.graph,
-            arrival_s=schedule.arrival_s[w.id],
-            end_s=ends.get(w.id, schedule.arrival_s[w.id]),
+            arrival_s=driven.arrival_s[w.id],
+            end_s=ends.get(w.id, driven.arrival_s[w.id]),
             complete=w.id not in failed,
         )
         for w in trace.workflows
@@ -136,13 +132,12 @@ def _workflows(trace: Trace, schedule: Schedule, results: Sequence[CallResult]) 
 
 def _certificate(
     trace: Trace,
-    answers: Sequence[Answer],
-    schedule: Schedule,
+    driven: Driven,
     tier: Tier,
-    edge_set: EdgeSet,
     measured: Measured,
     configuration: Configuration,
 ) -> Certificate:
+    edge_set, answers = edges_of(configuration), driven.answers
     edges = sorted((e.source, e.target) for w in trace.workflows for e in w.edges if e.kind in (edge_set, "observed"))
     work = sorted((a.call_id, a.prompt_digest, a.output_digest) for a in answers)
     answers = sorted(answers, key=lambda a: a.call_id)
@@ -158,7 +153,7 @@ def _certificate(
         if a.call_id in bounds and a.cached_tokens is not None and not _within(a.cached_tokens, bounds[a.call_id])
     ]
     answered = {a.call_id for a in answers}
-    violations += [f"{name} was not sent" for name in sorted(schedule.skipped - answered)]
+    violations += [f"{name} was not sent" for name in sorted(driven.skipped - answered)]
     return Certificate(
         tier=tier,
         digest=digest([tier, work]),
@@ -177,11 +172,12 @@ def _cached_bounds(
         return {}
     calls = {call.id: call for call in trace.calls}
     rules = Tokens(configuration, "", "logits-processor")
-    served = []
+    served: dict[int, list[Served]] = {}
     for answer in answers:
         asked = rules.ask(calls[answer.call_id])
-        served.append(Served(answer.call_id, answer.sent_s, answer.end_s, asked.prompt, asked.output_ids or ()))
-    return cached_bounds(served, block_size)
+        one = Served(answer.call_id, answer.sent_s, answer.end_s, asked.prompt, asked.output_ids or ())
+        served.setdefault(pass_of(answer.call_id), []).append(one)
+    return {name: found for one_pass in served.values() for name, found in cached_bounds(one_pass, block_size).items()}
 
 
 def _within(value: int, bounds: tuple[int, int]) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rejoule.replay.requests import scaled_ids, scaled_length
-from rejoule.replay.tiers import PATHS, SAMPLING, Answered, Asked
+from rejoule.replay.tiers import PATHS, SAMPLING, Answered, Asked, salted
 from rejoule.traces.model import Call
 from rejoule.traces.run import Configuration, Tier
 
@@ -31,7 +31,7 @@ class Spliced:
     def __init__(self, configuration: Configuration, model: str, *, cache_salt: str | None = None) -> None:
         self._configuration = configuration
         self._model = model
-        self._salt = {} if cache_salt is None else {"cache_salt": cache_salt}
+        self._salt = cache_salt
         self._quotes: dict[str, list[tuple[Sequence[int], Sequence[int]]]] = {}
 
     def ask(self, call: Call) -> Asked:
@@ -39,7 +39,8 @@ class Spliced:
         spliced = splice(call.prompt_token_ids, self._quotes.get(call.workflow, ()))
         prompt = scaled_ids(spliced, self._configuration.input_scale)
         wanted = scaled_length(len(call.token_ids), self._configuration.output_scale)
-        body = {k: v for k in (*SAMPLING, "seed") if (v := call.request.get(k)) is not None} | self._salt
+        body = {k: v for k in (*SAMPLING, "seed") if (v := call.request.get(k)) is not None}
+        body |= salted(call, self._salt)
         body |= {"model": self._model, "prompt": prompt, "return_token_ids": True, "ignore_eos": True}
         body |= {"min_tokens": wanted, "max_tokens": wanted, "stream": True, "stream_options": {"include_usage": True}}
         # What is quoted differs from run to run; the tier promises lengths.

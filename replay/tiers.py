@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from rejoule.replay.requests import digest, exact_body, prompt_of, scaled_ids, scaled_length
 from rejoule.replay.vllm_plugin import Forcing, forced_request
 from rejoule.traces import RejouleError, Trace
+from rejoule.traces.loops import pass_of
 from rejoule.traces.model import Call
 from rejoule.traces.run import Configuration, Tier
 
@@ -81,8 +82,8 @@ class Lengths:
         wanted = scaled_length(call.output_tokens or _estimated(call), self.configuration.output_scale)
         body = exact_body(call, output_tokens=wanted, input_scale=scale, exact_lengths=self.exact_lengths)
         body["model"] = self.model
-        if self.cache_salt is not None and self.exact_lengths:
-            body["cache_salt"] = self.cache_salt
+        if self.exact_lengths:
+            body |= salted(call, self.cache_salt)
         prompt_tokens = call.prompt_tokens if scale == 1 else None
         return Asked(PATHS[call.endpoint], body, prompt_of(body), prompt_tokens, wanted)
 
@@ -105,17 +106,35 @@ class Tokens:
         length = scaled_length(len(call.token_ids), self.configuration.output_scale)
         output = tuple(islice(cycle(call.token_ids), length))
         sampling = {k: v for k in SAMPLING if (v := call.request.get(k)) is not None}
+        salt = salted(call)
         if self.forcing == "trace-replay":
             priority = {k: sampling.pop(k) for k in ("priority",) if k in sampling}
-            body = {"model": self.model, "token_ids": prompt, "sampling_params": sampling, "stream": True, **priority}
+            body = {
+                "model": self.model,
+                "token_ids": prompt,
+                "sampling_params": sampling,
+                "stream": True,
+                **priority,
+                **salt,
+            }
             return Asked(GENERATE, forced_request(body, output, self.forcing), prompt, len(prompt), length, output)
-        body = {"model": self.model, "prompt": prompt, "return_token_ids": True, **sampling}
+        body = {"model": self.model, "prompt": prompt, "return_token_ids": True, **sampling, **salt}
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         path = PATHS["completions"]
         return Asked(path, forced_request(body, output, self.forcing), prompt, len(prompt), length, output)
 
     def heard(self, call: Call, answered: Answered) -> None:
         """The answer is the recorded one, so later prompts quote it already."""
+
+
+def salted(call: Call, salt: str | None = None) -> dict[str, str]:
+    """What of a request's body keeps its blocks of the prefix cache apart from those of other runs and passes.
+
+    ``salt`` is the run's own. The first pass of a run without one asks for nothing.
+    """
+    if (number := pass_of(call.id)) > 1:
+        salt = f"{salt or 'pass'}~{number}"
+    return {} if salt is None else {"cache_salt": salt}
 
 
 def check_tokens(trace: Trace, name: str) -> None:

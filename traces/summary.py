@@ -59,11 +59,13 @@ def summary(run: Run) -> dict[str, Any]:
         "output_tokens": total(c.output_tokens for c in run.calls),
         "energy_j": {"gpu": e.gpu_j, "cpu": e.cpu_j, "dram": e.dram_j, "idle": e.idle_j},
         "energy_source": dict(e.source),
+        "uncertainty_j": dict(e.uncertainty_j),
         "power_cap": asdict(run.power_cap),
         "latency_s": {
             name: {"p50": percentile(values, 50), "p99": percentile(values, 99)}
             for name, values in latencies_s(run).items()
         },
+        "conditions": None if run.conditions is None else asdict(run.conditions),
         "certificate": asdict(run.certificate),
         "engine": dict(run.engine),
     }
@@ -78,5 +80,6 @@ def described(configuration: Configuration) -> str:
         f"{c.sm_clock_mhz:g} MHz" if c.sm_clock_mhz is not None else "",
         f"input ×{c.input_scale:g}" if c.input_scale != 1 else "",
         f"output ×{c.output_scale:g}" if c.output_scale != 1 else "",
+        f"{c.loops} loops" if c.loops != 1 else "",
     ]
     return ", ".join(w for w in words if w) or "defaults"

@@ -14,8 +14,8 @@ max_num_seqs = 32
 arrivals = "burst"
 [sweep]
 options = [
-  { model = "$model", load_format = "dummy", max_model_len = 16384, num_gpu_blocks = 40000, sampler = true },
-  { model = "$model", load_format = "dummy", max_model_len = 16384, num_gpu_blocks = 40000, sampler = false },
+  { model = "$model", load_format = "dummy", max_model_len = 16384, num_gpu_blocks = 40000, cool_down_s = 5, sampler = true },
+  { model = "$model", load_format = "dummy", max_model_len = 16384, num_gpu_blocks = 40000, cool_down_s = 5, sampler = false },
 ]
 TOML
 rejoule run "$out/sampler.toml" -o "$out/sampler" --json > "$out/sampler.json"

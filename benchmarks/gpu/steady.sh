@@ -9,4 +9,4 @@ lanes 1 24; lanes 8 24; lanes 64 14; lanes 256 10
 rejoule calibrate --grid-only -o "$out/grid.jsonl.zst"
 rejoule replay "$out"/{grid,batch-1,batch-8,batch-64,batch-256}.jsonl.zst -o "$out/steady" --engine vllm \
     --option "model=$model" --option load_format=dummy --option max_model_len=16384 --option num_gpu_blocks=40000 \
-    --max-num-seqs 256 --arrivals burst --json > "$out/steady.json"
+    --max-num-seqs 256 --arrivals burst --option warm_up=false --option cool_down_s=5 --json > "$out/steady.json"

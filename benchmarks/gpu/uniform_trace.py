@@ -32,8 +32,9 @@ class Kind:
 def uniform_trace(kinds: list[Kind], seed: int = 0) -> Trace:
     """Each lane is a workflow; no two prompts share a beginning."""
     source = random.Random(seed)
-    lanes = tuple(_lane(kind, f"{kind.node}{i:04d}", source) for kind in kinds for i in range(kind.lanes))
-    return Trace(Header(graph="uniform", model="any"), lanes)
+    lanes = [kind for kind in kinds for _ in range(kind.lanes)]
+    workflows = tuple(_lane(kind, f"{kind.node}{i:04d}", source) for i, kind in enumerate(lanes))
+    return Trace(Header(graph="uniform", model="any"), workflows)
 
 
 def _lane(kind: Kind, name: str, source: random.Random) -> Workflow:

@@ -12,10 +12,15 @@ from rejoule.traces.run import Energy
 class Meter(Protocol):
     """Counts the joules of one component."""
 
-    component: str
-    """``gpu``, ``cpu`` or ``dram``."""
-    source: str
-    """``nvml-counter``, ``model:<profile>`` …"""
+    @property
+    def component(self) -> str:
+        """``gpu``, ``cpu`` or ``dram``."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """``nvml-counter``, ``model:<profile>`` …"""
+        ...
 
     async def read_j(self) -> float | None:
         """Joules so far, from an origin of the meter's own; ``None`` when it gives no answer."""
@@ -25,16 +30,18 @@ class Meter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Counts:
+    """What each meter read at one time."""
+
     values_j: tuple[float | None, ...]
 
 
-async def read(meters: Sequence[Meter]) -> Reading:
+async def read(meters: Sequence[Meter]) -> Counts:
     """All meters, one after another."""
-    return Reading(tuple([await meter.read_j() for meter in meters]))
+    return Counts(tuple([await meter.read_j() for meter in meters]))
 
 
-def energy_between(meters: Sequence[Meter], before: Reading, after: Reading) -> Energy:
+def energy_between(meters: Sequence[Meter], before: Counts, after: Counts) -> Energy:
     """Joules by component between two readings; ``None`` without a meter, or if its counter went back."""
     joules: dict[str, float] = {}
     source: dict[str, str] = {}

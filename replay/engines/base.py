@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -47,6 +47,24 @@ class Measured:
     """What kept the run from being the experiment that it was meant to be."""
 
 
+PowerBetween = Callable[[float, float], Awaitable[float | None]]
+"""Mean power of the GPUs between two times of the monotonic clock, in watts; ``None`` if it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a real engine answers: a server in wall time."""
+
+    server: str
+    """Names it, and is another one each time that it is started."""
+    keeps_apart: bool
+    """Whether a run finds nothing in the prefix cache that an earlier engine of this server left."""
+    power_w: PowerBetween | None = None
+    """``None`` where power is not sampled."""
+    bare_w: float | None = None
+    """Idle power before the server was started."""
+
+
 class Engine(Protocol):
     """Answers the calls of one run.
 
@@ -56,6 +74,11 @@ class Engine(Protocol):
 
     @property
     def tier(self) -> Tier: ...
+
+    @property
+    def place(self) -> Place | None:
+        """``None`` in virtual time, and of modelled servers: they need no warm-up and have no idle power to measure."""
+        ...
 
     async def start(self) -> None: ...
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from secrets import token_hex
 from time import monotonic, process_time
 from typing import Any, Final, Self
@@ -14,10 +15,12 @@ from urllib.parse import urlsplit
 import orjson
 
 from rejoule.replay.client_health import quantiles, undisturbed
+from rejoule.replay.energy.counter import open_counter
 from rejoule.replay.energy.embedded import open_embedded
-from rejoule.replay.energy.meter import Meter, Reading, energy_between, read
-from rejoule.replay.energy.nvml import open_nvml
-from rejoule.replay.engines.base import Answer, Measured
+from rejoule.replay.energy.gpus import GpuRun, GpuWatch
+from rejoule.replay.energy.meter import Counts, Meter, energy_between, read
+from rejoule.replay.energy.rapl import open_rapl
+from rejoule.replay.engines.base import Answer, Measured, Place
 from rejoule.replay.engines.completion import Completion, error_text
 from rejoule.replay.engines.wire import Timeouts, Wire, WireError
 from rejoule.replay.requests import digest
@@ -29,6 +32,7 @@ from rejoule.traces.run import Configuration, Tier
 
 EXACT_LENGTHS: Final = ("vllm", "rejoule")
 """Values of ``owned_by`` of servers that understand ``min_tokens`` and ``ignore_eos``."""
+LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 EARLY_S: Final = 0.2e-3
 """How long before a call is due the loop wakes and watches the clock: timers are late by about half of it."""
 
@@ -42,7 +46,9 @@ class HttpEngine:
         self._model = model
         self._rules = rules
         self._meters: list[Meter] = []
-        self._before = Reading(())
+        self._watch: GpuWatch | None = None
+        self._calls: list[tuple[float, float]] = []
+        self._before = Counts(())
         self._quiet = ExitStack()
         self._origin = self._end = monotonic()
         self._cpu_s = process_time()
@@ -59,8 +65,9 @@ class HttpEngine:
         url: str | None = None,
         rules: Rules | None = None,
         timeouts: Timeouts | None = None,
+        watch: GpuWatch | None = None,
     ) -> Self:
-        """Checks the server and opens its meters.
+        """Checks the server and opens its meters; ``watch`` measures the GPUs if the server runs on this machine's.
 
         What is not given follows from ``configuration``: the URL is its engine, the rules are those of tier
         ``lengths``, the timeouts are among its options. Raises RejouleError if the server cannot be reached or lists
@@ -74,7 +81,7 @@ class HttpEngine:
             if rules is None:
                 rules = _rules(configuration, str(model["id"]), exact_lengths)
             engine = cls(wire, url, model, rules)
-            engine._meters = await _meters(wire, url)
+            engine._meters, engine._watch = await _meters(wire, url, watch)
         except BaseException:
             await wire.close()
             raise
@@ -83,6 +90,13 @@ class HttpEngine:
     @property
     def tier(self) -> Tier:
         return self._rules.tier
+
+    @property
+    def place(self) -> Place | None:
+        if any(meter.source.startswith("model:") for meter in self._meters):
+            return None
+        power_w = None if self._watch is None else self._watch.power_w
+        return Place(self._url, keeps_apart=self._model.get("owned_by") in EXACT_LENGTHS, power_w=power_w)
 
     async def start(self) -> None:
         self._quiet.enter_context(undisturbed())
@@ -113,8 +127,14 @@ class HttpEngine:
             "client_lateness_s": quantiles(self._late_s),
             "client_retries": self._wire.retries,
         }
-        energy = energy_between(self._meters, self._before, await read(self._meters))
-        return Measured(energy=energy, engine={"url": self._url, **self._model, **client})
+        measured = Measured(
+            energy=energy_between(self._meters, self._before, await read(self._meters)),
+            engine={"url": self._url, **self._model, **client},
+        )
+        if self._watch is None:
+            return measured
+        gpus = await self._watch.run(self._origin, self._end, self._calls, urlsplit(self._url).port)
+        return _with_gpus(measured, gpus)
 
     async def close(self) -> None:
         self._quiet.close()
@@ -162,6 +182,7 @@ class HttpEngine:
         except WireError as fault:
             error = str(fault)
         self._late_s.append(request.sent_s - self._origin - due_s)
+        self._calls.append((request.sent_s - self._origin, request.end_s - self._origin))
         self._answers.append(
             Answer(
                 call_id=call.id,
@@ -204,6 +225,11 @@ def api_url(url: str) -> str:
 
 def _rules(configuration: Configuration, model: str, exact_lengths: bool) -> Rules:
     """Those of the tier that is asked for, on a server that is already running; each run has a cache of its own."""
+    if configuration.loops > 1 and not exact_lengths:
+        raise RejouleError(
+            "this server takes no cache_salt, which keeps the passes of --loops apart in its prefix cache",
+            "replay on vLLM, or without --loops",
+        )
     match configuration.options.get("tier", "lengths"):
         case "lengths":
             return Lengths(configuration, model, exact_lengths, cache_salt=token_hex(8))
@@ -255,9 +281,23 @@ async def served_model(wire: Wire, url: str) -> dict[str, Any]:
     return {k: models[0].get(k) for k in ("id", "owned_by", "max_model_len") if models[0].get(k) is not None}
 
 
-async def _meters(wire: Wire, url: str) -> list[Meter]:
+async def _meters(wire: Wire, url: str, watch: GpuWatch | None) -> tuple[list[Meter], GpuWatch | None]:
+    """The meters of a server's machine, and the watch over its GPUs; a modelled server has one of its own."""
     if (embedded := await open_embedded(wire)) is not None:
-        return [embedded]
-    local = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1", "0.0.0.0")
-    nvml = open_nvml() if local else None
-    return [nvml] if nvml is not None else []
+        return [embedded], None
+    if urlsplit(url).hostname not in LOCAL_HOSTS:
+        return [], None
+    meters: list[Meter] = list(open_rapl())
+    if watch is None and (counter := open_counter()) is not None:
+        meters.append(counter)
+    return meters, watch
+
+
+def _with_gpus(measured: Measured, gpus: GpuRun) -> Measured:
+    others = measured.energy
+    energy = replace(
+        gpus.energy, cpu_j=others.cpu_j, dram_j=others.dram_j, source={**others.source, **gpus.energy.source}
+    )
+    return replace(
+        measured, energy=energy, power_cap=gpus.power_cap, readings=gpus.readings, conditions=gpus.conditions
+    )

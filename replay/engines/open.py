@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rejoule.replay.engines.base import Engine
 from rejoule.traces import RejouleError, Trace
-from rejoule.traces.run import Configuration
+from rejoule.traces.run import Configuration, Run
 
 if TYPE_CHECKING:
+    from rejoule.replay.energy.gpus import GpuSampling, GpuWatch
     from rejoule.replay.engines.vllm import VllmServers
+    from rejoule.replay.knobs.bench import GpuBench
+    from rejoule.replay.knobs.setting import KnobRefused, Setting
 
 
 def check_engine(configuration: Configuration) -> None:
@@ -32,12 +35,7 @@ def check_engine(configuration: Configuration) -> None:
     api_url(configuration.engine)
     refused = [
         flag
-        for flag, value in (
-            ("--max-num-seqs", configuration.max_num_seqs),
-            ("--power-cap", configuration.power_cap_w),
-            ("--sm-clock", configuration.sm_clock_mhz),
-            ("--profile", configuration.profile),
-        )
+        for flag, value in (("--max-num-seqs", configuration.max_num_seqs), ("--profile", configuration.profile))
         if value is not None
     ]
     if refused:
@@ -45,6 +43,9 @@ def check_engine(configuration: Configuration) -> None:
             f"{' and '.join(refused)} cannot be set on a server that is already running",
             "set it where the server is started, or use --engine sim",
         )
+    from rejoule.replay.knobs.bench import check_knobs
+
+    check_knobs(configuration)
 
 
 class Engines:
@@ -55,6 +56,9 @@ class Engines:
         self._folder = folder
         self._on_progress = on_progress
         self._servers: VllmServers | None = None
+        self._bench: GpuBench | None = None
+        self._sampling: GpuSampling | None = None
+        self._bare_w: float | None = None
 
     async def __aenter__(self) -> Engines:
         return self
@@ -62,23 +66,78 @@ class Engines:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        if self._servers is not None:
-            await self._servers.close()
+        try:
+            if self._servers is not None:
+                await self._servers.close()
+        finally:
+            try:
+                if self._sampling is not None:
+                    await self._sampling.close()
+            finally:
+                if self._bench is not None:
+                    self._bench.close()
+
+    def prepare(self, configurations: Sequence[Configuration]) -> Mapping[Setting, KnobRefused]:
+        """Takes this machine's GPUs if they are needed; the settings of their knobs that are refused, and why."""
+        if all(c.engine == "sim" for c in configurations):
+            return {}
+        from rejoule.replay.knobs.bench import GpuBench
+
+        self._bench = GpuBench(self._on_progress)
+        return self._bench.prepare(configurations)
+
+    async def attest(self, run: Run) -> Run:
+        """The run with its knobs as they were in force. Raises KnobRefused if they were not to its end."""
+        return run if self._bench is None else await self._bench.attest(run)
 
     async def open(self, configuration: Configuration, trace: Trace) -> Engine:
-        """An engine for one run, ready to start. Raises RejouleError if it cannot be had."""
-        if configuration.engine != "vllm":
+        """An engine for one run, its knobs in force, ready to start. Raises RejouleError if it cannot be had."""
+        if configuration.engine == "sim":
             return await open_engine(configuration, trace)
+        watch = await self._watch(configuration)
+        if configuration.engine != "vllm":
+            await self._set_knobs(configuration)
+            return await open_engine(configuration, trace, watch)
         from rejoule.replay.engines.vllm import VllmServers
 
         if self._servers is None:
+            self._bare_w = await self._idle_w(configuration, watch)
             self._servers = VllmServers(
                 self._folder, lambda p: self._on_progress(f"vLLM: {p.phase}, {p.elapsed_s:.0f} s")
             )
-        return await self._servers.engine(configuration, trace)
+        return await self._servers.engine(configuration, trace, self._set_knobs, watch=watch, bare_w=self._bare_w)
+
+    async def cool(self, configuration: Configuration) -> None:
+        """Waits until this machine's GPUs are about as cool as when the first run began."""
+        if self._bench is not None:
+            await self._bench.cool(configuration)
+
+    async def _watch(self, configuration: Configuration) -> GpuWatch | None:
+        from rejoule.replay.energy.gpus import GpuSampling
+        from rejoule.replay.knobs.bench import on_this_machine
+
+        if not on_this_machine(configuration) or configuration.options.get("sampler") is False:
+            return None
+        if self._sampling is None:
+            self._sampling = GpuSampling(self._folder.with_name("samples"))
+        return await self._sampling.watch()
+
+    async def _idle_w(self, configuration: Configuration, watch: GpuWatch | None) -> float | None:
+        from rejoule.replay.protocol.idle import settled_idle_w
+        from rejoule.replay.protocol.options import protocol_options
+
+        idle_s = protocol_options(configuration.options).idle_s
+        if watch is None or not idle_s:
+            return None
+        self._on_progress("idle power without a server")
+        return await settled_idle_w(watch.power_w, idle_s)
+
+    async def _set_knobs(self, configuration: Configuration) -> None:
+        if self._bench is not None:
+            await self._bench.ready(configuration)
 
 
-async def open_engine(configuration: Configuration, trace: Trace) -> Engine:
+async def open_engine(configuration: Configuration, trace: Trace, watch: GpuWatch | None = None) -> Engine:
     """An engine that needs nothing beyond its run, ready to start. Raises RejouleError if it cannot be had."""
     if configuration.engine == "sim":
         from rejoule.replay.engines.sim import SimEngine
@@ -89,4 +148,4 @@ async def open_engine(configuration: Configuration, trace: Trace) -> Engine:
 
     if configuration.options.get("tier") == "spliced":
         check_tokens(trace, "the trace")
-    return await HttpEngine.connect(configuration)
+    return await HttpEngine.connect(configuration, watch=watch)

@@ -14,15 +14,32 @@ from rejoule.replay.sim.engine import EngineConfig, StepEngine, StepRecord
 from rejoule.replay.sim.profile import load_profile
 from rejoule.replay.sim.scheduler import SimRequest
 from rejoule.replay.sim.tokenizer import chat_ids, encode
-from rejoule.traces import Trace
+from rejoule.replay.tiers import salted
+from rejoule.traces import RejouleError, Trace
 from rejoule.traces.model import Call
 from rejoule.traces.run import Configuration, Energy, PowerCap, Step, Tier
 
 DEFAULT_PROFILE = "h200-llama-3.1-8b"
 
 
+OPTIONS: dict[str, type] = {
+    "max_num_batched_tokens": int,
+    "num_gpu_blocks": int,
+    "enable_prefix_caching": bool,
+    "enable_chunked_prefill": bool,
+    "long_prefill_token_threshold": int,
+    "async_scheduling": bool,
+    "scheduling_policy": str,
+}
+"""vLLM's options that the scheduler has too."""
+
+
 def engine_config(configuration: Configuration) -> EngineConfig:
-    """The knobs in the engine's own terms. Raises RejouleError for an unknown profile."""
+    """The knobs in the engine's own terms. Raises RejouleError for an unknown profile or a value that is none."""
+    chosen = {name: configuration.options[name] for name in OPTIONS if name in configuration.options}
+    for name, value in chosen.items():
+        if type(value) is not OPTIONS[name]:
+            raise RejouleError(f"{name} = {value!r} is not {OPTIONS[name].__name__}", "take a value as vLLM takes it")
     clock = configuration.sm_clock_mhz
     return EngineConfig(
         profile=load_profile(configuration.profile or DEFAULT_PROFILE),
@@ -30,6 +47,7 @@ def engine_config(configuration: Configuration) -> EngineConfig:
         power_cap_w=configuration.power_cap_w,
         sm_clock_mhz=None if clock is None else round(clock),
         seed=configuration.seed,
+        **chosen,
     )
 
 
@@ -49,6 +67,10 @@ class SimEngine:
     @property
     def tier(self) -> Tier:
         return "tokens"
+
+    @property
+    def place(self) -> None:
+        return None
 
     async def start(self) -> None:
         """The clock of a new engine stands at zero."""
@@ -70,7 +92,8 @@ class SimEngine:
             prompt_digest=digest(prompt),
             output_digest=digest(output),
         )
-        self._engine.add(SimRequest(call.id, prompt, len(output), output), due_s)
+        salt = salted(call).get("cache_salt")
+        self._engine.add(SimRequest(call.id, prompt, len(output), output, cache_salt=salt), due_s)
 
     async def wait(self, until_s: float | None) -> Sequence[Answer]:
         # Virtual time passes without waiting; an interrupt is only seen where the event loop has its turn.
@@ -94,8 +117,6 @@ class SimEngine:
         records, engine = self._engine.steps, self._engine
         profile = engine.config.profile
         source = f"model:{profile.name}"
-        busy_s = fsum(r.end_s - r.start_s for r in records if not r.idle)
-        bound_s = fsum(r.end_s - r.start_s for r in records if r.cap_bound)
         return Measured(
             energy=Energy(
                 gpu_j=fsum(r.energy_j for r in records),
@@ -105,16 +126,17 @@ class SimEngine:
             power_cap=PowerCap(
                 requested_w=self._configuration.power_cap_w,
                 in_force_w=engine.power.cap_w,
-                bound_fraction=bound_s / busy_s if busy_s else None,
-                attainable=all(r.attainable for r in records),
+                bound_fraction=engine.bound_s / engine.busy_s if engine.busy_s else None,
+                attainable=engine.attainable,
             ),
             steps=tuple(_step(r) for r in records),
             engine={
                 "profile": profile.name,
                 "calibrated": profile.calibrated,
-                "max_num_seqs": engine.scheduler.max_num_seqs,
-                "max_num_batched_tokens": engine.scheduler.max_num_batched_tokens,
+                "max_num_seqs": engine.limits.max_num_seqs,
+                "max_num_batched_tokens": engine.limits.max_num_batched_tokens,
                 "num_gpu_blocks": engine.pool.capacity,
+                "async_scheduling": engine.limits.async_scheduling,
             },
         )
 
@@ -158,4 +180,6 @@ def _step(record: StepRecord) -> Step:
         prefill=record.prefill,
         decode=record.decode,
         preempted=record.preempted,
+        prefill_context=record.prefill_context,
+        decode_context=record.decode_context,
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import orjson
 
+from rejoule.replay.energy.gpus import GpuWatch
 from rejoule.replay.energy.nvml import has_gpu
-from rejoule.replay.engines.base import Measured
+from rejoule.replay.engines.base import Measured, Place
 from rejoule.replay.engines.http import HttpEngine
+from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.engines.tapped import steps_between
+from rejoule.replay.knobs.bench import check_knobs
 from rejoule.replay.server import (
     ColdCache,
     ManagedServer,
@@ -32,8 +35,7 @@ from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import Configuration
 
 OWN_OPTIONS: Final = (
-    "model", "python", "tier", "num_gpu_blocks", "largest_num_seqs", "ready_timeout_s", "step_tap",
-    "silence_timeout_s", "first_token_timeout_s", "call_timeout_s",
+    "model", "python", "tier", "num_gpu_blocks", "largest_num_seqs", "ready_timeout_s", "step_tap", *RUN_OPTIONS,
 )  # fmt: skip
 """Options of a configuration that are ReJoule's; all others are vLLM's own."""
 WHOLE: Final = ("configuration", "environment", "system")
@@ -48,10 +50,9 @@ def check_vllm(configuration: Configuration) -> None:
         raise RejouleError("--engine vllm needs a model", "give it with --option model=NAME_OR_FOLDER")
     if options.get("tier", "tokens") not in TIERS:
         raise RejouleError(f"no tier {options['tier']!r}", f"choose one of {', '.join(TIERS)}")
-    if configuration.power_cap_w is not None or configuration.sm_clock_mhz is not None:
-        raise RejouleError("ReJoule does not set power caps or clocks of real GPUs yet", "sweep them with --engine sim")
     if configuration.profile is not None:
         raise RejouleError("--profile belongs to the simulated engine", "leave it out, or use --engine sim")
+    check_knobs(configuration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,10 @@ def prepared(configuration: Configuration, vllm: Vllm, *, device: Literal["cpu",
     return Prepared(replace(own, plugin=Plugin(plugin.arguments, plugin.environment)), plugin.forcing, tap)
 
 
+async def no_knobs(_: Configuration) -> None:
+    """Leaves the GPUs as they are."""
+
+
 class VllmServers:
     """The servers of one experiment, one at a time. Logs and step taps are kept in ``folder``."""
 
@@ -89,8 +94,19 @@ class VllmServers:
         self._servers = OneServer(folder, on_progress=on_progress)
         self._found: dict[str | None, Vllm] = {}
 
-    async def engine(self, configuration: Configuration, trace: Trace) -> HttpEngine:
-        """An engine for one run: its server answers, and its prefix cache is cold."""
+    async def engine(
+        self,
+        configuration: Configuration,
+        trace: Trace,
+        on_up: Callable[[Configuration], Awaitable[None]] = no_knobs,
+        *,
+        watch: GpuWatch | None = None,
+        bare_w: float | None = None,
+    ) -> HttpEngine:
+        """An engine for one run: its server answers, ``on_up`` has set its knobs, and its prefix cache is cold.
+
+        ``watch`` measures it; ``bare_w`` is what the GPUs drew before any server was started.
+        """
         python = configuration.options.get("python")
         if python not in self._found:
             self._found[python] = find_vllm(ServerOptions(model="", python=python))
@@ -100,6 +116,7 @@ class VllmServers:
         if configuration.options.get("tier", "tokens") != "lengths":
             check_tokens(trace, "the trace")
         server = await self._servers.get(ready.options)
+        await on_up(configuration)
         described = await server.describe()
         # Its whole configuration is long and the same for all runs of a server: it is kept once, beside the log.
         whole = {name: described[name] for name in WHOLE if name in described}
@@ -107,7 +124,9 @@ class VllmServers:
         described = {name: value for name, value in described.items() if name not in WHOLE}
         cold = await reset_prefix_cache(server.http, server.url, described)
         rules = _rules(configuration, str(described["model"]), ready.forcing)
-        return await VllmEngine.on(server, configuration, rules, described, cold, ready.tap)
+        engine = await VllmEngine.on(server, configuration, rules, described, cold, ready.tap, watch)
+        engine.bare_w = bare_w
+        return engine
 
     async def close(self) -> None:
         await self._servers.close()
@@ -140,6 +159,8 @@ class VllmEngine(HttpEngine):
     _described: Mapping[str, Any]
     _cold: ColdCache
     _tap: Path | None
+    bare_w: float | None = None
+    """Idle power of the GPUs before any server was started."""
 
     @classmethod
     async def on(
@@ -150,10 +171,17 @@ class VllmEngine(HttpEngine):
         described: Mapping[str, Any],
         cold: ColdCache,
         tap: Path | None,
+        watch: GpuWatch | None = None,
     ) -> VllmEngine:
-        engine = await cls.connect(configuration, url=f"{server.url}/v1", rules=rules)
+        engine = await cls.connect(configuration, url=f"{server.url}/v1", rules=rules, watch=watch)
         engine._server, engine._described, engine._cold, engine._tap = server, described, cold, tap
         return engine
+
+    @property
+    def place(self) -> Place | None:
+        # Its cache is emptied and found empty before each run.
+        found = super().place
+        return None if found is None else replace(found, keeps_apart=True, bare_w=self.bare_w)
 
     async def finish(self) -> Measured:
         measured = await super().finish()

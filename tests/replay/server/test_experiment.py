@@ -44,6 +44,7 @@ class Place:
         model = self.folder / "model"
         model.mkdir(parents=True, exist_ok=True)
         fixed = ["replay", self.trace, "-o", runs, "--engine", "vllm", "--option", f"model={model}"]
+        fixed += ["--option", "warm_up=false"]
         return [sys.executable, "-m", "rejoule.replay", *map(str, [*fixed, *words])]
 
 

@@ -1,0 +1,112 @@
+"""Whether a measured run's joules can be used: pure, from the run itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import ceil
+from typing import Final
+
+from rejoule.traces.run import Conditions, Reading, Run
+
+SHORT_S: Final = 10.0
+"""Counters tick every 100 ms: shorter windows are uncertain by more than half a per cent."""
+LOOPED_S: Final = 15.0
+"""How long a window is to become, by more loops."""
+SURE: Final = 0.01
+"""Half-width of the 95 % interval, relative, under which a short window is good enough."""
+DRIFT_C: Final = 5.0
+DISAGREEMENT: Final = 0.03
+"""Counter against sampled power, over windows that are not short: sensors see power for a part of the time only."""
+
+
+def judged(run: Run) -> Run:
+    """The run with the reasons against using its joules, where it was measured."""
+    if run.conditions is None or not run.measured:
+        return run
+    return replace(run, conditions=replace(run.conditions, rejected=rejections(run)))
+
+
+def rejections(run: Run) -> tuple[str, ...]:
+    """Why the joules of a measured run should not be used, each with what to do about it."""
+    if run.conditions is None:
+        return ()
+    found = (*_conditions(run.conditions), *_readings(run.readings or ()), *_energy(run))
+    return (*run.conditions.rejected, *(reason for reason in found if reason not in run.conditions.rejected))
+
+
+def advice(run: Run) -> str | None:
+    """What would make a short measured run more certain; ``None`` if nothing need."""
+    sure = _relative_uncertainty(run)
+    if not run.measured or run.energy.gpu_j is None or run.makespan_s >= SHORT_S or sure is None or sure >= SURE:
+        return None
+    return f"measured over {run.makespan_s:.1f} s only: --loops {loops_needed(run)} makes it more certain"
+
+
+def loops_needed(run: Run) -> int:
+    """How many loops make a run long enough to measure."""
+    return ceil(LOOPED_S / max(run.makespan_s, 1e-3) * run.configuration.loops)
+
+
+def drift_c(readings: Sequence[Reading]) -> float | None:
+    """How much the hottest GPU warmed from the middle third of the readings' time to the last, in degrees.
+
+    The first third, in which a GPU that was idle comes to its working temperature, is left out. ``None`` if the
+    temperature is not known throughout.
+    """
+    if not readings:
+        return None
+    begin_s, end_s = readings[0].start_s, readings[-1].end_s
+    third_s = (end_s - begin_s) / 3
+    middle = _mean_c(readings, begin_s + third_s, end_s - third_s)
+    last = _mean_c(readings, end_s - third_s, end_s)
+    return None if middle is None or last is None else last - middle
+
+
+def _conditions(held: Conditions) -> Iterator[str]:
+    if held.thermal_s:
+        yield f"heat held the clocks down for {held.thermal_s:.2f} s: cool the GPUs, or run under a lower power cap"
+    if held.brake_s:
+        yield f"a hardware power brake held the clocks down for {held.brake_s:.2f} s: check the host's power supply"
+    if held.foreign_processes:
+        names = ", ".join(str(pid) for pid in held.foreign_processes)
+        yield f"other processes used these GPUs ({names}): end them, or choose other GPUs by CUDA_VISIBLE_DEVICES"
+
+
+def _readings(readings: Sequence[Reading]) -> Iterator[str]:
+    drift = drift_c(readings)
+    if drift is not None and abs(drift) > DRIFT_C:
+        yield f"the temperature drifted by {drift:+.0f} °C: warm up for longer, as with --option warm_up_s=120"
+
+
+def _energy(run: Run) -> Iterator[str]:
+    gpu_j, integrated_j = run.energy.gpu_j, run.energy.integrated_j
+    if gpu_j is None:
+        return
+    short = run.makespan_s < SHORT_S
+    if not short and integrated_j is not None and gpu_j > 0 and abs(integrated_j / gpu_j - 1) > DISAGREEMENT:
+        yield (
+            f"the energy counter and the sampled power disagree by {abs(integrated_j / gpu_j - 1):.1%}: "
+            "see rejoule doctor, and repeat the run"
+        )
+    sure = _relative_uncertainty(run)
+    if short and (sure is None or sure >= SURE):
+        yield f"measured over {run.makespan_s:.1f} s only: go through the trace more often, --loops {loops_needed(run)}"
+
+
+def _relative_uncertainty(run: Run) -> float | None:
+    gpu_j, half_width_j = run.energy.gpu_j, run.energy.uncertainty_j.get("gpu")
+    return half_width_j / gpu_j if gpu_j and half_width_j is not None else None
+
+
+def _mean_c(readings: Sequence[Reading], begin_s: float, end_s: float) -> float | None:
+    weighted = spent_s = 0.0
+    for reading in readings:
+        share_s = min(reading.end_s, end_s) - max(reading.start_s, begin_s)
+        if share_s <= 0:
+            continue
+        if reading.temperature_c is None:
+            return None
+        weighted += share_s * reading.temperature_c
+        spent_s += share_s
+    return weighted / spent_s if spent_s else None

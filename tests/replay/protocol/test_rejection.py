@@ -1,0 +1,89 @@
+"""Whether a measured run's joules can be used."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rejoule.replay.protocol.rejection import advice, drift_c, judged, rejections
+from rejoule.traces.run import Certificate, Conditions, Configuration, Energy, PowerCap, Reading, Run
+
+
+def run(**changes: Any) -> Run:
+    """A minute at 500 W that nothing is wrong with."""
+    good = Run(
+        id="r",
+        trace="t",
+        trace_digest="",
+        configuration=Configuration(engine="vllm"),
+        trial=0,
+        makespan_s=60.0,
+        calls=(),
+        workflows=(),
+        tools=(),
+        energy=Energy(
+            gpu_j=30_000.0, source={"gpu": "nvml-counter"}, uncertainty_j={"gpu": 50.0}, integrated_j=30_100.0
+        ),
+        power_cap=PowerCap(),
+        certificate=Certificate("tokens", "", 0),
+        readings=warming([60.0] * 60),
+        conditions=Conditions(thermal_s=0.0, brake_s=0.0),
+    )
+    return replace(good, **changes)
+
+
+def warming(degrees: list[float]) -> tuple[Reading, ...]:
+    return tuple(Reading(float(i), i + 1.0, 500.0, temperature_c=t) for i, t in enumerate(degrees))
+
+
+def test_a_good_run_is_kept() -> None:
+    assert rejections(run()) == ()
+    assert advice(run()) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "word", "remedy"),
+    [
+        ({"conditions": Conditions(thermal_s=1.5)}, "heat", "lower power cap"),
+        ({"conditions": Conditions(brake_s=0.5)}, "brake", "power supply"),
+        ({"conditions": Conditions(foreign_processes=(41, 42))}, "41, 42", "end them"),
+        ({"readings": warming([50.0] * 40 + [60.0] * 20)}, r"drifted by \+10", "warm_up_s"),
+        ({"energy": Energy(gpu_j=30_000.0, integrated_j=28_000.0)}, "disagree by 6.7%", "doctor"),
+        ({"makespan_s": 2.0, "energy": Energy(gpu_j=1_000.0, uncertainty_j={"gpu": 50.0})}, "2.0 s", "--loops 8"),
+        ({"makespan_s": 2.0, "energy": Energy(gpu_j=1_000.0)}, "2.0 s", "--loops 8"),
+    ],
+)
+def test_each_fault_is_named_with_its_remedy(changes: dict[str, Any], word: str, remedy: str) -> None:
+    (reason,) = rejections(run(**changes))
+    assert re.search(word, reason)
+    assert remedy in reason
+
+
+def test_short_but_certain_is_only_remarked() -> None:
+    """A short run whose uncertainty is below 1 % is kept; how it could be more certain is said."""
+    short = run(makespan_s=5.0, configuration=Configuration(engine="vllm", loops=2))
+    assert rejections(short) == ()
+    assert "--loops 6" in (advice(short) or "")
+
+
+def test_coming_to_working_temperature_is_no_drift() -> None:
+    """A GPU that starts cool warms in the first third of the run."""
+    assert drift_c(warming([30.0, 45.0, 55.0] + [60.0] * 6)) == pytest.approx(0)
+    assert drift_c(()) is None
+    assert drift_c((Reading(0, 1, 1.0),)) is None
+
+
+def test_modelled_runs_are_not_judged() -> None:
+    modelled = run(makespan_s=1.0, energy=Energy(gpu_j=1.0, source={"gpu": "model:x"}))
+    assert judged(modelled) == modelled
+    assert judged(run(conditions=None, makespan_s=1.0)).conditions is None
+
+
+def test_earlier_reasons_are_kept() -> None:
+    found = judged(run(conditions=Conditions(thermal_s=1.0, rejected=("split",)))).conditions
+    assert found is not None
+    assert found.rejected[0] == "split"
+    assert len(found.rejected) == 2
