@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,7 @@ class Store:
         self._file = os.open(self.folder / "state", os.O_RDWR | os.O_CLOEXEC)
         names = sorted(self.folder.glob("gpu-*"), key=lambda path: int(path.name[4:]))
         self._logs = [os.open(name, os.O_RDWR | os.O_CLOEXEC) for name in names]
+        weakref.finalize(self, _close, (self._file, *self._logs))
         self._number = 0
         self._state = None
 
@@ -162,3 +164,8 @@ class Store:
         if self._state is None:
             raise FileNotFoundError(f"{self.folder} holds no stand-in for NVML")
         return self._state
+
+
+def _close(files: Iterable[int]) -> None:
+    for file in files:
+        os.close(file)

@@ -55,7 +55,7 @@ def test_a_healthy_gpu(machine: Any) -> None:
         (fake.FakeGpu(node_limit_w=500), "not the default 700 W", "BMC"),
         (fake.FakeGpu(mig=True), "MIG", "-mig 0"),
         (fake.FakeGpu(persistence=False), "persistence", "-pm 1"),
-        (fake.FakeGpu(processes=(os.getpid(),)), str(os.getpid()), "end them"),
+        pytest.param(fake.FakeGpu(processes=(os.getpid(),)), str(os.getpid()), "end them", id="foreign process"),
         (fake.FakeGpu(unsupported=(83, 191, "nvmlDeviceGetTotalEnergyConsumption")), "no energy counter", None),
     ],
 )
