@@ -127,10 +127,11 @@ def diff(
 def report(runs: Path, output: Path, title: str | None, force: bool, as_json: bool) -> None:
     """Write RUNS as one self-contained page of interactive pictures."""
     from rejoule.analysis.report import file, render
+    from rejoule.traces.refused import load_refused
 
     file.check(output, force)
     folder = _load(runs)
-    page = render(folder.runs, folder.traces, folder.experiment, title).encode()
+    page = render(folder.runs, folder.traces, folder.experiment, title, load_refused(runs)).encode()
     file.write(output, page)
     if as_json:
         _print_json({"path": str(output), "bytes": len(page)})
@@ -187,21 +188,29 @@ def _print_parts(spent: Spent, by: Split) -> None:
 
 
 def _print_evidence(spent: Spent) -> None:
-    """Components, net energy and what the cap did, in two lines."""
-    from rejoule.analysis.console import say
+    """Components, then what the cap did, the steady state and the conditions, a line each."""
+    from rejoule.analysis.console import say, show
+    from rejoule.analysis.facts import conditions, control, steady_state
     from rejoule.analysis.units import amount, percent
 
     found = spent.evidence
-    parts = [f"{name} {amount(joules, 'J')}" for name, joules in found.components.items()]
-    if found.net_j is not None:
-        parts.insert(0, f"net of idle power {amount(found.net_j, 'J')}")
-    say("; ".join(parts), "dim")
-    cap = [
-        f"cap in force {amount(found.in_force_w, 'W')}",
-        f"bound {percent(found.bound_fraction)} of the busy time",
-        f"mean SM clock {amount(found.sm_clock_mhz, 'MHz')}",
+    parts = [
+        ("GPU", spent.gpu_j, True),
+        ("  its core", found.core_j, True),
+        ("  its memory (HBM)", found.hbm_j, True),
+        ("CPU", found.cpu_j, False),
+        ("DRAM", found.dram_j, False),
+        ("GPU, net of idle power", found.net_j, True),
     ]
-    say("; ".join(cap), "dim")
+    if any(joules is not None for _, joules, _ in parts[1:]):
+        rows = [
+            (name, amount(joules, "J"), percent(joules / spent.gpu_j) if within and joules and spent.gpu_j else "")
+            for name, joules, within in parts
+        ]
+        show("by component", ("", "joules", "share"), rows)
+    for facts in (control(found), steady_state(found), conditions(found)):
+        if facts:
+            say("; ".join(f"{name} {value}" for name, value in facts), "dim")
 
 
 def _methods(found: Sequence[Compared], as_json: bool) -> None:
@@ -248,13 +257,16 @@ def _print_configurations(found: Sequence[Spent], choose: str) -> None:
     differ = most > least * (1.0 + MARGIN)
     rows = []
     for spent in found:
-        idle = joules(spent, "idle")
+        shares = [
+            "" if spent_j is None or not spent.gpu_j else percent(spent_j / spent.gpu_j)
+            for spent_j in (joules(spent, "tool wait"), joules(spent, "idle"))
+        ]
         mark = {least: "least", most: "most"}.get(spent.gpu_j or 0.0, "") if differ else ""
         rows.append(
             (
                 spent.label,
                 amount(spent.gpu_j, "J"),
-                percent(idle / spent.gpu_j) if idle is not None and spent.gpu_j else "",
+                *shares,
                 amount(spent.gpu_j / spent.calls, "J") if spent.gpu_j is not None and spent.calls else "",
                 amount(spent.workflow_p50_s, "s"),
                 "" if spent.evidence.net_j is None else amount(spent.evidence.net_j, "J"),
@@ -267,7 +279,7 @@ def _print_configurations(found: Sequence[Spent], choose: str) -> None:
         )
     source = ", ".join(dict.fromkeys(spent.source for spent in found))
     evidence = ("net", "in force", "bound", "SM clock")
-    heads = ("configuration", "joules", "idle", "J/call", "workflow p50", *evidence, "trials", "")
+    heads = ("configuration", "joules", "tool wait", "idle", "J/call", "workflow p50", *evidence, "trials", "")
     show(f"{found[0].trace}: {len(found)} configurations, {source}", heads, rows)
     for spent in found:
         for reason in spent.evidence.rejected:

@@ -109,7 +109,9 @@ def _parts(found: Attribution | None) -> dict[Scope, Mapping[str, float]]:
     """Joules by node and by phase, each with the lines that make them add up to the total."""
     if found is None:
         return {"node": {}, "phase": {}}
-    rest = {"idle": found.idle_j} | ({"unattributed": found.unattributed_j} if found.unattributed_j else {})
+    waits = {"tool wait": found.tool_wait_j} if found.tool_wait_j else {}
+    rest = waits | {"idle": found.idle_j - found.tool_wait_j}
+    rest |= {"unattributed": found.unattributed_j} if found.unattributed_j else {}
     phase = found.by_phase()
     nodes = {name: energy.total_j for name, energy in found.by_node().items()}
     return {"node": nodes | rest, "phase": {"prefill": phase.prefill_j, "decode": phase.decode_j} | rest}

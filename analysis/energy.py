@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, field
 from math import fsum
 from typing import Any, Literal
 
-from rejoule.analysis.attribution import Attribution, Method, PhaseEnergy, quadrature
-from rejoule.analysis.evidence import Evidence
+from rejoule.analysis.attribution import Attribution, Method, PhaseEnergy
+from rejoule.analysis.evidence import Evidence, start_temperatures_c
+from rejoule.analysis.evidence import as_json as evidence_json
 from rejoule.analysis.naming import knobs, source_label
 from rejoule.analysis.notes import UNSEEN, basis
-from rejoule.analysis.report.view import Cell, gather
-from rejoule.analysis.statistics import Interval, mean
+from rejoule.analysis.report.view import Cell, gather, half_width_j
+from rejoule.analysis.statistics import Interval
 from rejoule.analysis.units import count
 from rejoule.traces.run import Run
 
@@ -84,7 +85,8 @@ def spent(
 def as_json(found: Spent) -> dict[str, Any]:
     extra = ("call_j", "low_j", "high_j")
     parts = [asdict(part) | {name: getattr(part, name) for name in extra} for part in found.parts]
-    return asdict(found) | {"parts": parts}
+    body = asdict(found)
+    return body | {"parts": parts, "evidence": evidence_json(found.evidence, body["evidence"])}
 
 
 def _spent(trace: str, cell: Cell, by: Split, force: bool) -> Spent:
@@ -116,7 +118,7 @@ def _parts(cell: Cell, found: Sequence[Attribution], by: Split, hidden: bool) ->
     def part(name: str, joules: Sequence[float], widths: Sequence[float | None], **rest: Any) -> Part:
         energy = fsum(joules) / len(joules)
         share = energy / total if total > 0.0 else None
-        return Part(name, energy, share, uncertainty_j=_uncertainty(joules, widths), **rest)
+        return Part(name, energy, share, uncertainty_j=half_width_j(joules, widths), **rest)
 
     run = cell.trials[0].run
     phases = [a.by_phase() for a in found]
@@ -148,14 +150,6 @@ def _parts(cell: Cell, found: Sequence[Attribution], by: Split, hidden: bool) ->
         yield part("unattributed", [a.unattributed_j for a in found], [None])
 
 
-def _uncertainty(joules: Sequence[float], widths: Sequence[float | None]) -> float | None:
-    """Of the mean over trials: their spread, and what each attribution leaves open, which trials share."""
-    known = [width for width in widths if width is not None]
-    spread = mean(joules).interval
-    half = None if spread is None else (spread.high - spread.low) / 2.0
-    return quadrature(half, fsum(known) / len(known) if known else None)
-
-
 def _group(name: str, energies: Sequence[PhaseEnergy], calls: int, part: Callable[..., Part]) -> Part:
     def average(values: Iterable[float]) -> float:
         return fsum(values) / len(energies)
@@ -173,6 +167,9 @@ def _group(name: str, energies: Sequence[PhaseEnergy], calls: int, part: Callabl
 def _notes(cell: Cell, found: Sequence[Attribution], force: bool) -> Iterator[str]:
     if cell.evidence.rejected:
         yield f"these joules should not be used: {'; '.join(cell.evidence.rejected)}"
+    apart = start_temperatures_c(s.run for s in cell.trials)
+    if apart is not None:
+        yield f"its trials started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
     methods = dict.fromkeys(a.method for a in found)
     if len(methods) > 1:
         yield f"its trials are {' or '.join(map(basis, methods))}: do not read the mean of their joules by node"

@@ -1,12 +1,17 @@
-"""What a run says of its energy besides the total: parts, cap, clock, and why it should not be used."""
+"""What a run says of its energy besides the total: parts, cap, clock, conditions, and why it should not be used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import fsum
+from typing import Any, Final
 
 from rejoule.traces.run import Run, Step
+from rejoule.traces.steady import Steady, steady
+
+APART_C: Final = 5.0
+"""Start temperatures further apart than this are not alike: a chip's leakage grows with its temperature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,18 @@ class Evidence:
     bound_fraction: float | None = None
     sm_clock_mhz: float | None = None
     """Mean over the busy time."""
+    bare_w: float | None = None
+    """Idle power before the server was started, with its model loaded, and after the run."""
+    loaded_w: float | None = None
+    after_w: float | None = None
+    start_temperature_c: float | None = None
+    end_temperature_c: float | None = None
+    warm_ups: int | None = None
+    """Passes made before a run; of several, before the first on its server."""
+    sampler_share: float | None = None
+    """What the sampler took of one core."""
+    steady: Steady | None = None
+    """With a full batch; of several runs, all such stretches together."""
     rejected: tuple[str, ...] = ()
 
     @property
@@ -35,20 +52,32 @@ class Evidence:
 
 def evidence(run: Run) -> Evidence:
     energy, around = run.energy, run.conditions
-    loaded_w = None if around is None else around.loaded_w
     gpu_j, hbm_j = energy.gpu_j, energy.hbm_j
-    clock = None if around is None else around.sm_clock_mhz
-    return Evidence(
+    found = Evidence(
         uncertainty_j=energy.uncertainty_j.get("gpu"),
-        net_j=None if gpu_j is None or loaded_w is None else gpu_j - loaded_w * run.makespan_s,
         core_j=None if gpu_j is None or hbm_j is None else gpu_j - hbm_j,
         hbm_j=hbm_j,
         cpu_j=energy.cpu_j,
         dram_j=energy.dram_j,
         in_force_w=run.power_cap.in_force_w,
         bound_fraction=run.power_cap.bound_fraction,
-        sm_clock_mhz=_busy_clock(run.steps or ()) if clock is None else clock,
-        rejected=() if around is None else around.rejected,
+        sm_clock_mhz=_busy_clock(run.steps or ()),
+        steady=steady(run),
+    )
+    if around is None:
+        return found
+    return replace(
+        found,
+        net_j=None if gpu_j is None or around.loaded_w is None else gpu_j - around.loaded_w * run.makespan_s,
+        sm_clock_mhz=found.sm_clock_mhz if around.sm_clock_mhz is None else around.sm_clock_mhz,
+        bare_w=around.bare_w,
+        loaded_w=around.loaded_w,
+        after_w=around.after_w,
+        start_temperature_c=around.start_temperature_c,
+        end_temperature_c=around.end_temperature_c,
+        warm_ups=around.warm_ups,
+        sampler_share=around.sampler.get("cpu_share"),
+        rejected=around.rejected,
     )
 
 
@@ -69,7 +98,47 @@ def pooled(found: Sequence[Evidence]) -> Evidence:
         mean(lambda e: e.in_force_w),
         mean(lambda e: e.bound_fraction),
         mean(lambda e: e.sm_clock_mhz),
+        mean(lambda e: e.bare_w),
+        mean(lambda e: e.loaded_w),
+        mean(lambda e: e.after_w),
+        mean(lambda e: e.start_temperature_c),
+        mean(lambda e: e.end_temperature_c),
+        max((e.warm_ups for e in found if e.warm_ups is not None), default=None),
+        mean(lambda e: e.sampler_share),
+        _together([e.steady for e in found]),
         tuple(dict.fromkeys(reason for e in found for reason in e.rejected)),
+    )
+
+
+def as_json(found: Evidence, body: dict[str, Any]) -> dict[str, Any]:
+    """The figures of ``found`` in place of the stretches that they come from; ``body`` is its plain form."""
+    full = found.steady
+    if full is None:
+        return body
+    figures = ("batch", "duration_s", "output_tokens", "energy_j", "tokens_per_s", "power_w", "j_per_token")
+    return body | {"steady": {name: getattr(full, name) for name in figures}}
+
+
+def start_temperatures_c(runs: Iterable[Run]) -> tuple[float, float] | None:
+    """The lowest and the highest start of runs that did not start alike; ``None`` where they did, or none is known."""
+    known = [r.conditions.start_temperature_c for r in runs if r.conditions is not None]
+    degrees = [c for c in known if c is not None]
+    if not degrees or max(degrees) - min(degrees) <= APART_C:
+        return None
+    return min(degrees), max(degrees)
+
+
+def _together(found: Sequence[Steady | None]) -> Steady | None:
+    """Stretches of equal batches; ``None`` unless every trial had one."""
+    known = [s for s in found if s is not None]
+    if not known or len(known) < len(found) or len({s.batch for s in known}) > 1:
+        return None
+    joules = [s.energy_j for s in known if s.energy_j is not None]
+    return Steady(
+        known[0].batch,
+        tuple(stretch for s in known for stretch in s.stretches),
+        fsum(s.output_tokens for s in known),
+        fsum(joules) if len(joules) == len(known) else None,
     )
 
 

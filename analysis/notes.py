@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from rejoule.analysis.attribution import Attribution, Method
+from rejoule.analysis.evidence import start_temperatures_c
 from rejoule.analysis.pairing import Pair, reordered
 from rejoule.analysis.summary import Summary
 from rejoule.analysis.units import count
@@ -23,6 +24,9 @@ def pair_notes(pairs: Sequence[Pair]) -> Iterable[str]:
         rejected = dict.fromkeys(r for run in runs if run.conditions is not None for r in run.conditions.rejected)
         if rejected:
             yield f"the joules of {side} should not be used: {'; '.join(rejected)}"
+    apart = start_temperatures_c(run for p in pairs for run in (p.a, p.b))
+    if apart is not None:
+        yield f"the runs started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
     if any(p.a.measured != p.b.measured for p in pairs):
         yield "one side is modelled and the other measured: the difference includes the model's error"
     if any(p.a.certificate.digest != p.b.certificate.digest for p in pairs):

@@ -35,13 +35,15 @@ def parse_filters(words: Iterable[str]) -> dict[str, Any]:
         if not equals or not name:
             raise RejouleError(f"'{word}' selects nothing", "write KNOB=VALUE, such as max_num_seqs=64")
         try:
-            filters[name] = None if text in ("None", "none") else orjson.loads(text)
+            filters[name] = _SPELT[text] if text in _SPELT else orjson.loads(text)
         except orjson.JSONDecodeError:
             filters[name] = text
     return filters
 
 
 _NEXT: Final = re.compile(r",(?=\s*[A-Za-z][\w.-]*=)")
+_SPELT: Final = {"None": None, "none": None, "True": True, "False": False}
+"""How tables print what JSON spells otherwise."""
 _OPTIONS: Final = {"power_cap": "power_cap_w", "sm_clock": "sm_clock_mhz", "edges": "edge_set"}
 
 

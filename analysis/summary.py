@@ -10,6 +10,7 @@ from rejoule.analysis.attribution import Attribution, Costs, attribute, fit, met
 from rejoule.analysis.evidence import Evidence, evidence
 from rejoule.analysis.statistics import percentile
 from rejoule.traces.run import CallResult, Run
+from rejoule.traces.steady import Steady
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Summary:
     evidence: Evidence
     gpu_j: float | None
     idle_j: float | None
+    """Of the time without work, waiting for tools left out."""
+    tool_wait_j: float | None
     power_w: float | None
     """Mean over the makespan."""
     makespan_s: float
@@ -33,6 +36,10 @@ class Summary:
     ttft_p99_s: float | None
     workflow_p50_s: float | None
     workflow_p99_s: float | None
+
+    @property
+    def steady(self) -> Steady | None:
+        return self.evidence.steady
 
 
 def summarise(run: Run, costs: Costs | None = None) -> Summary:
@@ -48,7 +55,8 @@ def summarise(run: Run, costs: Costs | None = None) -> Summary:
         attribution=found,
         evidence=evidence(run),
         gpu_j=gpu_j,
-        idle_j=run.energy.idle_j if found is None else found.idle_j,
+        idle_j=run.energy.idle_j if found is None else found.idle_j - found.tool_wait_j,
+        tool_wait_j=None if found is None else found.tool_wait_j,
         power_w=gpu_j / run.makespan_s if gpu_j is not None and run.makespan_s > 0.0 else None,
         makespan_s=run.makespan_s,
         prompt_tokens=_total(answered, lambda call: call.prompt_tokens),
@@ -99,6 +107,9 @@ METRICS: Final = (
     Metric("DRAM energy", "J", lambda s: s.evidence.dram_j),
     Metric("energy per output token", "J", lambda s: s.token_j),
     Metric("average power", "W", lambda s: s.power_w),
+    Metric("mean SM clock", "MHz", lambda s: s.evidence.sm_clock_mhz),
+    Metric("steady energy per output token", "J", lambda s: None if s.steady is None else s.steady.j_per_token),
+    Metric("steady power", "W", lambda s: None if s.steady is None else s.steady.power_w),
     Metric("makespan", "s", lambda s: s.makespan_s),
     Metric("workflow latency p50", "s", lambda s: s.workflow_p50_s),
     Metric("workflow latency p99", "s", lambda s: s.workflow_p99_s),

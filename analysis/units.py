@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import floor, log10
+
 UNKNOWN = "–"
 
 _PREFIXED = {"J": ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ")), "s": ((1.0, "s"), (1e-3, "ms"))}
@@ -60,4 +62,4 @@ def digits(value: float) -> str:
     for bound, decimals in ((99.95, 0), (9.995, 1), (0.9995, 2), (0.09995, 3)):
         if size >= bound:
             return f"{value:.{decimals}f}"
-    return f"{value:.2g}"
+    return f"{value:.{2 - floor(log10(size))}f}"

@@ -1,15 +1,17 @@
 """How many prompt tokens of each call the prefix cache must have held, and how many it can have held at most.
 
 A block of tokens is known by itself and all before it. When a call is sent, the cache holds at least the blocks of the
-calls that had ended by then, and at most those of all calls sent before it, unless blocks were evicted for want of
-room. vLLM looks up whole blocks only, and never a prompt's last token.
+calls that had ended by then, and when its prompt is looked up at most those of all calls sent before its first token,
+unless blocks were evicted for want of room: a call that is sent later may overtake it in the server. vLLM looks up
+whole blocks only, and never a prompt's last token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import takewhile
 
 import numpy as np
 
@@ -23,31 +25,42 @@ class Served:
     end_s: float
     prompt: Sequence[int]
     output: Sequence[int]
+    first_token_s: float | None = None
 
 
 def cached_bounds(served: Sequence[Served], block_size: int) -> dict[str, tuple[int, int]]:
     """For each call, the least and the most of its prompt's tokens that the cache can have held."""
-    ended = sorted(served, key=lambda call: (call.end_s, call.id))
-    surely: set[bytes] = set()
-    possibly: set[bytes] = set()
-    bounds: dict[str, tuple[int, int]] = {}
-    done = 0
     blocks = {call.id: list(_blocks([*call.prompt, *call.output], block_size)) for call in served}
-    for call in sorted(served, key=lambda call: (call.sent_s, call.id)):
-        while done < len(ended) and ended[done].end_s <= call.sent_s:
-            before = ended[done]
-            # The last token of an answer is never computed.
-            surely.update(blocks[before.id][: (len(before.prompt) + len(before.output) - 1) // block_size])
-            done += 1
-        possibly |= surely
+    surely_s: dict[bytes, float] = {}
+    possibly_s: dict[bytes, list[tuple[float, str]]] = {}
+    for call in served:
+        # The last token of an answer is never computed.
+        for block in blocks[call.id][: (len(call.prompt) + len(call.output) - 1) // block_size]:
+            surely_s[block] = min(surely_s.get(block, call.end_s), call.end_s)
+        for block in blocks[call.id]:
+            first = possibly_s.setdefault(block, [])
+            # Two are enough: the earliest that is not the call itself.
+            first.append((call.sent_s, call.id))
+            first.sort()
+            del first[2:]
+
+    def surely(block: bytes, call: Served) -> bool:
+        return block in surely_s and surely_s[block] <= call.sent_s
+
+    def possibly(block: bytes, call: Served) -> bool:
+        by_s = call.end_s if call.first_token_s is None else call.first_token_s
+        return any(sent_s < by_s and name != call.id for sent_s, name in possibly_s.get(block, ()))
+
+    bounds: dict[str, tuple[int, int]] = {}
+    for call in served:
         own = blocks[call.id][: (len(call.prompt) - 1) // block_size]
-        bounds[call.id] = (_hits(own, surely) * block_size, _hits(own, possibly) * block_size)
-        possibly.update(blocks[call.id])
+        low, high = (_leading(known(block, call) for block in own) for known in (surely, possibly))
+        bounds[call.id] = (low * block_size, high * block_size)
     return bounds
 
 
-def _hits(own: Sequence[bytes], known: set[bytes]) -> int:
-    return next((i for i, block in enumerate(own) if block not in known), len(own))
+def _leading(known: Iterable[bool]) -> int:
+    return sum(1 for _ in takewhile(bool, known))
 
 
 def _blocks(ids: Sequence[int], block_size: int) -> Iterator[bytes]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from rejoule.replay.engines.base import Answer
 from rejoule.replay.knobs.setting import KnobRefused, Setting
 from rejoule.replay.protocol.preparation import OpenEngine, Preparation
-from rejoule.replay.refused import Refused, save_refused
 from rejoule.replay.replay import replay
 from rejoule.traces import RejouleError, Trace
+from rejoule.traces.refused import Refused, save_refused
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import Experiment, PlannedRun, create, finished, save_run
 from rejoule.traces.store import load

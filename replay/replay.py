@@ -175,7 +175,9 @@ def _cached_bounds(
     served: dict[int, list[Served]] = {}
     for answer in answers:
         asked = rules.ask(calls[answer.call_id])
-        one = Served(answer.call_id, answer.sent_s, answer.end_s, asked.prompt, asked.output_ids or ())
+        one = Served(
+            answer.call_id, answer.sent_s, answer.end_s, asked.prompt, asked.output_ids or (), answer.first_token_s
+        )
         served.setdefault(pass_of(answer.call_id), []).append(one)
     return {name: found for one_pass in served.values() for name, found in cached_bounds(one_pass, block_size).items()}
 

@@ -11,7 +11,7 @@ MOST_NODES = len(SERIES)
 
 
 def stacked(workload: Workload) -> Figure:
-    """A bar for every configuration, split by node, with idle on top."""
+    """A bar for every configuration, split by node, with waiting and idle on top."""
     cells = [cell for cell in workload.cells if cell.energy_j is not None]
     names = ranked_nodes(workload)
     kept = names if len(names) <= MOST_NODES else names[: MOST_NODES - 1]
@@ -19,6 +19,8 @@ def stacked(workload: Workload) -> Figure:
     if len(kept) < len(names):
         rest = [sum(_joules(cell, name) or 0.0 for name in names[len(kept) :]) for cell in cells]
         layers.append((f"{len(names) - len(kept)} more nodes", [*rest], SERIES[-1]))
+    if any(cell.tool_wait_j for cell in cells):
+        layers.append(("tool wait", [cell.tool_wait_j for cell in cells], "var(--tool)"))
     layers.append(("idle", [cell.idle_j for cell in cells], "var(--idle)"))
     if any(cell.unattributed_j for cell in cells):
         layers.append(("unattributed", [cell.unattributed_j for cell in cells], "var(--line)"))

@@ -61,8 +61,8 @@ def _alone(cell: Cell) -> Finding:
             f"({count(workflows, 'workflow')}, {count(calls, 'call')})."
         )
     prefill, decode = (fsum(getattr(n, f"{phase}_j") for n in cell.nodes.values()) for phase in ("prefill", "decode"))
-    idle = f", {percent(cell.idle_j / energy)} idle" if cell.idle_j is not None else ""
-    sentences.append(f"{percent(prefill / energy)} is prefill, {percent(decode / energy)} decode{idle}.")
+    shares = [f"{percent(prefill / energy)} is prefill", f"{percent(decode / energy)} decode", *_unused(cell, energy)]
+    sentences.append(f"{', '.join(shares)}.")
     spread = cell.mean(lambda s: s.gpu_j)
     if spread is not None and spread.interval is not None:
         low, high = amount(spread.interval.low, "J"), amount(spread.interval.high, "J")
@@ -131,8 +131,16 @@ def _nodes(cell: Cell) -> Iterator[str]:
     if not cell.nodes or not cell.energy_j:
         return
     name, energy = max(cell.nodes.items(), key=lambda item: item[1].total_j)
-    idle = f"; {percent(cell.idle_j / cell.energy_j)} is idle" if cell.idle_j is not None else ""
-    yield f"With {cell.label}, {name} takes {percent(energy.total_j / cell.energy_j)} of the joules{idle}."
+    shares = [f"{name} takes {percent(energy.total_j / cell.energy_j)} of the joules", *_unused(cell, cell.energy_j)]
+    yield f"With {cell.label}, {', '.join(shares)}."
+
+
+def _unused(cell: Cell, energy_j: float) -> Iterator[str]:
+    """The shares of the time without work."""
+    if cell.tool_wait_j:
+        yield f"{percent(cell.tool_wait_j / energy_j)} tool wait"
+    if cell.idle_j is not None:
+        yield f"{percent(cell.idle_j / energy_j)} idle"
 
 
 def _latency(workload: Workload) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -11,7 +12,8 @@ from typing import Final
 import orjson
 
 from rejoule.analysis.attribution import Method, method_of
-from rejoule.analysis.naming import label, varying
+from rejoule.analysis.evidence import start_temperatures_c
+from rejoule.analysis.naming import describe, label, varying
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.figures import Figure
 from rejoule.analysis.report.findings import findings
@@ -19,11 +21,18 @@ from rejoule.analysis.report.panel import cell_data, panel
 from rejoule.analysis.report.view import Workload, gather
 from rejoule.analysis.units import count
 from rejoule.traces.model import Trace
+from rejoule.traces.refused import Refused
 from rejoule.traces.run import Run
 from rejoule.traces.runs import Experiment
 
 
-def render(runs: Sequence[Run], traces: Mapping[str, Trace], experiment: Experiment, title: str | None = None) -> str:
+def render(
+    runs: Sequence[Run],
+    traces: Mapping[str, Trace],
+    experiment: Experiment,
+    title: str | None = None,
+    refused: Sequence[Refused] = (),
+) -> str:
     """The whole page: style, script, data and Plotly itself inside; a browser loads nothing else."""
     from plotly.offline import get_plotlyjs
 
@@ -39,7 +48,7 @@ def render(runs: Sequence[Run], traces: Mapping[str, Trace], experiment: Experim
         lede=escape(_lede(workloads, experiment)),
         badge=badge(runs),
         facts=_facts(runs, workloads, experiment),
-        warnings=_warnings(workloads),
+        warnings=_warnings(workloads) + _refused(refused, runs, experiment),
         findings="".join(_finding(f"w{i}", w) for i, w in enumerate(workloads)),
         tabs="".join(_tab(f"w{i}", name, i == 0) for i, name in enumerate(names)),
         panels=panels,
@@ -104,6 +113,20 @@ def _warnings(workloads: Sequence[Workload]) -> str:
     return f'<section class="warnings" role="alert"><h2>Read with care</h2><ul>{items}</ul></section>'
 
 
+def _refused(refused: Sequence[Refused], runs: Sequence[Run], experiment: Experiment) -> str:
+    """What the experiment left out, each reason once for all trials."""
+    if not refused:
+        return ""
+    trace = {planned.id: planned.trace for planned in experiment.runs}
+    names = varying([*(run.configuration for run in runs), *(one.configuration for one in refused)])
+    found = Counter((trace.get(one.run, ""), describe(one.configuration, names), one.reason) for one in refused)
+    items = "".join(
+        f"<li>{escape(', '.join(filter(None, (name, knobs))))}: {escape(reason)} ({count(times, 'run')})</li>"
+        for (name, knobs, reason), times in found.items()
+    )
+    return f'<section class="refused"><h2>Left out</h2><ul>{items}</ul></section>'
+
+
 def _doubts(workload: Workload) -> Iterator[str]:
     for cell in workload.cells:
         if cell.failed_calls:
@@ -115,6 +138,9 @@ def _doubts(workload: Workload) -> Iterator[str]:
             wanted = cell.configuration.power_cap_w
             yield f"{workload.name}: a cap of {wanted:g} W was asked for, {cell.in_force_w:g} W were in force"
     runs = [s.run for cell in workload.cells for s in cell.trials]
+    apart = start_temperatures_c(runs)
+    if apart is not None:
+        yield f"{workload.name}: runs started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
     violations = sum(len(run.certificate.violations) for run in runs)
     if violations:
         yield f"{workload.name}: {count(violations, 'call')} did not do the work that the trace asked for"

@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from rejoule.analysis.attribution import method_of
+from rejoule.analysis.facts import components, conditions, control, half_width_j, steady_state
 from rejoule.analysis.notes import basis
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.bars import MOST_NODES, ranked_nodes, stacked
@@ -13,8 +14,9 @@ from rejoule.analysis.report.dag import node_graph, svg
 from rejoule.analysis.report.figures import Figure, rounded
 from rejoule.analysis.report.heatmap import heatmap
 from rejoule.analysis.report.pareto import pareto
+from rejoule.analysis.report.power import power_line
 from rejoule.analysis.report.table import table
-from rejoule.analysis.report.timeline import power_line, shortened, timeline
+from rejoule.analysis.report.timeline import shortened, timeline
 from rejoule.analysis.report.view import Cell, Workload
 from rejoule.analysis.units import amount, percent
 
@@ -38,6 +40,10 @@ def panel(key: str, workload: Workload, figures: dict[str, Figure], hidden: bool
         boxes.append(_box("Energy", '<p class="empty">Energy was not measured in these runs.</p>', None))
     if measured:
         boxes.append(_nodes(workload))
+        note = "for the configuration above; means over its trials"
+        metered = any(s.run.measured for cell in workload.cells for s in cell.trials)
+        title = "Components, clocks and conditions" if metered else "Cap, clocks and steady state"
+        boxes.append(_box(title, '<dl class="said"></dl>', workload, note, wide=True))
     alone = len(workload.cells) == 1
     if workload.front and not alone:
         figures[f"{key}-pareto"] = pareto(workload)
@@ -57,26 +63,28 @@ def panel(key: str, workload: Workload, figures: dict[str, Figure], hidden: bool
 
 def cell_data(workload: Workload, cell: Cell) -> dict[str, Any]:
     """What the page's script shows of a chosen configuration, in words already."""
-    idle = None if cell.idle_j is None or not cell.energy_j else cell.idle_j / cell.energy_j
+    idle, wait = (
+        None if j is None or not cell.energy_j else j / cell.energy_j for j in (cell.idle_j, cell.tool_wait_j)
+    )
+    half = half_width_j(cell.mean(lambda s: s.gpu_j), cell.evidence)
 
     def mean(unit: str, name: str) -> str:
         found = cell.mean(lambda s: getattr(s, name))
         return amount(None if found is None else found.value, unit)
 
     facts = [
-        ("GPU energy", amount(cell.energy_j, "J")),
+        ("GPU energy", amount(cell.energy_j, "J") + ("" if half is None else f" ± {amount(half, 'J')}")),
+        *([] if cell.evidence.net_j is None else [("net of idle power", amount(cell.evidence.net_j, "J"))]),
         ("per output token", mean("J", "token_j")),
         ("average power", mean("W", "power_w")),
+        *([("tool wait", percent(wait))] if wait else []),
         ("idle", percent(idle)),
         ("median workflow", amount(cell.latency_s, "s")),
         ("p99 workflow", mean("s", "workflow_p99_s")),
-        ("cap in force", amount(cell.in_force_w, "W")),
-        ("cap bound", percent(cell.bound_fraction)),
-        ("SM clock", amount(cell.evidence.sm_clock_mhz, "MHz")),
-        ("net of idle power", amount(cell.evidence.net_j, "J")),
-        *((name, amount(joules, "J")) for name, joules in cell.evidence.components.items()),
     ]
-    return {"label": cell.label, "facts": facts, "parts": _parts(workload, cell)}
+    found = cell.evidence
+    said = (*components(found, cell.energy_j), *control(found), *steady_state(found), *conditions(found))
+    return {"label": cell.label, "facts": facts, "said": said, "parts": _parts(workload, cell)}
 
 
 def _parts(workload: Workload, cell: Cell) -> list[dict[str, Any]]:
@@ -91,7 +99,8 @@ def _parts(workload: Workload, cell: Cell) -> list[dict[str, Any]]:
         hover = " · ".join(f"{phase} {amount(j, 'J')}" for phase, j in phases.items())
         return {
             "name": name,
-            "joules": shown,
+            "joules": amount(joules, "J"),
+            "shown": shown,
             "percent": percent(share),
             "share": rounded(share),
             "colour": colour,
@@ -112,8 +121,10 @@ def _parts(workload: Workload, cell: Cell) -> list[dict[str, Any]]:
     ]
     found.sort(key=lambda made: -float(made["share"]))
     if cell.withheld and cell.energy_j is not None:
-        rest = cell.energy_j - (cell.idle_j or 0.0) - (cell.unattributed_j or 0.0)
+        rest = cell.energy_j - sum(j or 0.0 for j in (cell.idle_j, cell.tool_wait_j, cell.unattributed_j))
         found.append(part("all calls", rest, "series-0", {"all calls": rest}))
+    if cell.tool_wait_j:
+        found.append(part("tool wait", cell.tool_wait_j, "tool", {"tool": cell.tool_wait_j}))
     if cell.idle_j is not None:
         found.append(part("idle", cell.idle_j, "idle", {"idle": cell.idle_j}))
     if cell.unattributed_j:
@@ -137,9 +148,13 @@ def _chosen(workload: Workload) -> str:
 
 
 def _nodes(workload: Workload) -> str:
-    graph = "" if workload.trace is None else f'<div class="scroll">{svg(node_graph(workload.trace))}</div>'
-    key = "".join(f'<span style="--c:var(--{c})">{c}</span>' for c in ("prefill", "decode", "idle"))
-    note = "for the configuration above; nodes and idle add up to the total"
+    graph = "" if workload.trace is None else f'<div class="scroll graph">{svg(node_graph(workload.trace))}</div>'
+    kinds = {"prefill": "prefill", "decode": "decode"}
+    if any(cell.tool_wait_j for cell in workload.cells):
+        kinds["tool"] = "tool wait"
+    kinds["idle"] = "idle"
+    key = "".join(f'<span style="--c:var(--{c})">{name}</span>' for c, name in kinds.items())
+    note = "for the configuration above; nodes, waiting and idle add up to the total"
     methods = dict.fromkeys(method_of(s.run) for cell in workload.cells for s in cell.trials)
     if tuple(methods) != ("step energies",):
         note += f"; {' or '.join(map(basis, methods))}"
@@ -163,12 +178,12 @@ def _timeline(key: str, workload: Workload, figures: dict[str, Figure]) -> str:
         note += f"; shows {next(filter(None, notes))}"
     title = "Calls in time, and the power they drew"
     shown = [cell.trials[0].run for cell in workload.chosen.values()]
-    if not any(power_line(run)[0] for run in shown):
+    if not any(power_line(run) for run in shown):
         title = "Calls in time"
         if not all(run.steps is None for run in shown):
-            note += "; power over time is not shown, since no step's own energy is known"
+            note += "; power over time is not shown, since only the total was measured"
     if all(run.steps is None for run in shown):
-        note += "; the engine was not watched from inside, so waiting is part of prefill and power is not known"
+        note += "; the engine was not watched from inside, so waiting is part of prefill"
     body = f'<div class="switch">{"".join(buttons)}</div><div class="plot" data-figure="{key}-time-0"></div>'
     return _box(title, body, workload, note, wide=True)
 

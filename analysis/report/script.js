@@ -47,16 +47,20 @@
     return made;
   };
 
+  const pairs = facts => facts.map(([term, value]) => {
+    const pair = element("div");
+    pair.append(element("dt", "", term), element("dd", "", value));
+    return pair;
+  });
+
   const choose = (panel, label) => {
     const cell = data.cells[panel.id].find(cell => cell.label === label);
     if (!cell) return;
     const select = panel.querySelector("select");
     select.value = label;
-    panel.querySelector(".chosen dl").replaceChildren(...cell.facts.map(([term, value]) => {
-      const pair = element("div");
-      pair.append(element("dt", "", term), element("dd", "", value));
-      return pair;
-    }));
+    panel.querySelector(".chosen dl").replaceChildren(...pairs(cell.facts));
+    const said = panel.querySelector(".said");
+    if (said) said.replaceChildren(...pairs(cell.said));
     const most = Math.max(...cell.parts.map(part => part.share), 1e-9);
     const named = new Map(cell.parts.map(part => [part.name, part]));
     for (const card of all(".card", panel)) {
@@ -78,7 +82,7 @@
     if (rows) rows.replaceChildren(...cell.parts.flatMap(part => {
       const track = element("span", "track", "", part.hover);
       track.append(...part.phases.map(([phase, share]) => block("i", share / most, phase, part.hover)));
-      return [element("span", "name", part.name), track, element("span", "joules", part.joules), element("span", "share", part.percent)];
+      return [element("span", "name", part.name), track, element("span", "joules", part.shown), element("span", "share", part.percent)];
     }));
   };
 

@@ -23,6 +23,10 @@ def _idle(summary: Summary) -> float | None:
     return None if summary.idle_j is None or not summary.gpu_j else summary.idle_j / summary.gpu_j
 
 
+def _tool_wait(summary: Summary) -> float | None:
+    return None if summary.tool_wait_j is None or not summary.gpu_j else summary.tool_wait_j / summary.gpu_j
+
+
 COLUMNS: Final[Sequence[Column]] = (
     ("energy", lambda s: s.gpu_j, _in("J")),
     ("±", lambda s: s.evidence.uncertainty_j, _in("J")),
@@ -32,6 +36,7 @@ COLUMNS: Final[Sequence[Column]] = (
     ("CPU", lambda s: s.evidence.cpu_j, _in("J")),
     ("DRAM", lambda s: s.evidence.dram_j, _in("J")),
     ("per token", lambda s: s.token_j, _in("J")),
+    ("tool wait", _tool_wait, percent),
     ("idle", _idle, percent),
     ("power", lambda s: s.power_w, _in("W")),
     ("makespan", lambda s: s.makespan_s, _in("s")),
@@ -42,6 +47,9 @@ COLUMNS: Final[Sequence[Column]] = (
     ("in force", lambda s: s.run.power_cap.in_force_w, _in("W")),
     ("bound", lambda s: s.run.power_cap.bound_fraction, percent),
     ("SM clock", lambda s: s.evidence.sm_clock_mhz, _in("MHz")),
+    ("steady power", lambda s: None if s.steady is None else s.steady.power_w, _in("W")),
+    ("steady per token", lambda s: None if s.steady is None else s.steady.j_per_token, _in("J")),
+    ("started at", lambda s: s.evidence.start_temperature_c, _in("°C")),
     ("cached", lambda s: s.cached_tokens, _in("tokens")),
 )
 

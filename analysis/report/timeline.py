@@ -1,4 +1,4 @@
-"""One run in time: lanes of calls, with the GPU's power under them."""
+"""One run in time: lanes of calls, with the GPU's power and clock under them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Final
 
-import numpy as np
-
 from rejoule.analysis.report.figures import Figure, axis, figure, rounded
+from rejoule.analysis.report.power import PowerLine, power_line, power_traces
 from rejoule.analysis.summary import Summary
 from rejoule.analysis.units import amount, digits
 from rejoule.traces.run import Run
 
 MOST_BARS: Final = 1500
 """Calls and tool calls drawn at most, first come first; the page must stay light."""
-MOST_POINTS: Final = 1500
-"""Points of the power line at most."""
 COLOURS: Final = {
     "queue": "var(--queue)",
     "prefill": "var(--prefill)",
@@ -42,68 +39,55 @@ def timeline(summary: Summary) -> Figure:
     pieces = sorted(_pieces(summary), key=lambda bars: (bars[0].start_s, bars[-1].end_s))
     lanes = _lanes(pieces[:MOST_BARS], run)
     count = 1 + max((lane for _, lane in lanes), default=0)
-    times, watts = power_line(run)
+    line = power_line(run)
     height = int(min(620, max(150, 13 * count)))
-    below = 120 if watts else 0
+    below = 210 if line else 0
     share = below / (height + below + 40)
     traces = [_phase(phase, lanes) for phase in COLOURS]
-    traces.append(
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": "GPU power",
-            "x": times,
-            "y": watts,
-            "yaxis": "y2",
-            "line": {"shape": "hv", "color": "var(--power)", "width": 1.5},
-            "fill": "tozeroy",
-            "fillcolor": "var(--power-fill)",
-            "hovertemplate": "%{y:.0f} W at %{x:.2f} s<extra></extra>",
-            "showlegend": False,
-        }
-    )
-    bottom = axis("power (W)", domain=[0, share], rangemode="tozero", fixedrange=True, visible=bool(watts))
+    room: Figure = {}
+    if line is not None:
+        traces += power_traces(line)
+        room = _room(line, share)
     top = axis(
         "workflows",
-        domain=[share + 0.05 if watts else 0, 1],
+        domain=[share + 0.05 if line else 0, 1],
         showgrid=False,
         showticklabels=False,
         autorange="reversed",
     )
     cap = run.power_cap.in_force_w
-    line = {"color": "var(--ink-3)", "width": 1, "dash": "dash"}
-    shapes = [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y2", "y0": cap, "y1": cap, "line": line}]
+    dashed = {"color": "var(--ink-3)", "width": 1, "dash": "dash"}
+    shapes = [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y2", "y0": cap, "y1": cap, "line": dashed}]
     return figure(
         [trace for trace in traces if trace["x"]],
         height + below + 80,
         barmode="overlay",
-        xaxis=axis("seconds", anchor="y2" if watts else "y", range=[0, rounded(run.makespan_s)]),
+        xaxis=axis("seconds", anchor="y2" if line else "y", range=[0, rounded(run.makespan_s)]),
         yaxis=top,
-        yaxis2=bottom,
+        **room,
         dragmode="zoom",
         hovermode="closest",
-        shapes=shapes if cap is not None and max(watts, default=0.0) > 0.5 * cap else [],
+        shapes=shapes if cap is not None and line is not None and max(line.watts) > 0.5 * cap else [],
     )
+
+
+def _room(line: PowerLine, share: float) -> Figure:
+    """Axes of the clock over those of power, below the lanes; the shade spans both."""
+    clocks = [clock for clock in line.clock_mhz if clock is not None]
+    power = 0.64 * share if clocks else share
+    axes: Figure = {"yaxis2": axis("power (W)", domain=[0, power], rangemode="tozero", fixedrange=True)}
+    if clocks:
+        span = [0.94 * min(clocks), 1.03 * max(clocks)]
+        axes["yaxis3"] = axis("MHz", domain=[power + 0.03, share], range=span, nticks=3, fixedrange=True)
+    if any(line.bound):
+        axes["yaxis4"] = axis(domain=[0, share], range=[0, 1], fixedrange=True, visible=False)
+    return axes
 
 
 def shortened(summary: Summary) -> str:
     """What the picture leaves out, if anything."""
     count = len(summary.run.calls) + len(summary.run.tools)
     return f"the first {MOST_BARS} of {count} calls and tool calls" if count > MOST_BARS else ""
-
-
-def power_line(run: Run) -> tuple[list[float], list[float]]:
-    """Mean power by the engine's steps, or over equal stretches of time if there are too many."""
-    steps = [s for s in run.steps or () if s.energy_j is not None and s.end_s > s.start_s]
-    if not steps:
-        return [], []
-    edges = np.array([steps[0].start_s, *(s.end_s for s in steps)], dtype=np.float64)
-    joules = np.array([0.0, *np.cumsum([s.energy_j or 0.0 for s in steps])], dtype=np.float64)
-    if len(edges) > MOST_POINTS:
-        even = np.linspace(edges[0], edges[-1], MOST_POINTS)
-        joules, edges = np.interp(even, edges, joules), even
-    watts = np.diff(joules) / np.diff(edges)
-    return [rounded(float(t)) for t in edges], [rounded(float(w), 4) for w in (*watts, watts[-1])]
 
 
 def _pieces(summary: Summary) -> Iterable[tuple[Bar, ...]]:

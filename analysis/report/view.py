@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import fsum
 
-from rejoule.analysis.attribution import PhaseEnergy
+from rejoule.analysis.attribution import PhaseEnergy, quadrature
 from rejoule.analysis.evidence import Evidence, pooled
 from rejoule.analysis.naming import describe, is_foreign, varying
 from rejoule.analysis.notes import withheld
@@ -78,7 +78,10 @@ class Cell:
             name: PhaseEnergy(
                 fsum(trial[name].prefill_j for trial in found if name in trial) / len(found),
                 fsum(trial[name].decode_j for trial in found if name in trial) / len(found),
-                _half_width([trial[name] for trial in found if name in trial]),
+                half_width_j(
+                    [trial[name].total_j for trial in found if name in trial],
+                    [trial[name].uncertainty_j for trial in found if name in trial],
+                ),
             )
             for name in names
         }
@@ -94,6 +97,10 @@ class Cell:
     @cached_property
     def idle_j(self) -> float | None:
         return _value(self.mean(lambda s: s.idle_j))
+
+    @cached_property
+    def tool_wait_j(self) -> float | None:
+        return _value(self.mean(lambda s: s.tool_wait_j))
 
     @cached_property
     def unattributed_j(self) -> float | None:
@@ -200,10 +207,12 @@ def gather(
     return tuple(found)
 
 
-def _half_width(energies: Sequence[PhaseEnergy]) -> float | None:
-    """What the attributions of the trials leave open: they share it, so it does not average out."""
-    known = [e.uncertainty_j for e in energies if e.uncertainty_j is not None]
-    return fsum(known) / len(known) if known else None
+def half_width_j(joules: Sequence[float], widths: Sequence[float | None]) -> float | None:
+    """Of the mean over trials: their spread, and what each attribution leaves open, which trials share."""
+    known = [width for width in widths if width is not None]
+    spread = mean(joules).interval
+    half = None if spread is None else (spread.high - spread.low) / 2.0
+    return quadrature(half, fsum(known) / len(known) if known else None)
 
 
 def _order(cell: Cell) -> tuple[str, float, float]:

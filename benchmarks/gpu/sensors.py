@@ -57,7 +57,8 @@ def sampler(samples: Samples) -> Iterator[str]:
     yield row("late, ms", spread(track.records["late_ns"] / 1e6))
     yield row("CPU, share of one core", "-" if samples.cpu_share is None else f"{samples.cpu_share:.3%}")
     stamps = np.diff(track.records["wall_us"])
-    still = np.diff(track.records["energy_mj"]) == 0
+    counts = track.records["energy_mj"]
+    still = (np.diff(counts) == 0) & (counts[1:] >= 0)
     yield row("timestamp stands still with the counter", f"{np.mean(stamps[still] == 0):.1%}" if still.any() else "-")
 
 
@@ -75,23 +76,36 @@ def ticks_of(ticks: Ticks) -> Iterator[str]:
 
 def windows(samples: Samples, lengths_s: Sequence[float]) -> Iterator[str]:
     """Counter against integrated power over windows that do not overlap."""
-    yield row("window, s", "windows", "uncertainty, %", "integrated / counter − 1, %")
-    yield row("--:", "--:", "--:", "--:")
+    yield row(
+        "window, s", "windows", "uncertainty, %", "means of a second / counter − 1, %", "instants / counter − 1, %"
+    )
+    yield row("--:", "--:", "--:", "--:", "--:")
+    instants = replace(samples, gpus=tuple(instants_only(track) for track in samples.gpus))
     begin, end = samples.gpus[0].at_s[0] + 1, samples.gpus[0].at_s[-1] - 1
     for length_s in lengths_s:
         found = [between(samples, at, at + length_s) for at in np.arange(begin, end - length_s, length_s)]
-        known = [(w.energy_j, w.uncertainty_j, w.integrated_j) for w in found if w.energy_j and w.integrated_j]
+        others = [between(instants, at, at + length_s) for at in np.arange(begin, end - length_s, length_s)]
+        known = [
+            (w.energy_j, w.uncertainty_j, w.integrated_j, other.integrated_j)
+            for w, other in zip(found, others, strict=True)
+            if w.energy_j and w.integrated_j and other.integrated_j
+        ]
         if known:
-            energy, sure, integrated = np.array(known, dtype=float).T
+            energy, sure, averaged, instant = np.array(known, dtype=float).T
             yield row(f"{length_s:g}", len(known), spread(sure / energy, 100, ".3f"),
-                      spread(integrated / energy - 1, 100))  # fmt: skip
+                      spread(averaged / energy - 1, 100), spread(instant / energy - 1, 100))  # fmt: skip
+
+
+def instants_only(track: Track) -> Track:
+    """The same GPU without means over a second."""
+    records = track.records.copy()
+    records["average_w"] = np.nan
+    return replace(track, records=records)
 
 
 def between(samples: Samples, start_s: float, end_s: float) -> WindowEnergy:
     """The window, from no more samples than it needs."""
-    low, high = start_s - MARGIN_S, end_s + MARGIN_S
-    tracks = tuple(Track(t.uuid, t.name, t.records[(t.at_s >= low) & (t.at_s <= high)]) for t in samples.gpus)
-    return measure(replace(samples, gpus=tracks), start_s, end_s)
+    return measure(samples.between(start_s - MARGIN_S, end_s + MARGIN_S), start_s, end_s)
 
 
 def labelled(samples: Samples, words: Sequence[str]) -> Iterator[str]:

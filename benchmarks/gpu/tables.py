@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import lzma
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import mean, median, stdev
+from tempfile import TemporaryDirectory
 
 import orjson
+from benchmarks.gpu.additivity import additivity
+from benchmarks.gpu.sensors import windows
 
-from rejoule.traces.run import Run
+from rejoule.analysis.naive import NAIVE
+from rejoule.replay.energy.samples import read_samples
+from rejoule.traces.run import Reading, Run
 from rejoule.traces.runs import load_runs
+from rejoule.traces.steady import steady
 from rejoule.traces.summary import latencies_s, percentile
 
 DATA = Path(__file__).parents[1] / "h200"
@@ -73,8 +81,107 @@ def decode_steps(runs: Iterable[Run]) -> Iterable[str]:
             yield row([size, len(times[size]), f"{median(times[size]) * 1e3:.2f}"])
 
 
+def idle(runs: Sequence[Run]) -> Iterable[str]:
+    """Power without work: before the server was started, with the model loaded, and after each run."""
+    around = [run.conditions for run in runs if run.conditions is not None]
+    yield row(["idle", "W"])
+    yield row(["---", "--:"])
+    for name, watts in (
+        ("bare, before the server", [c.bare_w for c in around]),
+        ("model loaded, before the first run", [c.loaded_w for c in around]),
+        ("after a run", [c.after_w for c in around]),
+    ):
+        known = sorted({round(w, 1) for w in watts if w is not None})
+        if known:
+            yield row([name, f"{known[0]} to {known[-1]}" if len(known) > 1 else known[0]])
+
+
+def full_batches(runs: Iterable[Run]) -> Iterable[str]:
+    """Batches kept full: rates and means over the steady state."""
+    yield row(["batch", "s", "mean W", "of it HBM, W", "SM clock, MHz", "limit bound", "tokens/s", "J a token"])
+    yield row(["--:"] * 8)
+    for found, run in sorted(((steady(run), run) for run in runs), key=lambda pair: pair[0].batch if pair[0] else 0):
+        if found is None:
+            continue
+        inside = [r for r in run.readings or () if any(a <= r.start_s and r.end_s <= b for a, b in found.stretches)]
+
+        def over_time(name: str, readings: Sequence[Reading] = inside) -> float:
+            known = [(float(getattr(r, name)), r.end_s - r.start_s) for r in readings if getattr(r, name) is not None]
+            return sum(value * s for value, s in known) / sum(s for _, s in known)
+
+        yield row(
+            [
+                found.batch,
+                f"{found.duration_s:.1f}",
+                f"{found.power_w:.0f}",
+                f"{over_time('hbm_w'):.0f}",
+                f"{over_time('sm_clock_mhz'):.0f}",
+                f"{over_time('cap_bound'):.0%}",
+                f"{found.tokens_per_s:.0f}",
+                f"{found.j_per_token:.3f}",
+            ]
+        )
+
+
+def counter_and_power(path: Path) -> Iterable[str]:
+    """The energy counter beside integrated power, over windows of at least 10 s."""
+    with TemporaryDirectory() as folder:
+        plain = Path(folder) / "gpu.samples"
+        plain.write_bytes(lzma.decompress(path.read_bytes()))
+        yield from windows(read_samples(plain), (10, 20, 60))
+
+
+def classes(runs: Sequence[Run]) -> Iterable[str]:
+    """Joules by class in each mix: attributed, by the costs of each class alone, and as the usual methods say."""
+    found = additivity(runs)
+    methods = list(NAIVE)
+    yield row(["mix", "class", "attributed, J", "from alone, J", "difference", *(f"{m}, J" for m in methods)])
+    yield row(["--:", "---", *["--:"] * (3 + len(methods))])
+    for number, one in enumerate(found, 1):
+        for name, energy in one.mixed.by_node().items():
+            width = "" if energy.uncertainty_j is None else f" ± {energy.uncertainty_j:.0f}"
+            alone = one.alone_j[name]
+            others = (f"{one.naive_j[m][name]:.0f}" if m in one.naive_j else "–" for m in methods)
+            change = f"{alone / energy.total_j - 1:+.1%}"
+            yield row([number, name, f"{energy.total_j:.0f}{width}", f"{alone:.0f}", change, *others])
+    for number, one in enumerate(found, 1):
+        yield ""
+        yield f"Mix {number}: {one.mixed.gpu_j:.0f} J by the counter, {one.modelled_total:.3f} times that from alone."
+
+
+def sampled(runs: Iterable[Run]) -> Iterable[str]:
+    """Throughput, energy and cost with the sampler and without, by trial."""
+    groups: dict[bool, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[bool(run.configuration.options.get("sampler", True))].append(run)
+    rates = {on: [sum(c.output_tokens or 0 for c in r.calls) / r.makespan_s for r in g] for on, g in groups.items()}
+    yield row(["sampler", "output tokens a second, by trial", "mean against off", "energy, J", "of one core"])
+    yield row(["---", "---", "--:", "--:", "--:"])
+    for on, group in sorted(groups.items()):
+        shares = [r.conditions.sampler["cpu_share"] for r in group if r.conditions and r.conditions.sampler]
+        yield row(
+            [
+                "on" if on else "off",
+                ", ".join(f"{rate:.0f}" for rate in rates[on]),
+                f"{mean(rates[on]) / mean(rates[False]) - 1:+.1%}" if False in rates else "–",
+                spread([r.energy.gpu_j or 0.0 for r in group], ".0f"),
+                f"{mean(shares):.0%}" if shares else "",
+            ]
+        )
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DATA
     replayed = load_runs(folder / "workloads").runs
-    for table in (workloads(replayed), overhead(folder / "overhead.json"), decode_steps(replayed)):
+    full = load_runs(folder / "steady").runs
+    for table in (
+        workloads(replayed),
+        overhead(folder / "overhead.json"),
+        decode_steps(replayed),
+        idle(full),
+        full_batches(full),
+        chain.from_iterable(counter_and_power(path) for path in sorted((folder / "steady").glob("*.samples.xz"))),
+        classes(load_runs(folder / "additivity").runs),
+        sampled(load_runs(folder / "sampler").runs),
+    ):
         print("\n".join(table), end="\n\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +12,8 @@ import msgspec
 from msgspec.structs import replace
 
 from rejoule.replay.calibration.api import api_delays_s
+from rejoule.replay.calibration.capping import Capped, cap_of, fit_cap, highest_clock
 from rejoule.replay.calibration.fit import (
-    FIRST_S,
     POWER,
     TIMING,
     Errors,
@@ -24,6 +24,7 @@ from rejoule.replay.calibration.fit import (
 )
 from rejoule.replay.calibration.observations import (
     Bin,
+    ObservedStep,
     PowerReading,
     Span,
     binned,
@@ -40,6 +41,9 @@ RECORD: Final = (
     "replay the calibration grid on a server that ReJoule starts, on the GPU's machine: rejoule calibrate --grid-only "
     "-o grid.jsonl.zst, then rejoule replay grid.jsonl.zst -o RUNS --engine vllm --option model=NAME"
 )
+ROUNDS: Final = 2
+CAP_SOURCE: Final = "of a few pairs the one that explains the power readings best"
+MEMORY_SOURCE: Final = "slope of the memory's own power reading over the share of the time that it was busy"
 UNDETERMINED: Final = 0.5
 """A constant whose relative standard error stays above this was not determined by the data."""
 SERVED: Final = ("block_size", "num_gpu_blocks", "max_num_seqs", "max_num_batched_tokens")
@@ -92,49 +96,55 @@ def calibrate(
     Raises RejouleError if the engine's steps or the GPUs' power were not recorded, or the runs are of other hardware.
     """
     _check(base, runs)
-    seen = _seen(runs)
+    seen = _seen(runs, base)
     if not seen.bins:
         raise RejouleError("the runs hold no engine steps", RECORD)
     if not seen.readings and not timing_only:
         raise RejouleError("the runs hold no power readings with SM clocks", f"{RECORD}; or fit --timing-only")
     profile, found = fit_timing(base, seen.bins)
-    first_s = found.values[FIRST_S]
+    if not timing_only:
+        # Which clock a step can have had follows from its power, and the other way round.
+        for _ in range(ROUNDS):
+            power, _ = fit_power(profile, seen.readings)
+            profile = fit_cap(replace(base, timing=profile.timing, power=power.power), _capped(runs))
+            seen = _seen(runs, profile)
+            profile, found = fit_timing(profile, seen.bins)
     known = {f"timing.{k}": v for k, v in found.known.items() if k in TIMING}
     notes = []
     delays = api_delays_s(runs)
     if delays is not None and any(run.configuration.engine != "sim" for run in runs):
-        # The engine schedules one step ahead: a request waits for about as long when it is busy as when it wakes up.
         request_s, token_s = delays
-        timing = replace(profile.timing, api_per_request_s=request_s + first_s, api_per_token_s=token_s)
+        timing = replace(profile.timing, api_per_request_s=request_s, api_per_token_s=token_s)
         profile = replace(profile, timing=timing)
-    power = None
+    errors_of_power = None
     if not timing_only:
         profile, drawn = fit_power(profile, seen.readings)
         known |= {f"power.{k}": v for k, v in drawn.known.items() if k in POWER}
-        power = power_errors(profile, seen.readings)
+        errors_of_power = power_errors(profile, seen.readings)
     if any(step.clock_mhz is None for span in seen.spans for step in span.steps):
         notes.append(f"steps without a known SM clock were taken to have run at {base.gpu.max_clock_mhz} MHz")
-    apart = _seen(held_out)
+    apart = _seen(held_out, profile)
     errors: dict[str, Errors] = {}
     if apart.spans:
-        errors["step time"] = timing_errors(profile, apart.spans, first_s)["all"]
+        errors["step time"] = timing_errors(profile, apart.spans)["all"]
     if not timing_only:
         if apart.readings:
             errors["power"] = power_errors(profile, apart.readings)
-        if whole := [w for run in held_out if (w := whole_run(run, base.gpu.max_clock_mhz)) is not None]:
+        whole = [whole_run(run, list(_steps(run, profile)), base.gpu.max_clock_mhz) for run in held_out]
+        if whole := [w for w in whole if w is not None]:
             errors["energy of a run"] = power_errors(profile, whole)
-    within = timing_errors(profile, seen.spans, first_s)
+    within = timing_errors(profile, seen.spans)
     profile = replace(
         profile,
         name=name,
         source=_source(base, runs, timing_only),
         calibrated=not timing_only,
         serving=_serving(base.serving, runs),
-        sources=_sources(base, known),
-        provenance=_provenance(base, runs, seen, within, power),
+        sources=_sources(base, known, timing_only),
+        provenance=_provenance(base, runs, seen, within, errors_of_power),
         held_out={f"{what} MAPE": round(found.mape, 5) for what, found in errors.items()},
     )
-    return Calibration(profile, known, within, power, errors, tuple(notes))
+    return Calibration(profile, known, within, errors_of_power, errors, tuple(notes))
 
 
 def write_profile(profile: Profile, path: Path) -> None:
@@ -155,16 +165,25 @@ def _check(base: Profile, runs: Sequence[Run]) -> None:
             )
 
 
-def _seen(runs: Sequence[Run]) -> _Seen:
-    found = [span for run in runs for span in spans(observed_steps(run))]
-    return _Seen(found, binned(found), [reading for run in runs for reading in power_readings(run)])
+def _steps(run: Run, profile: Profile) -> Iterator[ObservedStep]:
+    return observed_steps(run, highest_clock(profile, cap_of(run)))
+
+
+def _seen(runs: Sequence[Run], profile: Profile) -> _Seen:
+    steps = [(run, list(_steps(run, profile))) for run in runs]
+    found = [span for _, own in steps for span in spans(own)]
+    return _Seen(found, binned(found), [reading for run, own in steps for reading in power_readings(run, own)])
+
+
+def _capped(runs: Sequence[Run]) -> list[Capped]:
+    return [Capped(list(observed_steps(run)), run.readings or (), cap_of(run)) for run in runs]
 
 
 def _source(base: Profile, runs: Sequence[Run], timing_only: bool) -> str:
     server = next((run.engine for run in runs if "version" in run.engine), {})
     what = "Timing" if timing_only else "Timing and power"
     by = f"{server.get('engine', 'vllm')} {server['version']}" if server else "the simulated engine"
-    return f"{what} fitted to measurements of {by} on {base.gpu.name}; the rest is that of {base.name}. {base.source}"
+    return f"{what} fitted to measurements of {by} on {base.gpu.name}; the rest is that of {base.name}."
 
 
 def _serving(held: Serving, runs: Sequence[Run]) -> Serving:
@@ -177,13 +196,17 @@ def _serving(held: Serving, runs: Sequence[Run]) -> Serving:
     return replace(held, **told)
 
 
-def _sources(base: Profile, known: Mapping[str, float]) -> dict[str, str]:
+def _sources(base: Profile, known: Mapping[str, float], timing_only: bool) -> dict[str, str]:
     fitted = {
         name: f"fitted; relative standard error {error:.2g}"
         if error <= UNDETERMINED
         else f"not determined by the measurements; near that of {base.name}"
         for name, error in known.items()
     }
+    if not timing_only:
+        fitted |= dict.fromkeys(("power.cap_peak", "power.cap_window_s"), CAP_SOURCE)
+        if "power.memory_w" not in known:
+            fitted["power.memory_w"] = MEMORY_SOURCE
     return {**base.sources, **fitted}
 
 

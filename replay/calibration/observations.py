@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import fsum, log
-from statistics import median_low
+from statistics import median, median_low
 from typing import Final, Literal
 
 from rejoule.replay.sim.latency import Work
@@ -33,8 +33,8 @@ class ObservedStep:
     end_s: float
     clock_mhz: float | None
     """SM clock over it; ``None`` if nobody looked."""
-    after_idle: bool
-    """The engine had nothing to do before it, so the host's work for it could not be hidden."""
+    seats: int | None = None
+    """The engine's ``max_num_seqs``, which says for how many tokens it has CUDA graphs."""
 
     @property
     def duration_s(self) -> float:
@@ -69,6 +69,8 @@ class Bin:
     span: Span
     duration_s: float
     count: int
+    spilled_s: float | None = None
+    """Of a decode step and then one with prompts: how long the first seemed, as the second was launched meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +81,31 @@ class PowerReading:
     length_s: float
     clock_mhz: float
     seen: tuple[tuple[ObservedStep, float], ...]
+    hbm_w: float | None = None
+    """What the memory drew of it, as a mean of the last second."""
 
 
-def observed_steps(run: Run) -> Iterator[ObservedStep]:
-    """The steps of a run that did something, in order; none if the engine was not watched."""
+def observed_steps(run: Run, highest: Callable[[Work, int | None], float] | None = None) -> Iterator[ObservedStep]:
+    """The steps of a run that did something, in order; none if the engine was not watched.
+
+    ``highest`` says which SM clock a step cannot exceed, by its work and the engine's seats: the sensor does not see
+    the clock fall within a burst of some 100 ms.
+    """
     steps = run.steps or ()
     prompts = {call.id: call.prompt_tokens for call in run.calls}
     clock_of = _clocks(run.readings or ())
+    told = run.engine.get("max_num_seqs", run.configuration.max_num_seqs)
+    seats = told if isinstance(told, int) else None
     idle = True
     for step, (before, attended) in zip(steps, contexts(steps, prompts), strict=True):
         if not step.idle and step.end_s > step.start_s and step.steps:
-            clock = step.sm_clock_mhz or clock_of(step.start_s, step.end_s)
-            work = _work(step, before, attended, prompts)
-            yield ObservedStep(work, step.steps, step.start_s, step.end_s, clock, idle)
+            clock = step.sm_clock_mhz
+            work = _work(step, before, attended, prompts, idle)
+            if clock is None:
+                clock = clock_of(step.start_s, step.end_s)
+                if clock is not None and highest is not None:
+                    clock = min(clock, highest(work, seats))
+            yield ObservedStep(work, step.steps, step.start_s, step.end_s, clock, seats)
         idle = step.idle
 
 
@@ -99,7 +113,7 @@ def spans(steps: Iterable[ObservedStep]) -> Iterator[Span]:
     """Steps, grouped so that no time has spilled from one group to the next."""
     held: list[ObservedStep] = []
     for step in steps:
-        if held and (step.after_idle or not step.work.prefills or held[-1].duration_s > BLURRED_S):
+        if held and (step.work.first or not step.work.prefills or held[-1].duration_s > BLURRED_S):
             yield Span(tuple(held))
             held = []
         held.append(step)
@@ -116,32 +130,36 @@ def binned(found: Iterable[Span]) -> list[Bin]:
     for members in alike.values():
         each = [m.duration_s / m.steps[0].steps if len(m.steps) == 1 else m.duration_s for m in members]
         middle = median_low(each)
-        bins.append(Bin(members[each.index(middle)], middle, sum(m.steps[0].steps for m in members)))
+        spilled = [m.steps[0].duration_s for m in members if _spills(m)]
+        count = sum(m.steps[0].steps for m in members)
+        bins.append(Bin(members[each.index(middle)], middle, count, median(spilled) if spilled else None))
     return bins
 
 
-def power_readings(run: Run) -> Iterator[PowerReading]:
-    """The readings of a run that know the clock, each with the steps in it."""
-    steps = list(observed_steps(run))
+def power_readings(run: Run, steps: Sequence[ObservedStep]) -> Iterator[PowerReading]:
+    """The readings of a run that know the clock, each with those of ``steps`` that lie in it."""
     starts = [s.start_s for s in steps]
     for reading in run.readings or ():
         length_s = reading.end_s - reading.start_s
         if length_s <= 0 or reading.sm_clock_mhz is None:
             continue
         seen = []
+        clock = busy_s = 0.0
         at = max(0, bisect_right(starts, reading.start_s) - 1)
         while at < len(steps) and steps[at].start_s < reading.end_s:
             step = steps[at]
             shared_s = min(step.end_s, reading.end_s) - max(step.start_s, reading.start_s)
             if shared_s > 0:
                 seen.append((step, shared_s / step.duration_s))
+                clock += shared_s * (step.clock_mhz or reading.sm_clock_mhz)
+                busy_s += shared_s
             at += 1
-        yield PowerReading(reading.energy_j / length_s, length_s, reading.sm_clock_mhz, tuple(seen))
+        clock = clock / busy_s if seen else reading.sm_clock_mhz
+        yield PowerReading(reading.energy_j / length_s, length_s, clock, tuple(seen), reading.hbm_w)
 
 
-def whole_run(run: Run, otherwise_mhz: float) -> PowerReading | None:
-    """A run as one reading; ``None`` if its energy or its steps are unknown."""
-    steps = list(observed_steps(run))
+def whole_run(run: Run, steps: Sequence[ObservedStep], otherwise_mhz: float) -> PowerReading | None:
+    """A run with its steps as one reading; ``None`` if its energy or its steps are unknown."""
     joules, length_s = run.energy.gpu_j, max(run.makespan_s, steps[-1].end_s if steps else 0.0)
     if not joules or not steps or length_s <= 0:
         return None
@@ -150,7 +168,13 @@ def whole_run(run: Run, otherwise_mhz: float) -> PowerReading | None:
     return PowerReading(joules / length_s, length_s, clock, tuple((step, 1.0) for step in steps))
 
 
-def _work(step: Step, before: Sequence[float], attended: Sequence[float], prompts: dict[str, int | None]) -> Work:
+def _spills(span: Span) -> bool:
+    return len(span.steps) == 2 and not span.steps[0].work.prefills
+
+
+def _work(
+    step: Step, before: Sequence[float], attended: Sequence[float], prompts: dict[str, int | None], first: bool
+) -> Work:
     pairs, completed = 0.0, 0
     for (call, new, _), context in zip(step.prefill, before, strict=True):
         pairs += new * (context + new / 2)
@@ -163,6 +187,7 @@ def _work(step: Step, before: Sequence[float], attended: Sequence[float], prompt
         decodes=len(step.decode),
         decode_context=round(sum(attended) / step.steps),
         prompts_completed=completed,
+        first=first,
     )
 
 
@@ -188,7 +213,7 @@ def _signature(span: Span) -> tuple[int, ...]:
     def size(value: float) -> int:
         return round(log(1 + value) / BIN)
 
-    found: list[int] = [span.steps[0].after_idle]
+    found: list[int] = [span.steps[0].work.first, span.steps[0].seats or 0]
     for step in span.steps:
         work = step.work
         found += [work.prefills, work.decodes, size(work.prefill_tokens), size(work.prefill_pairs)]

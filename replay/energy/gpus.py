@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from rejoule.replay.energy.nvml import GpuLost, has_gpu, open_nvml
 from rejoule.replay.energy.processes import foreign_processes
 from rejoule.replay.energy.sampler import Sampler
 from rejoule.replay.energy.samples import Samples
-from rejoule.replay.energy.window import MARGIN_S, WindowEnergy, energy_during, mean_during, measure, union
+from rejoule.replay.energy.window import LATE_S, MARGIN_S, WindowEnergy, energy_during, mean_during, measure, union
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Conditions, Energy, PowerCap, Reading
 
@@ -35,6 +36,10 @@ class GpuWatch:
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
 
+    def focus(self) -> None:
+        """To be called where a window begins or ends, so that its joules are known there to less than a tick."""
+        self._sampler.focus()
+
     async def window(self, start_s: float, end_s: float) -> tuple[Samples, WindowEnergy]:
         """The window between two times of the monotonic clock, once the counters have ticked twice after it."""
         await self._sampler.settle(end_s, ticks=2)
@@ -48,9 +53,10 @@ class GpuWatch:
 
     async def run(self, start_s: float, end_s: float, calls: Iterable[Stretch], port: int | None) -> GpuRun:
         """The run between two times; ``calls`` are in seconds from its start, ``port`` is where its server listens."""
+        await asyncio.sleep(end_s + LATE_S - monotonic())
         samples, window = await self.window(start_s, end_s)
         foreign, split = await asyncio.to_thread(_company, port)
-        return _gpu_run(samples, window, end_s - start_s, union(calls), foreign, split)
+        return _gpu_run(samples.between(start_s, end_s), window, end_s - start_s, union(calls), foreign, split)
 
 
 class GpuSampling:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ctypes import CDLL
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, Self
 
 import pynvml
@@ -44,6 +44,8 @@ BRAKE: Final[Field] = (271, 0)
 _SAMPLED: Final = (
     ENERGY, ENERGY_TOO, INSTANT, AVERAGE, HBM, LIMIT, CAP, SOFTWARE_THERMAL, HARDWARE_THERMAL, THERMAL, BRAKE,
 )  # fmt: skip
+_COUNTERS: Final = (ENERGY, ENERGY_TOO)
+_STALLS: Final = (THERMAL, SOFTWARE_THERMAL, HARDWARE_THERMAL, BRAKE)
 _LIMITS: Final = (MIN_LIMIT, MAX_LIMIT, DEFAULT_LIMIT, REQUESTED_LIMIT, LIMIT)
 _MEMBER: Final = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
 """Which member of the value's union holds it, by ``valueType``."""
@@ -107,6 +109,11 @@ class Sample:
     """How long a hardware power brake has."""
 
 
+_NOTHING: Final = dict.fromkeys(
+    field.name for field in fields(Sample) if field.name not in ("host_ns", "wall_us", "energy_mj")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """A GPU's power limits in watts; ``None`` is what it did not tell."""
@@ -128,15 +135,23 @@ class Gpu:
         self.uuid: str = _call(pynvml.nvmlDeviceGetUUID, handle)
         self.name: str = _call(pynvml.nvmlDeviceGetName, handle)
         self.index: int = _call(pynvml.nvmlDeviceGetIndex, handle)
-        self._fields = _needed(self._known(_SAMPLED))
+        known = _needed(self._known(_SAMPLED))
+        self._fields = [field for field in known if field not in (*_COUNTERS, *_STALLS)]
+        self._counters = [field for field in known if field in _COUNTERS]
+        self._stalls = [field for field in known if field in _STALLS]
         self._usage_is_instant = self._has_instant_usage()
 
-    def sample(self) -> Sample:
-        """Reads every sensor that this GPU has: one batched call, then clocks, temperature and reasons."""
+    def sample(self, *, counter: bool = True, stalls: bool = True) -> Sample:
+        """Reads every sensor that this GPU has: one batched call, then clocks, temperature and reasons.
+
+        On an H200 the energy ``counter`` takes 4 ms of CPU time, ``stalls`` (how long heat and the power brake held the
+        clocks down) 1.5 ms, and all the rest 0.2 ms: what is not asked for is ``None``.
+        """
         host_ns = self._clock_ns()
-        found, stamps_us = self._read(self._fields)
-        energy_mj = _first(found, ENERGY, ENERGY_TOO)
-        if energy_mj is None and not {ENERGY, ENERGY_TOO} & set(self._fields):
+        asked = [*self._fields, *(self._counters if counter else ()), *(self._stalls if stalls else ())]
+        found, stamps_us = self._read(asked)
+        energy_mj = _first(found, *_COUNTERS)
+        if counter and not self._counters:
             energy_mj = self._ask(pynvml.nvmlDeviceGetTotalEnergyConsumption)
         power_w, average_w = _watts(found.get(INSTANT)), _watts(found.get(AVERAGE))
         if not {INSTANT, AVERAGE} & set(self._fields):
@@ -160,6 +175,20 @@ class Gpu:
             cap_ns=found.get(CAP),
             thermal_ns=_sum(found, SOFTWARE_THERMAL, HARDWARE_THERMAL, instead=THERMAL),
             brake_ns=found.get(BRAKE),
+        )
+
+    def energy(self) -> Sample:
+        """Reads the energy counter, and nothing else."""
+        host_ns = self._clock_ns()
+        found, stamps_us = self._read(self._counters) if self._counters else ({}, {})
+        energy_mj = _first(found, *_COUNTERS)
+        if not self._counters:
+            energy_mj = self._ask(pynvml.nvmlDeviceGetTotalEnergyConsumption)
+        return Sample(
+            host_ns=host_ns,
+            wall_us=stamps_us.get(ENERGY) or stamps_us.get(ENERGY_TOO) or time.time_ns() // 1000,
+            energy_mj=energy_mj,
+            **_NOTHING,
         )
 
     def limits(self) -> Limits:

@@ -1,14 +1,15 @@
 """What the GPUs' sensors said, as the sampler wrote it: one line of JSON, then records of one size.
 
-The line holds ``gpus`` (a list of ``uuid`` and ``name``; a record names its GPU by the place in it), ``driver``,
-``period_ns``, ``pid``, and ``monotonic_ns`` with ``wall_us``, the two clocks read at one moment. Each read of each GPU
-appends one ``RECORD``, in one write: whenever the sampler ends, all records but perhaps the last are whole.
+The line holds ``gpus`` (a list of ``uuid``, ``name`` and ``tick_s``; a record names its GPU by the place in it),
+``driver``, ``period_ns``, ``pid``, and ``monotonic_ns`` with ``wall_us``, the two clocks read at one moment. Each read
+of each GPU appends one ``RECORD`` of what was read, in one write: whenever the sampler ends, all records but perhaps
+the last are whole.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
@@ -64,6 +65,8 @@ class Track:
     name: str
     records: np.ndarray[Any, np.dtype[np.void]]
     """Of dtype ``RECORD``."""
+    tick_s: float | None = None
+    """Roughly the energy counter's period, where it is not read at every tick."""
 
     @property
     def at_s(self) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -89,6 +92,11 @@ class Samples:
     """Seconds since the epoch at zero of the monotonic clock."""
     gpus: tuple[Track, ...]
 
+    def between(self, start_s: float, end_s: float) -> Samples:
+        """The samples between two times of the monotonic clock."""
+        cut = (replace(t, records=t.records[(t.at_s >= start_s) & (t.at_s <= end_s)]) for t in self.gpus)
+        return replace(self, gpus=tuple(cut))
+
     @property
     def count(self) -> int:
         return sum(len(track.records) for track in self.gpus)
@@ -110,14 +118,19 @@ class Samples:
 
 
 def header(
-    gpus: Sequence[tuple[str, str]], driver: str, period_ns: int, pid: int, monotonic_ns: int, wall_us: int
+    gpus: Sequence[tuple[str, str, float | None]],
+    driver: str,
+    period_ns: int,
+    pid: int,
+    monotonic_ns: int,
+    wall_us: int,
 ) -> bytes:
-    """The first line of a file; ``gpus`` are UUID and name of each."""
+    """The first line of a file; ``gpus`` are UUID, name and ``Track.tick_s`` of each."""
     return (
         orjson.dumps(
             {
                 "rejoule_samples": FORMAT_VERSION,
-                "gpus": [{"uuid": uuid, "name": name} for uuid, name in gpus],
+                "gpus": [{"uuid": uuid, "name": name, "tick_s": tick_s} for uuid, name, tick_s in gpus],
                 "driver": driver,
                 "period_ns": period_ns,
                 "pid": pid,
@@ -173,7 +186,10 @@ def read_samples(path: Path, start_s: float | None = None, end_s: float | None =
         period_s=head["period_ns"] / 1e9,
         pid=head["pid"],
         wall_offset_s=head["wall_us"] / 1e6 - head["monotonic_ns"] / 1e9,
-        gpus=tuple(Track(gpu["uuid"], gpu["name"], records[records["gpu"] == i]) for i, gpu in enumerate(head["gpus"])),
+        gpus=tuple(
+            Track(gpu["uuid"], gpu["name"], records[records["gpu"] == i], gpu.get("tick_s"))
+            for i, gpu in enumerate(head["gpus"])
+        ),
     )
 
 

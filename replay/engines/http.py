@@ -103,6 +103,8 @@ class HttpEngine:
         self._before = await read(self._meters)
         self._cpu_s = process_time()
         self._origin = monotonic()
+        if self._watch is not None:
+            self._watch.focus()
 
     def now_s(self) -> float:
         return monotonic() - self._origin
@@ -122,6 +124,8 @@ class HttpEngine:
 
     async def finish(self) -> Measured:
         self._end = monotonic()
+        if self._watch is not None:
+            self._watch.focus()
         client = {
             "client_cpu_s": process_time() - self._cpu_s,
             "client_lateness_s": quantiles(self._late_s),

@@ -9,7 +9,8 @@ from itertools import cycle, islice
 from math import fsum
 
 from rejoule.replay.engines.base import Answer, Measured
-from rejoule.replay.requests import digest, scaled_ids, scaled_length
+from rejoule.replay.engines.run_options import RUN_OPTIONS
+from rejoule.replay.requests import ids_digest, scaled_ids, scaled_length
 from rejoule.replay.sim.engine import EngineConfig, StepEngine, StepRecord
 from rejoule.replay.sim.profile import load_profile
 from rejoule.replay.sim.scheduler import SimRequest
@@ -36,6 +37,12 @@ OPTIONS: dict[str, type] = {
 
 def engine_config(configuration: Configuration) -> EngineConfig:
     """The knobs in the engine's own terms. Raises RejouleError for an unknown profile or a value that is none."""
+    unknown = sorted(set(configuration.options) - set(OPTIONS) - set(RUN_OPTIONS))
+    if unknown:
+        raise RejouleError(
+            f"the simulated engine has no option {', '.join(unknown)}",
+            f"take one of {', '.join(OPTIONS)}, or of those of a run: {', '.join(RUN_OPTIONS)}",
+        )
     chosen = {name: configuration.options[name] for name in OPTIONS if name in configuration.options}
     for name, value in chosen.items():
         if type(value) is not OPTIONS[name]:
@@ -63,6 +70,7 @@ class SimEngine:
         self._configuration = configuration
         self._engine = StepEngine(engine_config(configuration))
         self._sent: dict[str, Answer] = {}
+        self._first_token_s: dict[str, float] = {}
 
     @property
     def tier(self) -> Tier:
@@ -79,7 +87,9 @@ class SimEngine:
         return self._engine.now_s
 
     def send(self, call: Call, due_s: float) -> None:
-        prompt = scaled_ids(prompt_ids(call), self._configuration.input_scale)
+        prompt, scale = prompt_ids(call), self._configuration.input_scale
+        if scale != 1:
+            prompt = scaled_ids(prompt, scale)
         output = output_ids(call, self._configuration.output_scale)
         self._sent[call.id] = Answer(
             call_id=call.id,
@@ -89,8 +99,8 @@ class SimEngine:
             output_tokens=len(output),
             finish_reason=call.finish_reason,
             exact=True,
-            prompt_digest=digest(prompt),
-            output_digest=digest(output),
+            prompt_digest=ids_digest(prompt),
+            output_digest=ids_digest(output),
         )
         salt = salted(call).get("cache_salt")
         self._engine.add(SimRequest(call.id, prompt, len(output), output, cache_salt=salt), due_s)
@@ -101,12 +111,13 @@ class SimEngine:
         answers = []
         for event in self._engine.advance(until_s):
             if event.kind == "first_token":
-                self._sent[event.id] = replace(self._sent[event.id], first_token_s=event.at_s)
+                self._first_token_s[event.id] = event.at_s
             else:
                 answers.append(
                     replace(
                         self._sent.pop(event.id),
                         end_s=event.at_s,
+                        first_token_s=self._first_token_s.pop(event.id),
                         cached_tokens=event.cached_tokens,
                         preemptions=event.preemptions,
                     )
@@ -129,7 +140,7 @@ class SimEngine:
                 bound_fraction=engine.bound_s / engine.busy_s if engine.busy_s else None,
                 attainable=engine.attainable,
             ),
-            steps=tuple(_step(r) for r in records),
+            steps=_steps(records),
             engine={
                 "profile": profile.name,
                 "calibrated": profile.calibrated,
@@ -161,15 +172,32 @@ def prompt_ids(call: Call) -> Sequence[int]:
 def output_ids(call: Call, scale: float) -> Sequence[int]:
     """An answer as token ids, repeated from its beginning where ``scale`` makes it longer."""
     ids = call.token_ids if call.token_ids else _as_long_as(encode(call.text or "") or (0,), call.output_tokens)
-    return list(islice(cycle(ids), scaled_length(len(ids), scale)))
+    return _as_long_as(ids, scaled_length(len(ids), scale))
 
 
 def _as_long_as(ids: Sequence[int], tokens: int | None) -> Sequence[int]:
     # Another tokenizer counted; beginnings, which are what the prefix cache shares, stay as they are.
-    return list(islice(cycle(ids), tokens)) if tokens and ids else ids
+    if not tokens or not ids or tokens == len(ids):
+        return ids
+    return list(islice(cycle(ids), tokens))
 
 
-def _step(record: StepRecord) -> Step:
+class _Emitted(dict[str, tuple[str, int]]):
+    """(call, tokens) by call, each kept once: long runs repeat them in thousands of steps."""
+
+    def __init__(self, tokens: int) -> None:
+        self._tokens = tokens
+
+    def __missing__(self, call: str) -> tuple[str, int]:
+        return self.setdefault(call, (call, self._tokens))
+
+
+def _steps(records: Sequence[StepRecord]) -> tuple[Step, ...]:
+    emitted = {tokens: _Emitted(tokens) for tokens in {record.steps for record in records}}
+    return tuple(_step(record, emitted[record.steps]) for record in records)
+
+
+def _step(record: StepRecord, emitted: _Emitted) -> Step:
     return Step(
         start_s=record.start_s,
         end_s=record.end_s,
@@ -178,7 +206,7 @@ def _step(record: StepRecord) -> Step:
         sm_clock_mhz=record.sm_clock_mhz,
         cap_bound=record.cap_bound,
         prefill=record.prefill,
-        decode=record.decode,
+        decode=tuple([emitted[call] for call in record.decode_ids]),
         preempted=record.preempted,
         prefill_context=record.prefill_context,
         decode_context=record.decode_context,

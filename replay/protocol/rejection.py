@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil
 from typing import Final
 
-from rejoule.traces.run import Conditions, Reading, Run
+from rejoule.traces.run import Conditions, Run
 
 SHORT_S: Final = 10.0
 """Counters tick every 100 ms: shorter windows are uncertain by more than half a per cent."""
@@ -15,7 +15,6 @@ LOOPED_S: Final = 15.0
 """How long a window is to become, by more loops."""
 SURE: Final = 0.01
 """Half-width of the 95 % interval, relative, under which a short window is good enough."""
-DRIFT_C: Final = 5.0
 DISAGREEMENT: Final = 0.03
 """Counter against sampled power, over windows that are not short: sensors see power for a part of the time only."""
 
@@ -31,7 +30,7 @@ def rejections(run: Run) -> tuple[str, ...]:
     """Why the joules of a measured run should not be used, each with what to do about it."""
     if run.conditions is None:
         return ()
-    found = (*_conditions(run.conditions), *_readings(run.readings or ()), *_energy(run))
+    found = (*_conditions(run.conditions), *_energy(run))
     return (*run.conditions.rejected, *(reason for reason in found if reason not in run.conditions.rejected))
 
 
@@ -48,21 +47,6 @@ def loops_needed(run: Run) -> int:
     return ceil(LOOPED_S / max(run.makespan_s, 1e-3) * run.configuration.loops)
 
 
-def drift_c(readings: Sequence[Reading]) -> float | None:
-    """How much the hottest GPU warmed from the middle third of the readings' time to the last, in degrees.
-
-    The first third, in which a GPU that was idle comes to its working temperature, is left out. ``None`` if the
-    temperature is not known throughout.
-    """
-    if not readings:
-        return None
-    begin_s, end_s = readings[0].start_s, readings[-1].end_s
-    third_s = (end_s - begin_s) / 3
-    middle = _mean_c(readings, begin_s + third_s, end_s - third_s)
-    last = _mean_c(readings, end_s - third_s, end_s)
-    return None if middle is None or last is None else last - middle
-
-
 def _conditions(held: Conditions) -> Iterator[str]:
     if held.thermal_s:
         yield f"heat held the clocks down for {held.thermal_s:.2f} s: cool the GPUs, or run under a lower power cap"
@@ -71,12 +55,6 @@ def _conditions(held: Conditions) -> Iterator[str]:
     if held.foreign_processes:
         names = ", ".join(str(pid) for pid in held.foreign_processes)
         yield f"other processes used these GPUs ({names}): end them, or choose other GPUs by CUDA_VISIBLE_DEVICES"
-
-
-def _readings(readings: Sequence[Reading]) -> Iterator[str]:
-    drift = drift_c(readings)
-    if drift is not None and abs(drift) > DRIFT_C:
-        yield f"the temperature drifted by {drift:+.0f} °C: warm up for longer, as with --option warm_up_s=120"
 
 
 def _energy(run: Run) -> Iterator[str]:
@@ -97,16 +75,3 @@ def _energy(run: Run) -> Iterator[str]:
 def _relative_uncertainty(run: Run) -> float | None:
     gpu_j, half_width_j = run.energy.gpu_j, run.energy.uncertainty_j.get("gpu")
     return half_width_j / gpu_j if gpu_j and half_width_j is not None else None
-
-
-def _mean_c(readings: Sequence[Reading], begin_s: float, end_s: float) -> float | None:
-    weighted = spent_s = 0.0
-    for reading in readings:
-        share_s = min(reading.end_s, end_s) - max(reading.start_s, begin_s)
-        if share_s <= 0:
-            continue
-        if reading.temperature_c is None:
-            return None
-        weighted += share_s * reading.temperature_c
-        spent_s += share_s
-    return weighted / spent_s if spent_s else None

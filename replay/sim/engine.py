@@ -24,6 +24,8 @@ from rejoule.traces.errors import RejouleError
 
 STRETCH = 512
 """The most steps over which costs are interpolated."""
+MOST = 10**8
+"""No GPU has room for more sequences, tokens in a step, or KV blocks."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,11 @@ class StepRecord(NamedTuple):
     @property
     def decode_context(self) -> tuple[int, ...]:
         """Tokens that each of ``decode_ids`` found in the KV cache, summed over the steps."""
-        first, rise = self.steps * self.tick, self.steps * (self.steps - 1) // 2
-        return tuple([self.steps * base + first + rise for base in self.decode_bases])
+        steps, tick = self.steps, self.tick
+        if steps == 1:
+            return tuple([base + tick for base in self.decode_bases])
+        first = steps * tick + steps * (steps - 1) // 2
+        return tuple([steps * base + first for base in self.decode_bases])
 
     @property
     def decode(self) -> tuple[tuple[str, int], ...]:
@@ -153,14 +158,17 @@ class StepEngine:
         if budget is None:
             budget = max(serving.max_num_batched_tokens, seats)
         blocks = serving.num_gpu_blocks if config.num_gpu_blocks is None else config.num_gpu_blocks
-        if seats < 1:
-            raise RejouleError(f"max_num_seqs is {seats}", "take 1 or more")
+        for name, value, least in (
+            ("max_num_seqs", seats, 1),
+            ("max_num_batched_tokens", budget, 1),
+            ("num_gpu_blocks", blocks, 2),
+        ):
+            if not least <= value <= MOST:
+                raise RejouleError(f"{name} is {value}", f"take {least} to {MOST}")
         if budget < seats:
             raise RejouleError(
                 f"max_num_batched_tokens ({budget}) is below max_num_seqs ({seats})", "raise the one or lower the other"
             )
-        if blocks < 2:
-            raise RejouleError(f"num_gpu_blocks is {blocks}", "take 2 or more")
         if config.scheduling_policy not in ("fcfs", "priority"):
             raise RejouleError(f"no scheduling policy {config.scheduling_policy!r}", "take fcfs or priority")
         if config.long_prefill_token_threshold < 0:
@@ -184,7 +192,7 @@ class StepEngine:
             config.async_scheduling,
         )
         self.scheduler = Scheduler(self.pool, self.limits)
-        self._latency = LatencyModel(profile)
+        self._latency = LatencyModel(profile, seats)
         self.power = PowerModel(profile, self._latency, config.power_cap_w, config.sm_clock_mhz)
         self._jobs: dict[str, Job] = {}
         self._arriving: list[tuple[float, int, Job]] = []
@@ -193,6 +201,7 @@ class StepEngine:
         self._members: tuple[int, tuple[str, ...], tuple[int, ...]] = (-1, (), ())
         self._keeps = keep_steps
         self._seen_s = 0.0
+        self._first = True
         self._preempted: tuple[str, ...] = ()
 
     @property
@@ -305,6 +314,7 @@ class StepEngine:
         steps = 1
         if not plan.chunks and not plan.decodes:
             # Everyone was preempted, or waits for what is complete to leave: there is nothing to compute.
+            self._first = True
             self._preempted += tuple(job.request.id for job in plan.preempted)
         elif scheduler.changing or self._settling(plan):
             self._stretch = None
@@ -335,6 +345,7 @@ class StepEngine:
             # The step that was chosen meanwhile has nothing in it, and takes no time.
             scheduler.plan()
             scheduler.commit(1)
+            self._first = True
         return bool(finished)
 
     def _event(self, kind: Literal["first_token", "finished"], job: Job) -> Event:
@@ -361,7 +372,8 @@ class StepEngine:
             context += before
             pairs += new * (before + new / 2)
             completed += before + new == job.prompt_tokens + job.produced
-        work = Work(len(plan.chunks), tokens, pairs, context, plan.decodes, plan.decode_context, completed)
+        work = Work(len(plan.chunks), tokens, pairs, context, plan.decodes, plan.decode_context, completed, self._first)
+        self._first = False
         operation = self.power.run(self._latency.demand(work), self.now_s)
         start, self.now_s = self.now_s, self.now_s + operation.step_s
         energy_j = operation.power_w * operation.step_s
@@ -420,7 +432,7 @@ class StepEngine:
         self._preempted = ()
 
     def _rest(self, until_s: float) -> None:
-        start, self.now_s = self.now_s, until_s
+        start, self.now_s, self._first = self.now_s, until_s, True
         self.power.hold(self.power.idle_w, start)
         energy_j = self.power.idle_w * (until_s - start)
         self.idle_j += energy_j

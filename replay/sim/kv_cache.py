@@ -8,61 +8,71 @@ are taken before any of them.
 Blocks live in *runs*, stretches of one chain that are held, freed and evicted together, so that most operations cost a
 run and not a block; a run is split when a request shares only its beginning. What is evicted, and when, is what
 block-by-block bookkeeping gives.
+
+Whoever holds or frees a block does so with all before it, so a cached block's chain is cached from its beginning. That
+is why only the first hash of a run need be looked up: whatever leads to a block inside leads through the first one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import cache
+from struct import pack
 
 import numpy as np
 import numpy.typing as npt
 
 Ids = Sequence[int] | npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-_positions = np.zeros(0, dtype=np.uint64)
 
 
 def as_array(ids: Ids) -> npt.NDArray[np.int64]:
     """Token ids as an array of 64-bit integers."""
     if isinstance(ids, np.ndarray):
         return ids.astype(np.int64, copy=False)
-    return np.frombuffer(array("q", ids), dtype=np.int64)
+    return np.frombuffer(pack(f"{len(ids)}q", *ids), dtype=np.int64)
 
 
 def block_hashes(ids: Ids, block_size: int, salt: str | None = None) -> list[int]:
     """The chained hash of every full block of ``ids``, 64 bits each.
 
-    A block's hash is the sum, modulo 2**64, of a splitmix64 of each token with its position, over all tokens up to the
-    block's end: equal exactly when everything before is equal, and computed without a loop.
+    Each block's tokens are weighed with random constants and summed (a multilinear hash), and the sum with the block's
+    place is mixed (splitmix64). A block's hash is the sum of these up to it, modulo 2**64: equal when everything before
+    is equal, otherwise not (but for chance), and computed without a loop.
     """
-    global _positions
     count = len(ids) // block_size
-    size = count * block_size
-    if _positions.size < size:
-        _positions = np.arange(1, 2 * size + 1, dtype=np.uint64) * _GOLDEN
-    z = as_array(ids)[:size].view(np.uint64) * _MIX_2
-    z += _positions[:size]
-    z ^= z >> np.uint64(30)
-    z *= _MIX_1
-    z ^= z >> np.uint64(27)
-    z *= _MIX_2
-    z ^= z >> np.uint64(31)
-    sums = np.add.reduce(z.reshape(count, block_size), axis=1)
-    np.add.accumulate(sums, out=sums)
+    blocks = as_array(ids)[: count * block_size].view(np.uint64).reshape(count, block_size)
+    sums = np.add.accumulate(_mixed(blocks @ _weights(block_size) + _places(count)))
     if salt is not None:
         sums += np.uint64(int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "big"))
     hashes: list[int] = sums.tolist()
     return hashes
 
 
+def _places(count: int) -> Words:
+    return np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
+
+
+@cache
+def _weights(count: int) -> Words:
+    return _mixed(_places(count)) | np.uint64(1)
+
+
+def _mixed(z: Words) -> Words:
+    """The finish of splitmix64."""
+    z = (z ^ (z >> np.uint64(30))) * _MIX_1
+    z = (z ^ (z >> np.uint64(27))) * _MIX_2
+    return z ^ (z >> np.uint64(31))
+
+
 class Run:
-    """A stretch of one chain of full blocks."""
+    """A stretch of one chain of full blocks. A ``sealed`` one is a single block that may have twins."""
 
     __slots__ = ("hashes", "holders", "sealed")
 
@@ -102,7 +112,9 @@ class BlockPool:
         self._blank = self.capacity
         self._queue: OrderedDict[Run, None] = OrderedDict()
         self._owner: dict[int, Run] = {}
+        """By its first hash, every run that can be hit."""
         self._twins: dict[int, list[Run]] = {}
+        """Copies of blocks in other runs, by their hash: each can be hit once those before it are gone."""
 
     @property
     def usage(self) -> float:
@@ -121,6 +133,9 @@ class BlockPool:
             if run is None:
                 if refresh is None or not refresh(hashes[at]):
                     break
+                if hits:
+                    # The run found last may have grown by it.
+                    at -= hits.pop()[1]
                 continue
             own = run.hashes
             count = min(len(own), limit - at)
@@ -180,7 +195,7 @@ class BlockPool:
         full = (tokens if known is None else known) // self.block_size if self.prefix_caching else 0
         held = max(-(-tokens // self.block_size), lease.blocks)
         if full > lease.full:
-            self._publish(lease, list(hashes[lease.full : full]))
+            self._publish(lease, hashes, full)
             lease.full = full
         lease.blank = held - lease.full
 
@@ -210,30 +225,32 @@ class BlockPool:
         head = Run(run.hashes[:count])
         del run.hashes[:count]
         head.holders = dict(run.holders)
-        self._owner.update(dict.fromkeys(head.hashes, head))
+        self._owner[head.hashes[0]] = head
+        self._owner[run.hashes[0]] = run
         for lease in head.holders:
             lease.runs.insert(lease.runs.index(run), head)
         return head
 
-    def _publish(self, lease: Lease, hashes: list[int]) -> None:
-        owner = self._owner
-        if owner.keys().isdisjoint(hashes):
-            last = lease.runs[-1] if lease.runs else None
+    def _publish(self, lease: Lease, chain: Sequence[int], full: int) -> None:
+        new = list(chain[lease.full : full])
+        last = lease.runs[-1] if lease.runs else None
+        known = lease.full
+        if new[0] in self._owner or (last is not None and last.sealed):
+            known = sum(count for _, count in self.find(chain, full))
+        if known <= lease.full:
             if last is not None and len(last.holders) == 1 and not last.sealed:
-                last.hashes += hashes
+                last.hashes += new
             else:
-                last = self._new_run(lease, hashes)
-            for value in hashes:
-                owner[value] = last
+                self._owner[new[0]] = self._new_run(lease, new)
             return
         # Somebody else computed some of these blocks: both copies stay, each a run of one block, and only one is hit.
-        for value in hashes:
+        for place, value in enumerate(new, lease.full):
             run = self._new_run(lease, [value])
             run.sealed = True
-            if value in owner:
+            if place < known:
                 self._twins.setdefault(value, []).append(run)
             else:
-                owner[value] = run
+                self._owner[value] = run
 
     @staticmethod
     def _new_run(lease: Lease, hashes: list[int]) -> Run:
@@ -243,18 +260,22 @@ class BlockPool:
         return run
 
     def _forget(self, run: Run, hashes: list[int]) -> None:
-        owner = self._owner
-        if not self._twins:
-            for value in hashes:
-                del owner[value]
-            return
-        for value in hashes:
-            twins = self._twins.get(value)
-            if twins is None:
-                del owner[value]
-            elif owner[value] is run:
-                owner[value] = twins.pop(0)
-            else:
-                twins.remove(run)
-            if twins is not None and not twins:
-                del self._twins[value]
+        """Take the last blocks of a run out of the cache; the first of their twins, if any, can be hit from now on."""
+        if self._twins:
+            if run.sealed and self._owner.get(hashes[0]) is not run:
+                self._drop_twin(run)
+                return
+            heirs = {value: self._twins[value][0] for value in hashes if value in self._twins}
+            for value, heir in heirs.items():
+                self._drop_twin(heir)
+                self._owner[value] = heir
+            if hashes[0] in heirs:
+                return
+        if len(hashes) == len(run.hashes):
+            del self._owner[hashes[0]]
+
+    def _drop_twin(self, run: Run) -> None:
+        twins = self._twins[run.hashes[0]]
+        twins.remove(run)
+        if not twins:
+            del self._twins[run.hashes[0]]

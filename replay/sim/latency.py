@@ -4,11 +4,16 @@
     B      = weights(T) + kappa [sum c + T]                                      bytes through the HBM
     t_c    = F / (eta_c peak f/f0),  t_m = B / (eta_m bandwidth min(1, f/(knee f0)))
     t_gpu  = (t_c^p + t_m^p)^(1/p) + a L + b batch + c + t_link
-    t_step = max(t_gpu, t_host)
+    t_step = max(t_gpu, t_host) + t_first
 
 with T tokens in the step, n new tokens of a prompt after c that are cached, and decodes of context c. The roofline is
 that of BLIS (inference-sim) and vLLM's own ``v1/metrics/perf.py``; the p-norm joins its two legs smoothly, and the
-maximum over host time is vLLM's asynchronous scheduling.
+maximum over host time is vLLM's asynchronous scheduling. Attention has an efficiency of its own where one is given.
+
+vLLM captures CUDA graphs for up to 2 ``max_num_seqs`` tokens a step, and 512 at most (``vllm/config/vllm.py``). A step
+of no more is padded to the next captured size, and costs the host little; a larger one, which has prompts, is launched
+kernel by kernel. t_first is what the host needs for a step before which the GPU had nothing to do, so that none of it
+is hidden.
 
 Of E routed experts a layer, T tokens that choose k each touch E (1 - (1 - k/E)^T): those are read. Multi-head latent
 attention caches L (r + d_rope) values a token; its decodes attend in the latent, 2 L H (2 r + d_rope) operations a
@@ -40,6 +45,8 @@ class Work(NamedTuple):
     decodes: int = 0
     decode_context: int = 0
     prompts_completed: int = 0
+    first: bool = False
+    """Whether the GPU had nothing to do before it."""
 
 
 class Demand(NamedTuple):
@@ -49,6 +56,8 @@ class Demand(NamedTuple):
     memory_s: float
     overhead_s: float
     host_s: float
+    cache_s: float = 0.0
+    """The part of ``memory_s`` that reads and writes keys and values."""
 
 
 class StepTime(NamedTuple):
@@ -58,18 +67,22 @@ class StepTime(NamedTuple):
     memory_s: float
     gpu_s: float
     step_s: float
+    cache_s: float = 0.0
 
 
 class LatencyModel:
-    """The formulas above with one profile's constants."""
+    """The formulas above with one profile's constants, and graphs captured for ``max_num_seqs``."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, max_num_seqs: int | None = None) -> None:
         model, gpu, timing, gpus = profile.model, profile.gpu, profile.timing, profile.tensor_parallel
         self._timing = timing
         self._norm = timing.overlap_norm
-        self._graph_sizes = profile.serving.graph_sizes
+        seats = profile.serving.max_num_seqs if max_num_seqs is None else max_num_seqs
+        self._graph_sizes = tuple([size for size in profile.serving.graph_sizes if size <= 2 * seats])
+        self._captured = self._graph_sizes[-1] if self._graph_sizes else 0
         rate = timing.compute_efficiency * gpu.peak_flops * gpus
-        attention = 2 * model.caching_layers * model.heads / rate
+        attending = timing.attention_efficiency or timing.compute_efficiency
+        attention = 2 * model.caching_layers * model.heads / (attending * gpu.peak_flops * gpus)
         self._token_s = 2 * model.active_parameters / rate
         self._prefill_pair_s = attention * 2 * model.head_dim
         self._decode_pair_s = attention * model.decode_pair_width
@@ -89,24 +102,29 @@ class LatencyModel:
         self._max_clock_mhz = gpu.max_clock_mhz
 
     def demand(self, work: Work) -> Demand:
-        """What ``work`` costs; decode-only batches are padded to the next captured CUDA graph."""
+        """What ``work`` costs; it is padded to the next captured CUDA graph."""
         batch = work.prefills + work.decodes
         tokens = work.prefill_tokens + work.decodes
-        padded = tokens if work.prefills else self._padded(tokens)
+        padded = self._padded(tokens)
         compute = (
             self._token_s * padded
             + self._prefill_pair_s * work.prefill_pairs
             + self._decode_pair_s * work.decode_context
             + self._row_s * (work.decodes + work.prompts_completed)
         )
-        memory = self._dense_s + self._kv_s * (work.decode_context + work.prefill_context + tokens)
+        cache = self._kv_s * (work.decode_context + work.prefill_context + tokens)
+        memory = self._dense_s + cache
         if self._experts_s:
             memory += self._experts_s * (1 - self._untouched**tokens)
         timing = self._timing
         host = timing.host_per_step_s + timing.host_per_request_s * batch
         if work.prefills:
-            host += timing.host_prefill_s
-        return Demand(compute, memory, self._fixed_s + timing.per_request_s * batch + self._link_token_s * padded, host)
+            host += timing.host_prefill_s if tokens <= self._captured else timing.host_eager_s
+        overhead = self._fixed_s + timing.per_request_s * batch + self._link_token_s * padded
+        if work.first:
+            overhead += timing.host_first_s
+            host += timing.host_first_s
+        return Demand(compute, memory, overhead, host, cache)
 
     def time(self, demand: Demand, clock_mhz: float) -> StepTime:
         """The step's time at an SM clock. The memory's own clock does not change with it."""
@@ -114,7 +132,7 @@ class LatencyModel:
         slowed = demand.memory_s * max(1.0, self._timing.memory_knee * self._max_clock_mhz / clock_mhz)
         norm = self._norm
         gpu = (compute**norm + slowed**norm) ** (1 / norm) + demand.overhead_s
-        return StepTime(compute, demand.memory_s, gpu, max(gpu, demand.host_s))
+        return StepTime(compute, demand.memory_s, gpu, max(gpu, demand.host_s), demand.cache_s)
 
     def _padded(self, tokens: int) -> int:
         sizes = self._graph_sizes

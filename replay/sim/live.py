@@ -37,7 +37,7 @@ class Ticket:
 
 
 class LiveEngine:
-    """Runs a step engine against the wall clock, ``time_scale`` engine seconds to a second."""
+    """Runs a step engine, which should keep no steps, against the wall clock, ``time_scale`` engine seconds to one."""
 
     def __init__(self, engine: StepEngine, time_scale: float = 1.0, clock: Callable[[], float] = monotonic) -> None:
         self.engine = engine
@@ -109,7 +109,6 @@ class LiveEngine:
     def _advance(self, until_s: float) -> None:
         while self.engine.now_s < until_s:
             self._events += self.engine.advance(until_s)
-        self.engine.steps.clear()
 
     def _deliver(self) -> None:
         events, self._events = self._events, []

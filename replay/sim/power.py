@@ -1,19 +1,20 @@
 """How much power a step draws, and what a power cap or a clock lock makes of it.
 
-    P(f) = idle + memory u_m + (awake + compute u_c + traffic u_m) (f/f0) v(f)^2
+    P(f) = idle + memory u_m + (awake + compute u_c + traffic u_m + cache u_k) (f/f0) v(f)^2
     v(f) = 1 below the knee, 1 + slope (f - f_knee)/f0 above
 
-with u_c and u_m the shares of the step in which compute and memory are busy. The knee follows fits of a public power
-sweep of vLLM: power is linear in the clock and then steep, where a cube law errs by up to 17 %.
+with u_c and u_m the shares of the step in which compute and memory are busy, and u_k that of reading keys and values.
+The knee follows fits of a public power sweep of vLLM: power is linear in the clock and then steep, where a cube law
+errs by up to 17 %.
 
 A cap takes the highest clock whose power is at most the cap. While the power at the full clock is below the cap,
 nothing changes. A cap below the power at the lowest clock cannot be kept: the step runs at that clock, above the cap.
 
-The GPU's controller judges a mean over time, not an instant. With a window w, dm/dt = (P - m)/w, and a step runs at
-the full clock, above the cap, until m reaches the cap, which takes w ln((P - m)/(P - cap)) seconds; from there on it
-runs at the clock that the cap allows. So short prefills between decodes are not slowed: on the H200 of benchmarks/h200
-the 100 ms samples at the start of a burst of prefills exceed its limit, and later ones keep it at a lower clock. A
-window of 0 caps each step by itself.
+The GPU's controller judges a mean over time, not an instant. With a window w, dm/dt = (P - m)/w, and a step runs at the
+highest clock that the peak allows (a multiple of the cap, or no limit) until m reaches the cap, which takes
+w ln((P - m)/(P - cap)) seconds; from there on it runs at the clock that the cap allows. So short prefills between
+decodes are slowed less: the H200s of benchmarks/h200 draw 750 to 800 W in the first 100 to 200 ms of a burst of
+prefills, and later 700 W. A window of 0 caps each step by itself.
 
 Caps, clocks and the formula are of one GPU; the power of an operation is that of all tensor-parallel GPUs.
 """
@@ -70,25 +71,18 @@ class PowerModel:
         self.idle_clock_mhz = self.clocks_mhz[-1]
         resting_w = self._curve.idle_w + self._curve.awake_w * self._scale[self.idle_clock_mhz]
         self.idle_w = self._gpus * resting_w
+        self._peak_w = self.cap_w * (self._curve.cap_peak or math.inf)
         self._window_s = self._curve.cap_window_s
         self._mean_w = self._held_w = resting_w
         self._since_s = 0.0
 
     def operate(self, demand: Demand) -> Operation:
         """A step in a steady state: at the highest clock that the cap allows."""
-        clocks = self.clocks_mhz
-        free = self._at(demand, clocks[-1], False)
-        if free.attainable:
-            return free
-        low, high = 0, len(clocks) - 1
-        while low < high:
-            middle = (low + high) // 2
-            clock = clocks[middle + 1]
-            if self._power(self._latency.time(demand, clock), clock) <= self.cap_w:
-                low = middle + 1
-            else:
-                high = middle
-        return self._at(demand, clocks[low], True)
+        return self._within(demand, self.cap_w)
+
+    def burst(self, demand: Demand) -> Operation:
+        """A step while the mean is below the cap: at the highest clock at which it draws no more than the peak."""
+        return self._within(demand, self._peak_w)
 
     def run(self, demand: Demand, at_s: float) -> Operation:
         """The step that begins at ``at_s``, given what ran before: above the cap while the mean is below it."""
@@ -97,8 +91,11 @@ class PowerModel:
         if not self._overdraws(steady, mean_w):
             self.hold(steady.power_w, at_s)
             return steady
-        free = self._at(demand, self.clocks_mhz[-1], False)
+        free = self.burst(demand)
         free_w, cap_w = free.power_w / self._gpus, self.cap_w
+        if free.clock_mhz == steady.clock_mhz:
+            self.hold(steady.power_w, at_s)
+            return steady
         above_s = self._window_s * math.log((free_w - mean_w) / (free_w - cap_w))
         if above_s >= free.step_s:
             self.hold(free.power_w, at_s)
@@ -143,6 +140,21 @@ class PowerModel:
             return self._held_w
         return self._held_w + (self._mean_w - self._held_w) * math.exp((self._since_s - at_s) / self._window_s)
 
+    def _within(self, demand: Demand, limit_w: float) -> Operation:
+        clocks = self.clocks_mhz
+        free = self._at(demand, clocks[-1], False)
+        if free.power_w <= limit_w * self._gpus:
+            return free
+        low, high = 0, len(clocks) - 1
+        while low < high:
+            middle = (low + high) // 2
+            clock = clocks[middle + 1]
+            if self._power(self._latency.time(demand, clock), clock) <= limit_w:
+                low = middle + 1
+            else:
+                high = middle
+        return self._at(demand, clocks[low], True)
+
     def _at(self, demand: Demand, clock: int, cap_bound: bool) -> Operation:
         time = self._latency.time(demand, clock)
         power = self._power(time, clock)
@@ -157,6 +169,8 @@ class PowerModel:
         compute = min(1.0, time.compute_s / time.step_s)
         memory = min(1.0, time.memory_s / time.step_s)
         dynamic = curve.awake_w + curve.compute_w * compute + curve.traffic_w * memory
+        if curve.cache_w:
+            dynamic += curve.cache_w * min(1.0, time.cache_s / time.step_s)
         return curve.idle_w + curve.memory_w * memory + dynamic * scale
 
     def _dynamic(self, share: float) -> float:

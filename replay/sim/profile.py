@@ -111,6 +111,7 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     """Efficiencies and overheads of the soft roofline, in seconds where not shares."""
 
     compute_efficiency: Positive
+    """Share of the peak that matrix products reach, and attention too without ``attention_efficiency``."""
     memory_efficiency: Positive
     memory_knee: Annotated[float, Meta(ge=0, le=1)]
     """Clock, as a share of the greatest, below which the SMs cannot ask for all that the memory could give."""
@@ -121,7 +122,13 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     host_per_step_s: NonNegative
     host_per_request_s: NonNegative
     host_prefill_s: NonNegative = 0.0
-    """What the host needs longer for a step with prompts, which is not one CUDA graph."""
+    """What the host needs longer for a step with prompts, which is one CUDA graph a layer."""
+    host_eager_s: NonNegative = 0.0
+    """The same where the step has more tokens than any captured graph, so that each kernel is launched by itself."""
+    host_first_s: NonNegative = 0.0
+    """What a step takes longer before which the GPU had nothing to do: the host's work for it is not hidden."""
+    attention_efficiency: NonNegative = 0.0
+    """Share of the peak that attention reaches; 0 is ``compute_efficiency``."""
     all_reduce_s: NonNegative = 0.0
     """Latency of one all-reduce, of which tensor parallelism needs two a layer."""
     api_per_request_s: NonNegative = 0.0
@@ -141,8 +148,12 @@ class PowerCurve(Struct, frozen=True, forbid_unknown_fields=True):
     knee: Annotated[float, Meta(ge=0, le=1)]
     """Clock, as a share of the greatest, above which voltage rises."""
     voltage_slope: NonNegative
+    cache_w: NonNegative = 0.0
+    """Of the SMs while keys and values are read, beside ``traffic_w``: attention keeps them busier than weights do."""
     cap_window_s: NonNegative = 0.0
     """Time constant of the mean that a power cap acts on; 0 caps each step by itself."""
+    cap_peak: NonNegative = 0.0
+    """What a step may draw while that mean is below the cap, as a multiple of it; 0 is no limit."""
 
 
 class Serving(Struct, frozen=True, forbid_unknown_fields=True):

@@ -541,9 +541,10 @@ class Scheduler:
         for job in jobs:
             if job is before:
                 continue
-            # Between plan and commit, the tokens of the planned step count too.
+            # Between plan and commit, the tokens of the planned step count too, of those who were planned before.
+            planned = self._planning if before is None or job.seat < before.seat else 0
             tokens = self.tokens_in_cache(job)
-            known = tokens + self._planning - self._lag
+            known = tokens + planned - self._lag
             blocks = job.lease.full
             self.pool.settle(job.lease, self._hashes(job), max(tokens, known - known % self.pool.block_size), known)
             found |= value in self._hashes(job)[blocks : job.lease.full]

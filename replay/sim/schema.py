@@ -76,7 +76,9 @@ class Writer:
             elif "allOf" in schema:
                 merged: Schema = {key: value for key, value in schema.items() if key != "allOf"}
                 for part in schema["allOf"]:
-                    merged = _merge(merged, self._resolve(part))
+                    if part is False:
+                        raise SchemaError("a schema that nothing satisfies")
+                    merged = merged if part is True else _merge(merged, self._resolve(part))
                 schema = merged
             else:
                 return schema

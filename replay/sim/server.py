@@ -40,7 +40,7 @@ class Server:
         max_model_len: int | None = None,
         time_scale: float = 1.0,
     ) -> None:
-        self.engine = StepEngine(config)
+        self.engine = StepEngine(config, keep_steps=False)
         room = self.engine.pool.capacity * self.engine.pool.block_size
         self.limits = Limits(
             model,

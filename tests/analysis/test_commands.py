@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,6 +16,8 @@ from rejoule.analysis.commands import diff, energy, report
 from rejoule.analysis.report import file
 from rejoule.traces import runs
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.refused import Refused, save_refused
+from rejoule.traces.run import Conditions
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +110,29 @@ def test_energy_by_method(folder: Path) -> None:
 
 
 def test_energy_shows_what_the_cap_did(folder: Path) -> None:
-    """Cap, share of time that it bound, clock and components stand below the table, with dashes for what is unknown."""
+    """Cap, share of time that it bound and clock stand below the table, with dashes for what is unknown."""
     words = " ".join(invoke(energy, folder, "--a", "max_num_seqs=8,power_cap=300").stdout.split())
     assert "cap in force 300 W; bound 25 % of the busy time; mean SM clock –" in words
-    assert "CPU –; DRAM –" in words and "±" in words
+    assert "steady state batch" in words and "by component" not in words and "±" in words
+
+
+def test_energy_of_a_measured_run(tmp_path: Path) -> None:
+    """Gross stands before net, memory and core apart, the rest is a dash, and conditions are said."""
+    run = builders.run(builders.trace(2), 8, engine="vllm", energy_source="nvml-counter")
+    around = Conditions(start_temperature_c=41.0, end_temperature_c=52.0, bare_w=70.0, loaded_w=75.0, warm_ups=3)
+    saved = replace(run, energy=replace(run.energy, hbm_j=10.0), conditions=around)
+    planned = runs.PlannedRun(run.id, run.trace, run.configuration, 0)
+    runs.create(
+        tmp_path / "r", runs.Experiment({"agentic": "d"}, (planned,), 1, 0, "0"), {"agentic": builders.trace(2)}
+    )
+    runs.save_run(tmp_path / "r", saved)
+    words = " ".join(invoke(energy, tmp_path / "r").stdout.split())
+    assert (
+        words.index("by component") < words.index("its core") < words.index("CPU –") < words.index("net of idle power")
+    )
+    assert "idle power 70.0 W bare, 75.0 W model loaded; temperature 41 to 52 °C; warm-ups 3" in words
+    (found,) = orjson.loads(invoke(energy, tmp_path / "r", "--json").stdout)["configurations"]
+    assert found["evidence"]["steady"]["power_w"] > 0 and found["evidence"]["warm_ups"] == 3
 
 
 def test_energy_of_several_configurations_tells_how_to_choose(folder: Path) -> None:
@@ -155,6 +177,16 @@ def test_report_writes_the_page(folder: Path, tmp_path: Path) -> None:
     assert "<h1>Ours</h1>" in page.read_text()
     body = orjson.loads(invoke(report, folder, "-o", page, "--json").stdout)
     assert body == {"path": str(page), "bytes": page.stat().st_size}
+
+
+def test_report_lists_what_was_left_out(folder: Path, tmp_path: Path) -> None:
+    """Runs that the experiment left out stand on the page with their reason."""
+    copy = tmp_path / "runs"
+    shutil.copytree(folder, copy)
+    planned = runs.read_experiment(copy).runs[0]
+    save_refused(copy, [Refused(planned.id, replace(planned.configuration, power_cap_w=90.0), "below the least limit")])
+    assert invoke(report, copy, "-o", tmp_path / "page.html").exit_code == 0
+    assert "90 W cap: below the least limit (1 run)" in (tmp_path / "page.html").read_text()
 
 
 def test_report_refuses_what_it_cannot_write(folder: Path, tmp_path: Path) -> None:

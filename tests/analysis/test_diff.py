@@ -191,6 +191,7 @@ def test_filters() -> None:
     runs = builders.grid({"agentic": TRACE}, [1, 8], [None, 300.0])
     assert len(select(runs, parse_filters(["max_num_seqs=8", "power_cap_w=300"]))) == 1
     assert len(select(runs, parse_filters(["power_cap_w=none", "trace=agentic"]))) == 2
+    assert parse_filters(["options.x=True,options.y=false"]) == {"options.x": True, "options.y": False}
     joined = ["max_num_seqs=8,power_cap_w=300"]
     for same in (joined, ["max-num-seqs=8", "power-cap=300"], ["--max-num-seqs=8, power_cap_w=300"]):
         assert parse_filters(same) == {"max_num_seqs": 8, "power_cap_w": 300}

@@ -7,9 +7,10 @@ from tests.analysis import builders
 
 from rejoule.analysis.diff import compare
 from rejoule.analysis.energy import as_json, spent
-from rejoule.analysis.evidence import evidence, pooled
+from rejoule.analysis.evidence import evidence, pooled, start_temperatures_c
 from rejoule.analysis.pairing import pair
 from rejoule.analysis.report import render
+from rejoule.analysis.report.view import gather
 from rejoule.traces.run import Conditions, Energy, Run
 from rejoule.traces.runs import Experiment
 
@@ -33,7 +34,37 @@ def test_components_and_net() -> None:
     assert found.net_j == pytest.approx(total - 20.0 * run.makespan_s)
     assert (found.cpu_j, found.dram_j) == (None, None)
     assert (found.in_force_w, found.bound_fraction, found.sm_clock_mhz) == (300.0, 0.25, 1700.0)
-    assert pooled([found, found]) == found
+    assert pooled([found]) == found
+    twice = pooled([found, found])
+    assert twice.hbm_j == found.hbm_j and twice.steady is not None and found.steady is not None
+    assert twice.steady.power_w == pytest.approx(found.steady.power_w)
+    assert twice.steady.duration_s == pytest.approx(2 * found.steady.duration_s)
+
+
+def test_unlike_starts_are_noted() -> None:
+    """Runs that start more than 5 °C apart are named in table, diff and page; within that they are alike."""
+    cool, warm = measured(start_temperature_c=40.0), measured(start_temperature_c=52.0)
+    warm = replace(warm, trial=1, id="w")
+    page = render([cool, warm], {"agentic": TRACE}, Experiment({}, (), 2, 0, "0.1.0"))
+    (found,) = spent([cool, warm])
+    for words in (" ".join(found.notes), " ".join(compare(pair([cool], [replace(warm, trial=0)])).notes), page):
+        assert "started at 40 to 52 °C" in words
+    assert start_temperatures_c([cool, measured(start_temperature_c=45.0), builders.run(TRACE)]) is None
+
+
+def test_waiting_for_tools_is_not_idle() -> None:
+    """Tool wait and idle are lines of their own, in the table, the diff and the page, and all parts add up."""
+    run = builders.run(TRACE)
+    end_s = run.makespan_s
+    waited = replace(run.tools[0], start_s=end_s - 0.5, end_s=end_s - 0.2)
+    run = replace(run, tools=(waited,))
+    (found,) = spent([run])
+    joules = {part.name: part.energy_j for part in found.parts}
+    assert joules["tool wait"] > 0 and sum(joules.values()) == pytest.approx(found.gpu_j)
+    rows = {row.name: row.a for row in compare(pair([run], [run])).of("node")}
+    assert rows["tool wait"] == pytest.approx(joules["tool wait"]) and rows["idle"] == pytest.approx(joules["idle"])
+    (cell,) = gather([run], {})[0].cells
+    assert cell.tool_wait_j == pytest.approx(joules["tool wait"]) and cell.idle_j == pytest.approx(joules["idle"])
 
 
 def test_rejected_joules_are_warned_of() -> None:

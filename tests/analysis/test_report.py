@@ -13,11 +13,12 @@ from tests.analysis import builders
 from rejoule.analysis.report import render
 from rejoule.analysis.report.dag import node_graph
 from rejoule.analysis.report.file import MARK
-from rejoule.analysis.report.timeline import MOST_POINTS, power_line
+from rejoule.analysis.report.power import MOST_POINTS, power_line
 from rejoule.analysis.report.view import gather
 from rejoule.analysis.summary import summarise
 from rejoule.traces.model import Trace
-from rejoule.traces.run import Energy, PowerCap, Run, Step
+from rejoule.traces.refused import Refused
+from rejoule.traces.run import Energy, PowerCap, Reading, Run, Step
 from rejoule.traces.runs import Experiment
 
 AGENTIC = builders.trace(3)
@@ -192,7 +193,9 @@ def test_power_keeps_its_energy_when_thinned() -> None:
     """Thousands of steps become a short line with the same area."""
     steps = tuple(Step(i / 10, (i + 1) / 10, 1, 20.0 + i % 7, decode=(("a", 1),)) for i in range(8000))
     run = replace(one(), steps=steps, makespan_s=800.0)
-    times, watts = power_line(run)
+    line = power_line(run)
+    assert line is not None
+    times, watts = line.times_s, line.watts
     assert len(times) == len(watts) == MOST_POINTS
     area = sum(w * (b - a) for w, a, b in zip(watts, times, times[1:], strict=False))
     assert area == pytest.approx(sum(s.energy_j or 0.0 for s in steps), rel=1e-3)
@@ -263,3 +266,35 @@ def test_page_is_the_same_every_time() -> None:
     experiment = Experiment({}, (), 1, 0, "0.1.0")
     first, second = (render(builders.grid(TRACES, [1, 4], [None]), TRACES, experiment) for _ in range(2))
     assert first == second
+
+
+def test_readings_are_drawn() -> None:
+    """A measured run shows the counter's power, the memory's, the clock, and a shade where the cap bound."""
+    run = builders.run(AGENTIC, engine="vllm", energy_source="nvml-counter")
+    steps = tuple(replace(step, energy_j=None) for step in run.steps or ())
+    readings = tuple(Reading(i / 10, (i + 1) / 10, 50.0 + i, 1980.0, hbm_w=90.0, cap_bound=i % 2) for i in range(20))
+    found = page([replace(run, steps=steps, readings=readings)])
+    drawn = {trace["name"]: trace["y"] for trace in found.data["figures"]["w0-time-0"]["data"]}
+    assert drawn["GPU power"][:2] == pytest.approx([500.0, 510.0])
+    assert set(drawn["SM clock"]) == {1980.0} and set(drawn["its memory (HBM)"]) == {90.0}
+    assert drawn["cap bound"][:4] == [0.0, 1.0, 0.0, 1.0]
+
+
+def test_thinning_keeps_means() -> None:
+    """However many readings there are, clock and shade are means over time, and unknown ones are left out."""
+    readings = tuple(
+        Reading(i / 10, (i + 1) / 10, 1.0, None if i < 4000 else 1500.0, cap_bound=float(i % 2)) for i in range(30_000)
+    )
+    line = power_line(replace(one(), readings=readings))
+    assert line is not None and len(line.times_s) == MOST_POINTS
+    assert line.clock_mhz[0] is None and line.clock_mhz[-1] == 1500.0
+    assert sum(b or 0.0 for b in line.bound) / MOST_POINTS == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_was_left_out_is_listed() -> None:
+    """Configurations that could not be had are named with their reason, once for all trials."""
+    left = replace(one().configuration, power_cap_w=100.0)
+    refused = [Refused(f"x-t{trial}", left, "below what the <GPU> allows") for trial in range(3)]
+    html = render([one()], TRACES, Experiment({}, (), 1, 0, "0.1.0"), refused=refused)
+    assert html.count("100 W cap: below what the &lt;GPU&gt; allows (3 runs)") == 1
+    assert "Left out" not in render([one()], TRACES, Experiment({}, (), 1, 0, "0.1.0"))

@@ -34,7 +34,7 @@ def test_amounts_keep_their_size(value: float, unit: str) -> None:
     """Reading an amount back gives the value to within half a percent."""
     number, name = amount(value, unit).split("\N{NO-BREAK SPACE}")
     factor = {"MJ": 1e6, "kJ": 1e3, "mJ": 1e-3, "ms": 1e-3}.get(name, 1.0)
-    assert float(number) * factor == pytest.approx(value, rel=0.051 if value < 1e-2 else 0.006)
+    assert float(number) * factor == pytest.approx(value, rel=0.006)
 
 
 def test_shares_and_signs() -> None:

@@ -16,7 +16,7 @@ from rejoule.traces.testing import random_trace
 
 def test_a_conversation() -> None:
     """The second turn finds the first, its answer included, in whole blocks; a call at the same time may or may not."""
-    one = Served("one", 0, 1, range(10), range(100, 107))
+    one = Served("one", 0, 1, range(10), range(100, 107), first_token_s=0.4)
     two = Served("two", 2, 3, [*range(10), *range(100, 107), 5, 6, 7], [1])
     meanwhile = Served("meanwhile", 0.5, 3, range(10), [1])
     assert cached_bounds([one, two, meanwhile], 4) == {"one": (0, 0), "two": (16, 16), "meanwhile": (0, 8)}

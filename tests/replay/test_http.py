@@ -232,7 +232,7 @@ async def test_server_of_another_kind() -> None:
 )
 def test_refused_knobs(knobs: dict[str, Any]) -> None:
     """A knob that a running server does not have is refused before anything is sent."""
-    with pytest.raises(RejouleError, match="can(not)? be set"):
+    with pytest.raises(RejouleError, match=r"can(not)? be set"):
         check_engine(Configuration(engine="http://127.0.0.1:8000", **knobs))
 
 

@@ -10,7 +10,7 @@ from rejoule.replay.engines.open import open_engine
 from rejoule.replay.experiment import run_experiment
 from rejoule.replay.knobs.setting import KnobRefused, Setting
 from rejoule.replay.plan import plan, swept
-from rejoule.replay.refused import load_refused
+from rejoule.traces.refused import load_refused
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import PlannedRun, finished
 from rejoule.traces.store import trace_digest

@@ -18,6 +18,8 @@ UNSIGNED_LONG_LONG: Final = 3
 HOPPER: Final = 9
 MEMORY_CLOCK: Final = 2
 MEMORY_SCOPE: Final = 2
+ENERGY: Final = (83, 191)
+"""Fields of the energy counter."""
 
 
 def init(state: State, flags: int) -> None:

@@ -37,6 +37,8 @@ class FakeGpu:
 
     counter_start_mj: int = 5_000_000
     counter_period_s: float = 0.1
+    counter_read_s: float = 0.0
+    """How long each read of the counter takes; 4 ms on an H200."""
     instant_period_s: float = 0.097
     instant_window_s: float = 0.025
     average_period_s: float = 0.024

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from rejoule.replay.energy.fake.calls import READS, SETS, SYSTEM
+from rejoule.replay.energy.fake.calls import ENERGY, READS, SETS, SYSTEM
 from rejoule.replay.energy.fake.moment import HANDLES_AT, Code, Moment, Refused
 from rejoule.replay.energy.fake.state import Store
 from rejoule.replay.energy.fake.timeline import changed, current
@@ -62,7 +62,7 @@ class FakeLibrary:
             raise Refused(Code.UNINITIALIZED)
         place = (ctypes.cast(handle, ctypes.c_void_p).value or 0) - HANDLES_AT
         if name == "nvmlDeviceGetFieldValues":
-            self._dawdle(place)
+            self._dawdle(place, _counters(*arguments))
         with current(self._store) as state:
             moment = Moment(self._store, state).of(place)
             if (code := moment.answers(name)) != Code.SUCCESS:
@@ -73,18 +73,29 @@ class FakeLibrary:
         with changed(self._store, place) as gpu:
             SETS[name](gpu, *arguments)
 
-    def _dawdle(self, place: int) -> None:
-        """Takes the time that a fault wants, on whichever clock there is."""
+    def _dawdle(self, place: int, counters: int) -> None:
+        """Takes the time that reads of the counter need and a fault wants, on whichever clock there is."""
         with self._store.locked() as state:
+            known = place < len(state.gpus)
+            delay_s = counters * state.gpus[place].spec.counter_read_s if known else 0.0
             slow = [f for f in state.faults if f.kind == "slow" and f.holds(state.now_ns, place)]
-            if not slow:
+            if slow:
+                slow[0].calls = None if slow[0].calls is None else slow[0].calls - 1
+                delay_s += slow[0].seconds
+            if not delay_s:
                 return
-            slow[0].calls = None if slow[0].calls is None else slow[0].calls - 1
             if state.virtual_ns is not None:
-                state.virtual_ns += round(slow[0].seconds * 1e9)
-            self._store.save(state)
-            delay_s = slow[0].seconds if state.virtual_ns is None else 0.0
+                state.virtual_ns += round(delay_s * 1e9)
+            if slow or state.virtual_ns is not None:
+                self._store.save(state)
+            if state.virtual_ns is not None:
+                return
         time.sleep(delay_s)
+
+
+def _counters(size: Any, values: Any) -> int:
+    """How many of the fields asked for are the energy counter."""
+    return sum(value.fieldId in ENERGY for value in values._obj[: size.value])
 
 
 @lru_cache(maxsize=8)

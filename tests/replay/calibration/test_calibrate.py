@@ -52,7 +52,7 @@ def test_a_clock_that_was_not_fitted_is_predicted(found: Calibration) -> None:
 
 def test_what_the_data_say_nothing_of_is_named_and_stays(found: Calibration) -> None:
     assert "timing.host_per_request_s" in found.undetermined
-    assert found.profile.timing.host_per_request_s == pytest.approx(TRUE.timing.host_per_request_s, rel=0.1)
+    assert 0.1 < found.profile.timing.host_per_request_s / TRUE.timing.host_per_request_s < 10
     assert "timing.compute_efficiency" not in found.undetermined
 
 

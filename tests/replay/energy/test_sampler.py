@@ -49,6 +49,27 @@ async def test_joules(gpus: fake.FakeNvml, tmp_path: Path) -> None:
     assert samples.cpu_share is not None and samples.cpu_share > 0 and not sampler.alive
 
 
+async def test_dear_counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A counter whose reads take 4 ms is read seldom, and a window is known as surely where its ends are told."""
+    gpu = fake.FakeGpu(scenario=fake.Square(100, 600, period_s=0.9), counter_read_s=0.004)
+    device = fake.create(tmp_path / "gpus", [gpu])
+    monkeypatch.setenv("REJOULE_FAKE_NVML", str(device.path))
+    async with Sampler(tmp_path / "gpu.samples") as sampler:
+        await asyncio.sleep(0.5)
+        sampler.focus()
+        start_s, end_s = await window_of(sampler, 5.0)
+        assert await sampler.settle(end_s, ticks=2, timeout_s=3.0)
+        samples = sampler.samples()
+    track = samples.between(start_s, end_s).gpus[0]
+    reads = np.count_nonzero(~np.isnan(track.values("energy_mj")))
+    assert 4 <= reads < 25 and track.tick_s == pytest.approx(0.1, rel=0.01)
+    found = measure(samples, start_s, end_s)
+    assert found.energy_j is not None and found.uncertainty_j is not None, found.missing
+    true_j = device.true_energy_j(0, round(start_s * 1e9), round(end_s * 1e9))
+    assert found.energy_j == pytest.approx(true_j, abs=found.uncertainty_j)
+    assert found.uncertainty_j < 0.04 * true_j and 40 <= len(found.readings) <= 60
+
+
 async def test_kill(gpus: fake.FakeNvml, tmp_path: Path) -> None:
     """Killed at any instant, it leaves a file that reads up to that instant, and its joules are not made up."""
     async with Sampler(tmp_path / "gpu.samples") as sampler:

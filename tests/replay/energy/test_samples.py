@@ -14,7 +14,7 @@ from rejoule.replay.energy.nvml import Sample
 from rejoule.replay.energy.samples import COUNTS, RECORD, VALUES, header, lost_record, read_samples, record
 from rejoule.traces import RejouleError
 
-GPUS = [("GPU-a", "Fake"), ("GPU-b", "Fake")]
+GPUS = [("GPU-a", "Fake", None), ("GPU-b", "Fake", 0.1)]
 maybe_count = st.none() | st.integers(0, 2**53)
 maybe_value = st.none() | st.integers(0, 2**20).map(lambda mw: mw / 1024)
 
@@ -40,6 +40,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, counts: dict[str, 
     """Every column comes back as it was told, and what was not told is missing, not 0."""
     read = read_samples(written(tmp_path_factory.mktemp("s"), one(1, 10**9, **counts, **values)))
     assert len(read.gpus[0].records) == 0 and read.gpus[1].uuid == "GPU-b"
+    assert read.gpus[0].tick_s is None and read.gpus[1].tick_s == 0.1
     for name, value in {**counts, **values}.items():
         found = read.gpus[1].values(name)[0]
         assert np.isnan(found) if value is None else found == value

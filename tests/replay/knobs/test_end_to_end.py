@@ -9,8 +9,8 @@ from itertools import product
 from pathlib import Path
 
 from rejoule.replay.energy.fake import FakeNvml
-from rejoule.replay.refused import load_refused
 from rejoule.replay.server.testing import install
+from rejoule.traces.refused import load_refused
 from rejoule.traces.runs import load_runs
 
 EXAMPLE = Path(__file__).parents[3] / "examples/power_caps_without_gpu.py"

@@ -18,7 +18,7 @@ from rejoule.replay.sim.profile import load_profile
 from rejoule.replay.sim.scheduler import SimRequest
 from rejoule.traces.errors import RejouleError
 
-H200 = load_profile("h200-llama-3.1-8b")
+H200 = load_profile("h200-llama-3.1-8b-tp1")
 CONFIG = EngineConfig(H200, max_num_seqs=4, max_num_batched_tokens=64, num_gpu_blocks=40)
 
 arrivals = st.lists(

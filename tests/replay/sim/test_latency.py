@@ -129,3 +129,27 @@ def test_the_host_hides_behind_the_gpu_until_it_is_slower() -> None:
     latency = LATENCY[0]
     assert latency.time(Demand(0.001, 0.002, 0, 0.01), 1980).step_s == 0.01
     assert latency.time(Demand(0.001, 0.002, 0, 0.001), 1980).step_s > 0.002
+
+
+def test_steps_beyond_the_captured_graphs_are_launched_kernel_by_kernel() -> None:
+    """Graphs reach to 2 max_num_seqs tokens, and to 512 at most."""
+    profile = compose("h200", "llama-3.1-8b")
+    profile = msgspec.structs.replace(
+        profile, timing=msgspec.structs.replace(profile.timing, host_prefill_s=0.001, host_eager_s=0.01)
+    )
+    for seats, captured in ((1, 2), (8, 16), (64, 128), (256, 512), (1024, 512)):
+        latency = LatencyModel(profile, seats)
+        within, beyond = (latency.demand(Work(prefills=1, prefill_tokens=n)).host_s for n in (captured, captured + 1))
+        assert beyond - within == pytest.approx(0.009)
+
+
+def test_a_step_after_a_pause_takes_longer_by_what_is_not_hidden() -> None:
+    profile = compose("h200", "llama-3.1-8b")
+    profile = msgspec.structs.replace(profile, timing=msgspec.structs.replace(profile.timing, host_first_s=0.002))
+    latency = LatencyModel(profile)
+    for tokens in (8, 4096):
+        work = Work(prefills=1, prefill_tokens=tokens, prefill_pairs=tokens**2 / 2)
+        first, later = (
+            latency.time(latency.demand(work._replace(first=first)), 1980).step_s for first in (True, False)
+        )
+        assert first - later == pytest.approx(0.002)

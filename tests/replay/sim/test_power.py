@@ -13,7 +13,7 @@ from rejoule.replay.sim.latency import LatencyModel, Work
 from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.profile import Profile, load_profile
 
-H200 = load_profile("h200-llama-3.1-8b")
+H200 = load_profile("h200-llama-3.1-8b-tp1")
 A100 = load_profile("a100-llama-3.1-8b")
 LLAMA_70B = load_profile("a100-llama-3.1-70b-tp4")
 PREFILL = Work(prefills=1, prefill_tokens=8192, prefill_pairs=8192 * 4096, prompts_completed=1)
@@ -171,6 +171,15 @@ def test_a_burst_runs_above_the_cap_until_the_mean_reaches_it() -> None:
     assert 0.02 < sum(step.step_s for step in free) < 0.15
     assert bound[-1].power_w <= 700
     assert bound[-1].clock_mhz < 1600
+
+
+def test_a_burst_draws_no_more_than_the_peak() -> None:
+    """With a peak of 1.1 times the cap, a burst begins between the cap and 770 W, below the full clock."""
+    peaked = msgspec.structs.replace(H200, power=msgspec.structs.replace(H200.power, cap_peak=1.1))
+    operation = power(peaked).run(LatencyModel(peaked).demand(Work(1, 512, 512 * 256, 0, 0, 0, 1)), 0.0)
+    assert 700 < operation.power_w <= 770
+    assert operation.clock_mhz < 1980
+    assert operation.cap_bound
 
 
 @settings(deadline=None)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.vllm.loads import VERIFIED, digest, play, verified_loads
 
@@ -233,7 +233,27 @@ def loads(draw: st.DrawFn) -> Load:
     )
 
 
+def _said(name: str, prompt: int, output: list[int]) -> SimRequest:
+    return SimRequest(name, [0] * prompt, len(output), output)
+
+
+SAME_BLOCK_IN_ONE_STEP = Load(
+    [
+        (0, _said("a", 2, [0] * 12)),
+        (0, _said("b", 1, [0])),
+        (0, _said("c", 3, [0] * 17)),
+        (0, _said("d", 1, [0])),
+        (3, _said("e", 1, [0] * 4)),
+        (3, _said("f", 2, [1, 0, 0, 0, 0])),
+        (4, _said("g", 1, [0, 1, 0, 0, 0])),
+    ],
+    9, 3, 3, "fcfs", True, 1,
+)  # fmt: skip
+"""f computes a block again in the step in which g, seated after it, decodes an equal one: f's is the one to be hit."""
+
+
 @settings(max_examples=400, deadline=None)
+@example(SAME_BLOCK_IN_ONE_STEP)
 @given(loads())
 def test_every_step_has_the_batch_that_vllm_would_choose(load: Load) -> None:
     """Batch composition, preemptions, free blocks and finishes equal those of the written-out loops, step by step."""

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import orjson
 
-from rejoule.traces import RejouleError
+from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Configuration
 
 FILE: Final = "refused.json"

@@ -1,0 +1,57 @@
+"""Keeps a measured run folder in benchmarks/h200: python -m benchmarks.gpu.keep RUNS NAME [--samples] [TRACE …].
+
+Runs are kept (of all traces, or of those named), and on demand what the sampler wrote, compressed. The traces are not,
+since uniform_trace.py makes them again, nor are logs and paths of the machine. Runs are judged by the present rules.
+"""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import orjson
+from benchmarks.gpu.tables import DATA
+
+from rejoule.replay.protocol.rejection import judged
+from rejoule.traces.run import Configuration, Run
+from rejoule.traces.runs import create, load_runs, save_run
+
+MODEL: Final = "llama-3.1-8b"
+OF_THE_MACHINE: Final = ("command", "url", "id")
+
+
+def keep(source: Path, target: Path, traces: Sequence[str] = (), samples: bool = False) -> None:
+    folder = load_runs(source)
+    shutil.rmtree(target, ignore_errors=True)
+    kept = [run for run in folder.runs if not traces or run.trace in traces]
+    ids = {run.id for run in kept}
+    planned = tuple(replace(p, configuration=named(p.configuration)) for p in folder.experiment.runs if p.id in ids)
+    create(target, replace(folder.experiment, traces={}, runs=planned), {})
+    for run in kept:
+        save_run(target, rejudged(run))
+        file = target / "runs" / run.id / "run.json"
+        file.write_bytes(orjson.dumps(orjson.loads(file.read_bytes())))
+    for file in sorted((source / "samples").glob("*.samples")) if samples else ():
+        (target / f"{file.name}.xz").write_bytes(lzma.compress(file.read_bytes(), preset=9))
+
+
+def named(configuration: Configuration) -> Configuration:
+    return replace(configuration, options={**configuration.options, "model": MODEL})
+
+
+def rejudged(run: Run) -> Run:
+    engine = {name: value for name, value in run.engine.items() if name not in OF_THE_MACHINE} | {"model": MODEL}
+    run = replace(run, configuration=named(run.configuration), engine=engine)
+    return run if run.conditions is None else judged(replace(run, conditions=replace(run.conditions, rejected=())))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    words = sys.argv[3:]
+    keep(Path(sys.argv[1]), DATA / sys.argv[2], [w for w in words if w != "--samples"], "--samples" in words)
