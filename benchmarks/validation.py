@@ -1,8 +1,9 @@
 """How far the simulator is from an H200: python -m benchmarks.validation [PROFILE].
 
-Replays the four kept workloads in virtual time at the batch sizes at which they were measured, and compares: with the
-runs of benchmarks/h200/workloads-watched (another card, sensors sampled) and of benchmarks/h200/workloads (a third
-card, three trials). Neither was used to fit the profile. Also prints how much the cards differ at the same work.
+Replays the four kept workloads in virtual time at the batch sizes at which they were measured, and compares with runs
+that were not used to fit the profile: those of benchmarks/h200/workloads-watched (on the card of the grid), of
+workloads-other-card, and of workloads (a third card, three trials, sensors not sampled). Also prints how much the cards
+differ at the same work.
 """
 
 from __future__ import annotations

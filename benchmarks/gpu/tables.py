@@ -170,10 +170,38 @@ def sampled(runs: Iterable[Run]) -> Iterable[str]:
         )
 
 
+def rare_reads(runs: Iterable[Run]) -> Iterable[str]:
+    """What the sampler takes of one core where it reads a dear counter rarely, by the length of the run."""
+    shares: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        if run.conditions is not None:
+            length = "below 10 s" if run.makespan_s < 10 else "10 to 30 s" if run.makespan_s < 30 else "2 minutes"
+            shares[length].append(run.conditions.sampler["cpu_share"])
+    yield row(["length of the run", "runs", "of one core, mean", "most"])
+    yield row(["---", "--:", "--:", "--:"])
+    for length, found in sorted(shares.items()):
+        yield row([length, len(found), f"{mean(found):.1%}", f"{max(found):.1%}"])
+
+
+def cards(sets: Sequence[Sequence[Run]]) -> Iterable[str]:
+    """Joules of each workload at batch 1 on each card, mean of its trials."""
+    found: list[dict[str, list[float]]] = [defaultdict(list) for _ in sets]
+    for joules, runs in zip(found, sets, strict=True):
+        for run in runs:
+            if run.configuration.max_num_seqs == 1:
+                joules[run.trace].append(run.energy.gpu_j or 0.0)
+    yield row(["workload, batch 1", "first card, J", "second card, J", "third card, J", "most against least"])
+    yield row(["---", "--:", "--:", "--:", "--:"])
+    for trace in sorted(found[0]):
+        means = [mean(joules[trace]) for joules in found]
+        yield row([trace, *(f"{m:.0f}" for m in means), f"{max(means) / min(means) - 1:+.0%}"])
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DATA
     replayed = load_runs(folder / "workloads").runs
     full = load_runs(folder / "steady").runs
+    watched = load_runs(folder / "workloads-watched").runs
     for table in (
         workloads(replayed),
         overhead(folder / "overhead.json"),
@@ -183,5 +211,7 @@ if __name__ == "__main__":
         chain.from_iterable(counter_and_power(path) for path in sorted((folder / "steady").glob("*.samples.xz"))),
         classes(load_runs(folder / "additivity").runs),
         sampled(load_runs(folder / "sampler").runs),
+        rare_reads([*watched, *load_runs(folder / "grid").runs]),
+        cards([watched, load_runs(folder / "workloads-other-card").runs, replayed]),
     ):
         print("\n".join(table), end="\n\n")
