@@ -165,7 +165,7 @@ def _print_parts(spent: Spent, by: Split) -> None:
             "" if part.prefill_j is None else amount(part.prefill_j, "J"),
             "" if part.decode_j is None else amount(part.decode_j, "J"),
             amount(part.energy_j, "J"),
-            "" if part.uncertainty_j is None else f"±{amount(part.uncertainty_j, 'J')}",
+            "" if part.uncertainty_j is None else f"±{amount(_visible(part.uncertainty_j, part.energy_j), 'J')}",
             percent(part.share),
             "" if part.call_j is None else amount(part.call_j, "J"),
             "" if part.calls is None else str(part.calls),
@@ -228,6 +228,11 @@ def _methods(found: Sequence[Compared], as_json: bool) -> None:
         show(f"{compared.trace}, {compared.label}: joules by node, by method", ("", *METHODS), rows)
         if compared.withheld:
             say(f"note: {compared.withheld}: do not trust the first column", "yellow")
+
+
+def _visible(part: float, whole: float) -> float:
+    """0 for what is only rounding beside ``whole``."""
+    return part if abs(part) > 1e-9 * abs(whole) else 0.0
 
 
 def _total(spent: Spent) -> str:

@@ -21,6 +21,8 @@ FOUND_W = 650.0
 
 def main(folder: Path, *more: str) -> None:
     """Makes the GPU, a trace and the runs in ``folder``, which must not exist; ``more`` goes to ``rejoule replay``."""
+    if folder.exists():
+        sys.exit(f"{folder} exists: remove it, or name another folder")
     gpu = create(folder / "nvml", [FakeGpu(requested_w=FOUND_W)])
     names = [f"w{i:04d}" for i in range(8)]
     calls = [made_call(name, "c0", 0, 10, prompt=name, prompt_tokens=2000, output_tokens=120) for name in names]

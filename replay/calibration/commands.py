@@ -75,10 +75,16 @@ def calibrate(
         if runs:
             raise RejouleError("--grid-only reads no runs", "leave them out, or leave out --grid-only")
         save(grid(profile, limits, seed), output)
+        click.echo(
+            f"{output} is written; replay it on a server, then: rejoule calibrate RUNS -o PROFILE.json", err=True
+        )
         return
     if output.suffix != ".json":
         raise RejouleError(f"{output} is not the name of a profile", "give one that ends in .json")
     folders = list(runs)
+    # The simulated engine has no power to measure; its time alone can be fitted, which proves the fit.
+    if engine not in (None, "vllm") and not (engine == "sim" and timing_only):
+        raise RejouleError(f"--engine {engine} cannot be calibrated", "give vllm, or RUNS that were measured elsewhere")
     if engine is not None:
         measured = output.with_suffix("")
         measured.mkdir(parents=True, exist_ok=True)

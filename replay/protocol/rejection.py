@@ -69,7 +69,10 @@ def _energy(run: Run) -> Iterator[str]:
         )
     sure = _relative_uncertainty(run)
     if short and (sure is None or sure >= SURE):
-        yield f"measured over {run.makespan_s:.1f} s only: go through the trace more often, --loops {loops_needed(run)}"
+        known = "" if sure is None else f" and known to ±{sure:.1%} only"
+        yield (
+            f"measured over {run.makespan_s:.1f} s{known}: go through the trace more often, --loops {loops_needed(run)}"
+        )
 
 
 def _relative_uncertainty(run: Run) -> float | None:

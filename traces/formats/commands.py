@@ -33,18 +33,21 @@ def mooncake(
     from rejoule.traces.formats.mooncake import header, workflows
     from rejoule.traces.store import TraceWriter
 
+    if output.exists() and file.exists() and output.samefile(file):
+        raise RejouleError(f"{file} would be overwritten by its own import", "give another file with -o")
     calls = prompt = answers = 0
+    # Written aside: half a trace would look like a recording that was cut, and what lies there stays until it is whole.
+    aside = output.with_name(f".{output.name}")
     try:
-        with TraceWriter(output, header(file, block_tokens)) as writer:
+        with TraceWriter(aside, header(file, block_tokens)) as writer:
             for workflow in workflows(file, limit=limit, longest=max_model_len, block_tokens=block_tokens):
                 writer.close(workflow)
                 calls += 1
                 prompt += workflow.calls[0].prompt_tokens or 0
                 answers += workflow.calls[0].output_tokens or 0
+        aside.replace(output)
     except RejouleError:
-        # Half a trace would look like a recording that was cut.
-        if calls:
-            output.unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
         raise
     if as_json:
         click.echo(orjson.dumps({"calls": calls, "prompt_tokens": prompt, "output_tokens": answers}).decode())

@@ -29,7 +29,7 @@ def test_warm_passes_on_a_cold_cache(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     (tmp_path / "model").mkdir()
     trace = random_trace(2, workflows=2, vertices=4)
-    options = {"model": str(tmp_path / "model"), "tier": "spliced", "warm_up_s": 0.5, "idle_s": 0}
+    options = {"model": str(tmp_path / "model"), "tier": "spliced", "warm_up_s": 2, "idle_s": 0}
 
     async def runs() -> None:
         preparation = Preparation()
