@@ -358,7 +358,7 @@ def _library() -> Callable[[], int]:
     """Puts the stand-in, or the driver, under pynvml; the clock to stamp reads with."""
     path = os.environ.get(FAKE)
     if path:
-        from rejoule.replay.energy.fake.library import library_of
+        from rejoule.replay.energy.fake.driver import library_of
 
         library = library_of(path)
         if pynvml.nvmlLib is not library:
