@@ -42,9 +42,12 @@ def energy(runs: Path, only: tuple[str, ...], by: Split, methods: bool, force: b
     from rejoule.analysis import energy as energies
     from rejoule.analysis import methods as ways
     from rejoule.analysis.pairing import choices, parse_filters, select
+    from rejoule.traces.errors import RejouleError
 
     everything = _load(runs).runs
     chosen = select(everything, parse_filters(only))
+    if methods and by != "node":
+        raise RejouleError(f"--methods splits joules by node, not by {by}", "leave out --by, or --methods")
     if methods:
         _methods(ways.side_by_side(chosen, everything), as_json)
         return
@@ -218,14 +221,19 @@ def _methods(found: Sequence[Compared], as_json: bool) -> None:
 
     from rejoule.analysis.console import say, show
     from rejoule.analysis.methods import METHODS
-    from rejoule.analysis.units import amount
+    from rejoule.analysis.units import amount, percent
 
     if as_json:
         _print_json({"configurations": [asdict(compared) for compared in found]})
         return
     for compared in found:
         rows = [(row.name, *(amount(row.joules.get(method), "J") for method in METHODS)) for row in compared.rows]
-        show(f"{compared.trace}, {compared.label}: joules by node, by method", ("", *METHODS), rows)
+        total = compared.gpu_j
+        if total:
+            sums = [compared.rows[-1].joules.get(method) for method in METHODS]
+            rows.append(("of the total", *(percent(None if joules is None else joules / total) for joules in sums)))
+        title = f"{compared.trace}, {compared.label}: {amount(total, 'J')}, by node and by method"
+        show(title, ("", *METHODS), rows)
         if compared.withheld:
             say(f"note: {compared.withheld}: do not trust the first column", "yellow")
 
@@ -350,7 +358,15 @@ def _print_rows(title: str, rows: Sequence[Row]) -> None:
         if any(row.interval is not None for row in rows)
         else f"same: |Δ| ≤ {margin}"
     )
+    if any(map(_by_correction, rows)):
+        meaning += "; where 0 lies outside the interval, because so many rows are tested together (Holm's correction)"
     show(title, ("", "A", "B", "Δ", "Δ %", "95 % interval", "verdict"), table, f"{trials}; {meaning}")
+
+
+def _by_correction(row: Row) -> bool:
+    """Whether the verdict is unclear though the row's own interval is not: the correction for all rows took it back."""
+    found = row.interval
+    return row.verdict == "cannot tell" and found is not None and not found.low <= 0.0 <= found.high
 
 
 _STYLES: Final = {"less": "green", "more": "red", "no difference": "dim", "cannot tell": "dim"}

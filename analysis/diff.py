@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import fsum
 from typing import Literal
 
-from rejoule.analysis.attribution import Attribution
+from rejoule.analysis.attribution import Attribution, ordered
 from rejoule.analysis.naming import describe, source_label, varying
 from rejoule.analysis.notes import attribution_notes, comparable, pair_notes, withheld
 from rejoule.analysis.pairing import Pair
@@ -70,7 +70,7 @@ def compare(pairs: Sequence[Pair], seed: int = 0, force: bool = False) -> Diff:
     for pair in pairs:
         by_trace.setdefault(pair.a.trace, []).append((sides[id(pair.a)], sides[id(pair.b)]))
     name_a, name_b = _side_names(pairs)
-    source = source_label(run for pair in pairs for run in (pair.a, pair.b))
+    source = source_label([*(pair.a for pair in pairs), *(pair.b for pair in pairs)])
     rows = _corrected([row for trace, found in by_trace.items() for row in _rows(trace, found, seed, force)])
     return Diff(
         name_a,
@@ -99,9 +99,9 @@ def _rows(trace: str, found: Sequence[tuple[Summary, Summary]], seed: int, force
     alike = [sides for sides in known if force or withheld(sides) is None]
     parts = [(_parts(a), _parts(b)) for a, b in alike]
     for scope in ("node", "phase"):
-        names = dict.fromkeys(name for side in parts for part in side for name in part[scope])
-        for name in names:
-            values = [(a[scope].get(name), b[scope].get(name)) for a, b in parts]
+        for name in ordered(name for side in parts for part in side for name in part[scope]):
+            # A side that was attributed and lacks the line spent nothing on it.
+            values = [(a[scope].get(name, 0.0), b[scope].get(name, 0.0)) for a, b in parts if a[scope] and b[scope]]
             yield from _row(scope, trace, name, "J", values, found, seed)
 
 
@@ -109,9 +109,7 @@ def _parts(found: Attribution | None) -> dict[Scope, Mapping[str, float]]:
     """Joules by node and by phase, each with the lines that make them add up to the total."""
     if found is None:
         return {"node": {}, "phase": {}}
-    waits = {"tool wait": found.tool_wait_j} if found.tool_wait_j else {}
-    rest = waits | {"idle": found.idle_j - found.tool_wait_j}
-    rest |= {"unattributed": found.unattributed_j} if found.unattributed_j else {}
+    rest = found.without_work()
     phase = found.by_phase()
     nodes = {name: energy.total_j for name, energy in found.by_node().items()}
     return {"node": nodes | rest, "phase": {"prefill": phase.prefill_j, "decode": phase.decode_j} | rest}

@@ -12,10 +12,10 @@ from rejoule.analysis.evidence import Evidence, start_temperatures_c
 from rejoule.analysis.evidence import as_json as evidence_json
 from rejoule.analysis.naming import knobs, source_label
 from rejoule.analysis.notes import UNSEEN, basis
-from rejoule.analysis.report.view import Cell, gather, half_width_j
+from rejoule.analysis.report.view import Cell, gather, part_half_width_j
 from rejoule.analysis.statistics import Interval
-from rejoule.analysis.units import count
 from rejoule.traces.run import Run
+from rejoule.traces.words import counted
 
 Split = Literal["workload", "node", "phase", "workflow"]
 
@@ -118,7 +118,7 @@ def _parts(cell: Cell, found: Sequence[Attribution], by: Split, hidden: bool) ->
     def part(name: str, joules: Sequence[float], widths: Sequence[float | None], **rest: Any) -> Part:
         energy = fsum(joules) / len(joules)
         share = energy / total if total > 0.0 else None
-        return Part(name, energy, share, uncertainty_j=half_width_j(joules, widths), **rest)
+        return Part(name, energy, share, uncertainty_j=part_half_width_j(joules, widths), **rest)
 
     run = cell.trials[0].run
     phases = [a.by_phase() for a in found]
@@ -178,6 +178,6 @@ def _notes(cell: Cell, found: Sequence[Attribution], force: bool) -> Iterator[st
     if cell.withheld:
         yield f"{cell.withheld}: joules by node and phase {'are not to be trusted' if force else UNSEEN}"
     if cell.failed_calls:
-        yield f"{count(cell.failed_calls, 'call')} failed; their energy is counted"
+        yield f"{counted(cell.failed_calls, 'call')} failed; their energy is counted"
     if found and len(found) < len(cell.trials):
         yield f"energy was measured in {len(found)} of {len(cell.trials)} trials"

@@ -23,7 +23,7 @@ def _shared(joules: float | None, of_j: float | None) -> str:
     return amount(joules, "J") + share
 
 
-def half_width_j(total: Mean | None, found: Evidence) -> float | None:
+def total_half_width_j(total: Mean | None, found: Evidence) -> float | None:
     """Of the 95 % interval of GPU joules: over trials, or of one run its window's."""
     if total is not None and total.interval is not None:
         return (total.interval.high - total.interval.low) / 2.0

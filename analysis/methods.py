@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Final
 
+from rejoule.analysis.attribution import ordered
 from rejoule.analysis.naive import NAIVE
 from rejoule.analysis.report.view import Cell, gather
 from rejoule.analysis.summary import Summary
@@ -25,7 +26,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One configuration: nodes, ``idle`` and ``sum``, which not every method makes the measured total."""
+    """One configuration: nodes, the time without work, and ``sum``, which not every method makes the measured total."""
 
     trace: str
     label: str
@@ -40,12 +41,12 @@ def side_by_side(runs: Sequence[Run], among: Sequence[Run] | None = None) -> tup
 
 
 def by_method(summary: Summary) -> dict[str, dict[str, float] | None]:
-    """Joules of one run by method, then by node, with ``idle`` where a method tells it apart."""
+    """Joules of one run by method, then by node, with the time without work where a method tells it apart."""
     node_of = {call.id: call.node for call in summary.run.calls}
     found: dict[str, dict[str, float] | None] = {OURS: None}
     if summary.attribution is not None:
         nodes = {name: energy.total_j for name, energy in summary.attribution.by_node().items()}
-        found[OURS] = nodes | {"idle": summary.attribution.idle_j + summary.attribution.unattributed_j}
+        found[OURS] = nodes | summary.attribution.without_work()
     for method, split in NAIVE.items():
         calls = split(summary.run)
         found[method] = None if calls is None else _summed(calls, node_of)
@@ -54,8 +55,7 @@ def by_method(summary: Summary) -> dict[str, dict[str, float] | None]:
 
 def _compared(trace: str, cell: Cell) -> Compared:
     trials = [by_method(summary) for summary in cell.trials]
-    names = dict.fromkeys(name for trial in trials for joules in trial.values() if joules for name in joules)
-    ordered = [*(name for name in names if name != "idle"), *(["idle"] if "idle" in names else [])]
+    names = ordered(name for trial in trials for joules in trial.values() if joules for name in joules)
 
     def mean(method: str, name: str | None) -> float | None:
         known = [joules for trial in trials if (joules := trial[method]) is not None]
@@ -63,7 +63,7 @@ def _compared(trace: str, cell: Cell) -> Compared:
             return None
         return fsum(fsum(j.values()) if name is None else j.get(name, 0.0) for j in known) / len(known)
 
-    rows = [Line(name, {method: mean(method, name) for method in METHODS}) for name in ordered]
+    rows = [Line(name, {method: mean(method, name) for method in METHODS}) for name in names]
     rows.append(Line("sum", {method: mean(method, None) for method in METHODS}))
     return Compared(trace, cell.label, cell.energy_j, tuple(rows), cell.withheld)
 

@@ -81,7 +81,10 @@ def _knob(name: str, value: Any) -> str:
 
 
 def source_label(runs: Iterable[Run]) -> str:
-    """Where the joules of these runs came from: ``modelled (model:h200)``, ``measured (nvml-counter)``, or neither."""
-    found = sorted({(run.measured, run.energy.source["gpu"]) for run in runs if "gpu" in run.energy.source})
+    """Where the joules of these runs came from: ``modelled (model:h200)``, ``measured (nvml-counter)``, or neither.
+
+    Several are named in the order of the runs.
+    """
+    found = dict.fromkeys((run.measured, run.energy.source["gpu"]) for run in runs if "gpu" in run.energy.source)
     words = (f"{'measured' if measured else 'modelled'} ({source})" for measured, source in found)
     return " and ".join(words) or "energy not measured"

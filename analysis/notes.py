@@ -9,14 +9,14 @@ from rejoule.analysis.attribution import Attribution, Method
 from rejoule.analysis.evidence import start_temperatures_c
 from rejoule.analysis.pairing import Pair, reordered
 from rejoule.analysis.summary import Summary
-from rejoule.analysis.units import count
+from rejoule.traces.words import counted
 
 
 def pair_notes(pairs: Sequence[Pair]) -> Iterable[str]:
     for side, runs in (("A", [p.a for p in pairs]), ("B", [p.b for p in pairs])):
         failed = sum(len(run.failed_calls) for run in runs)
         if failed:
-            yield f"{side}: {count(failed, 'call')} failed; their energy is counted, their latency is not"
+            yield f"{side}: {counted(failed, 'call')} failed; their energy is counted, their latency is not"
         if any(run.certificate.tier == "none" for run in runs):
             yield f"{side} is not certified: nothing proves that both sides did the same work"
         if any(run.energy.gpu_j is None for run in runs):

@@ -10,11 +10,11 @@ _PREFIXED = {"J": ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ")), "s": ((1
 
 
 def amount(value: float | None, unit: str) -> str:
-    """Three significant digits with a unit of fitting size: ``1.24 kJ``, ``86 ms``, ``12 400 tokens``."""
+    """Three significant digits with a unit of fitting size: ``1.24 kJ``, ``86 ms``, ``12,400 tokens``."""
     if value is None:
         return UNKNOWN
     if unit == "tokens":
-        return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+        return f"{value:,.0f}"
     size = abs(value)
     scales = _PREFIXED.get(unit, ((1.0, unit),))
     # 999.6 J reads 1.00 kJ: the prefix is chosen after rounding.
@@ -47,11 +47,6 @@ def change(share: float | None) -> str:
 def interval(low: float, high: float) -> str:
     """``−41.3 … −40.1 %``: between two relative changes."""
     return f"{change(low).removesuffix(' %')} … {change(high)}"
-
-
-def count(number: int, noun: str) -> str:
-    """``1 call``, ``3 calls``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def digits(value: float) -> str:

@@ -19,6 +19,7 @@ from rejoule.analysis.naming import describe, varying
 from rejoule.analysis.statistics import percentile, t_quantile
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Configuration, Run
+from rejoule.traces.words import counted
 
 APART: Final = ("engine", "profile", "loops", "seed", "options")
 """Knobs that a simulated and a measured run need not share."""
@@ -242,13 +243,13 @@ def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run
     notes = []
     for side, what in ((simulated, "simulated"), (measured, "measured")):
         if lone := len(side) - len(shared):
-            notes.append(f"{lone} {what} configurations have no counterpart and are left out")
+            notes.append(f"{counted(lone, f'{what} configuration')} without a counterpart left out")
     unlike = sum(len({_work(run) for run in (*simulated[key], *measured[key])}) > 1 for key in shared)
     if unlike:
         notes.append(f"in {unlike} of {len(shared)} cells the two sides did not do the same work")
     rejected = sum(bool(r.conditions and r.conditions.rejected) for key in shared for r in measured[key])
     if rejected:
-        notes.append(f"{rejected} measured runs are marked as not to be used for their joules")
+        notes.append(f"{counted(rejected, 'measured run')} marked as not to be used for their joules")
     profiles = sorted({str(r.engine.get("profile")) for key in shared for r in simulated[key]})
     return [*notes, f"simulated with {', '.join(profiles)}"]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -235,7 +236,7 @@ def _report(output: Path, request: Any, server: ServerInfo, recorded: Recorded, 
         _print(found)
     for path, count in recorded.ignored.items():
         click.echo(
-            f"warning: {_counted(count, 'request')} to {path} not in the trace, which holds only completions", err=True
+            f"warning: {counted(count, 'request')} to {path} not in the trace, which holds only completions", err=True
         )
     if failed:
         first = f"{failed[0].id}: {failed[0].error}"
@@ -247,11 +248,11 @@ def _report(output: Path, request: Any, server: ServerInfo, recorded: Recorded, 
             elif engine == "sim":
                 remedy += "; the embedded engine's answers are made up: try --engine URL"
             raise RejouleError(f"no workflow came to its end; {first}", remedy)
-        click.echo(f"warning: {_counted(len(failed), 'workflow')} failed, and recorded as such; {first}", err=True)
+        click.echo(f"warning: {counted(len(failed), 'workflow')} failed, and recorded as such; {first}", err=True)
     if not called:
         click.echo(f"warning: no LLM call was made; {output} has nothing to replay", err=True)
     if stopped := sum(w.status == "interrupted" for w in recorded.workflows):
-        click.echo(f"note: {_counted(stopped, 'workflow')} stopped at an interrupt; answer it with --resume", err=True)
+        click.echo(f"note: {counted(stopped, 'workflow')} stopped at an interrupt; answer it with --resume", err=True)
 
 
 def _say_stopped(output: Path, recorded: Recorded) -> None:
@@ -260,7 +261,7 @@ def _say_stopped(output: Path, recorded: Recorded) -> None:
         click.echo("interrupted before any LLM call ended; no trace is kept", err=True)
         return
     cut = sum(workflow.status == "interrupted" and workflow.error is not None for workflow in recorded.workflows)
-    whole = _counted(len(recorded.workflows) - cut, "workflow")
+    whole = counted(len(recorded.workflows) - cut, "workflow")
     click.echo(f"interrupted; {output} holds {whole} that came to an end, and {cut:,} as far as they were", err=True)
 
 
@@ -280,16 +281,12 @@ def _print(found: Mapping[str, Any]) -> None:
     table.add_section()
     table.add_row("all", *(_figure(found[key]) for key in keys), style="bold")
     console.print(
-        f"[bold]{escape(found['trace'])}[/]: {_counted(found['workflows'], 'workflow')} of {escape(found['graph'])} "
-        f"in {found['duration_s']:.1f} s, {_counted(found['tool_calls'], 'tool call')}",
+        f"[bold]{escape(found['trace'])}[/]: {counted(found['workflows'], 'workflow')} of {escape(found['graph'])} "
+        f"in {found['duration_s']:.1f} s, {counted(found['tool_calls'], 'tool call')}",
         highlight=False,
         soft_wrap=True,
     )
     console.print(table)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _figure(value: int | None) -> str:

@@ -10,6 +10,7 @@ import click
 from rejoule.replay.options import engine_options, floats, integers
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Configuration
+from rejoule.traces.words import counted
 
 DEFAULT_PORT = 8000
 
@@ -216,18 +217,18 @@ def _execute(
 
         runs = load_runs(folder).runs
         print_runs(runs)
-        click.echo(f"\n{folder} holds {len(runs)} {'run' if len(runs) == 1 else 'runs'}. Which node spent the energy:")
+        click.echo(f"\n{folder} holds {counted(len(runs), 'run')}. Which node spent the energy:")
         click.echo(f"  rejoule energy {folder}\n  rejoule report {folder} -o report.html")
     failed = [run for run in progress.runs if run.failed_calls]
     if failed:
         first, count = failed[0].failed_calls[0], sum(len(run.failed_calls) for run in failed)
         raise RejouleError(
-            f"{count} calls failed in {len(failed)} runs, first {first.id}: {first.error}",
+            f"{counted(count, 'call')} failed in {counted(len(failed), 'run')}, first {first.id}: {first.error}",
             "the runs are kept and marked; the server's log may say why",
         )
     if progress.refused:
         count, reasons = len(progress.refused), dict.fromkeys(map(str, progress.refused))
         raise RejouleError(
-            f"{count} of {len(experiment.runs)} runs were left out: {' | '.join(reasons)}",
+            f"{count} of {counted(len(experiment.runs), 'run')} left out: {' | '.join(reasons)}",
             "repeat the command to try them again",
         )

@@ -13,6 +13,7 @@ from rejoule.traces import RejouleError, Trace
 from rejoule.traces.loops import pass_of
 from rejoule.traces.model import Call
 from rejoule.traces.run import Configuration, Tier
+from rejoule.traces.words import counted
 
 PATHS: Final = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 GENERATE: Final = "/inference/v1/generate"
@@ -142,7 +143,7 @@ def check_tokens(trace: Trace, name: str) -> None:
     missing = [c.id for c in trace.calls if c.succeeded and not (c.prompt_token_ids and c.token_ids)]
     if missing:
         raise RejouleError(
-            f"{name} has no token ids for {len(missing)} calls, first {missing[0]}",
+            f"{name} has no token ids for {counted(len(missing), 'call')}, first {missing[0]}",
             "record it from vLLM, which returns them, or replay in tier lengths: --option tier=lengths",
         )
 

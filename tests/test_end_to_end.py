@@ -28,7 +28,7 @@ from rejoule.replay.engines.open import open_engine
 from rejoule.replay.experiment import run_experiment
 from rejoule.replay.plan import Sweep, plan, swept
 from rejoule.replay.replay import replay
-from rejoule.replay.sim.engine import EngineConfig
+from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.profile import load_profile
 from rejoule.replay.sim.server import make_app
 from rejoule.traces.check import EDGE_SETS

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from rejoule.traces.words import counted
+
 
 @click.command()
 @click.argument("trace", type=click.Path(path_type=Path))
@@ -33,8 +35,8 @@ def _print(trace: Path, found: dict[str, Any]) -> None:
 
     console = Console()
     console.print(
-        f"[bold]{escape(str(trace))}[/]: {escape(found['graph'])}, {_counted(found['workflows'], 'workflow')}, "
-        f"{_counted(found['calls'], 'call')}, {_counted(found['tool_calls'], 'tool call')}, "
+        f"[bold]{escape(str(trace))}[/]: {escape(found['graph'])}, {counted(found['workflows'], 'workflow')}, "
+        f"{counted(found['calls'], 'call')}, {counted(found['tool_calls'], 'tool call')}, "
         f"model {escape(found['model'])}",
         highlight=False,
     )
@@ -63,7 +65,3 @@ def _print(trace: Path, found: dict[str, Any]) -> None:
         ),
         highlight=False,
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -156,7 +156,8 @@ class Energy:
     hbm_j: float | None = None
     """The part of ``gpu_j`` that the GPUs' memory drew."""
     uncertainty_j: Mapping[str, float] = field(default_factory=dict)
-    """Half-width of the 95 % interval by component, from ticks, sampling and window; not the sensor's own gain."""
+    """Half-width of the 95 % interval by component, and of ``integrated``, from ticks, sampling and window; not the
+    sensor's own gain."""
     integrated_j: float | None = None
     """``gpu_j`` once more, from sampled power: a cross-check of the counter."""
 

@@ -75,7 +75,7 @@ def described(configuration: Configuration) -> str:
     """A configuration in a few words: the knobs that are set."""
     c = configuration
     words = [
-        f"{c.max_num_seqs} seqs" if c.max_num_seqs is not None else "",
+        f"batch {c.max_num_seqs}" if c.max_num_seqs is not None else "",
         f"{c.power_cap_w:g} W" if c.power_cap_w is not None else "",
         f"{c.sm_clock_mhz:g} MHz" if c.sm_clock_mhz is not None else "",
         f"input ×{c.input_scale:g}" if c.input_scale != 1 else "",

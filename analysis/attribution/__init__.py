@@ -33,6 +33,7 @@ from rejoule.analysis.attribution.result import (
     PhaseEnergy,
     Uncertainty,
     method_of,
+    ordered,
     quadrature,
 )
 from rejoule.analysis.attribution.shares import Shares, half_widths, idle_half_width, share
@@ -52,6 +53,7 @@ __all__ = [
     "attribute",
     "fit",
     "method_of",
+    "ordered",
     "predicted",
     "quadrature",
 ]

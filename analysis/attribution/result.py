@@ -19,6 +19,9 @@ POOR_FIT: Final = 0.1
 SCALES: Final = (0.9, 1.1)
 """Measured over modelled energy of the busy time; outside, the costs are those of another engine."""
 
+WITHOUT_WORK: Final = ("tool wait", "idle", "unattributed")
+"""The lines that no call owes, in the order of tables."""
+
 Method = Literal["step energies", "step readings", "step times", "client readings", "client times"]
 """What the joules were attributed from: the energy of every engine step, the engine's steps with the readings of the
 energy counter, the steps with the total spread over them by time, or the client's times with readings, or alone."""
@@ -102,6 +105,11 @@ class Attribution:
     def by_phase(self) -> PhaseEnergy:
         return total(call.energy for call in self.calls)
 
+    def without_work(self) -> dict[str, float]:
+        """Joules that no call owes, by line: with those of the calls they add up to ``gpu_j``."""
+        joules = (self.tool_wait_j, self.idle_j - self.tool_wait_j, self.unattributed_j)
+        return {name: j for name, j in zip(WITHOUT_WORK, joules, strict=True) if j or name == "idle"}
+
     def _summed(self, key: Callable[[CallEnergy], str], half_widths: Mapping[str, float]) -> dict[str, PhaseEnergy]:
         groups: dict[str, list[PhaseEnergy]] = {}
         for call in self.calls:
@@ -112,6 +120,11 @@ class Attribution:
 def total(energies: Iterable[PhaseEnergy], uncertainty_j: float | None = None) -> PhaseEnergy:
     listed = list(energies)
     return PhaseEnergy(fsum(e.prefill_j for e in listed), fsum(e.decode_j for e in listed), uncertainty_j)
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Each once: calls' lines as they come, then those that no call owes."""
+    return sorted(dict.fromkeys(names), key=lambda name: WITHOUT_WORK.index(name) if name in WITHOUT_WORK else -1)
 
 
 def method_of(run: Run) -> Method:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-from rejoule.analysis.units import count
 from rejoule.traces.model import Trace, Workflow
+from rejoule.traces.words import counted
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, PAD = 176, 66, 64, 22, 12
 LONGEST = 21
@@ -142,7 +142,7 @@ def _curve(graph: NodeGraph, at: dict[str, Point], link: Link, stroke: float, bo
 
 def _card(node: str, x: float, y: float, calls: int) -> str:
     name = node if len(node) <= LONGEST else "…" + node[-LONGEST + 1 :]
-    label = count(calls, "call") if calls else "tools only"
+    label = counted(calls, "call") if calls else "tools only"
     return (
         f'<g class="card{"" if calls else " quiet"}" data-node="{escape(node)}" transform="translate({x:g} {y:g})">'
         f"<title>{escape(node)}</title>"

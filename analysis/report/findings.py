@@ -9,7 +9,8 @@ from math import fsum
 from rejoule.analysis.diff import MARGIN
 from rejoule.analysis.naming import AS_STARTED, describe, is_foreign
 from rejoule.analysis.report.view import Cell, Workload
-from rejoule.analysis.units import amount, count, percent
+from rejoule.analysis.units import amount, percent
+from rejoule.traces.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def _alone(cell: Cell) -> Finding:
     if workflows and calls:
         sentences.append(
             f"{amount(energy / workflows, 'J')} per workflow and {amount(energy / calls, 'J')} per call "
-            f"({count(workflows, 'workflow')}, {count(calls, 'call')})."
+            f"({counted(workflows, 'workflow')}, {counted(calls, 'call')})."
         )
     prefill, decode = (fsum(getattr(n, f"{phase}_j") for n in cell.nodes.values()) for phase in ("prefill", "decode"))
     shares = [f"{percent(prefill / energy)} is prefill", f"{percent(decode / energy)} decode", *_unused(cell, energy)]

@@ -19,11 +19,11 @@ from rejoule.analysis.report.figures import Figure
 from rejoule.analysis.report.findings import findings
 from rejoule.analysis.report.panel import cell_data, panel
 from rejoule.analysis.report.view import Workload, gather
-from rejoule.analysis.units import count
 from rejoule.traces.model import Trace
 from rejoule.traces.refused import Refused
 from rejoule.traces.run import Run
 from rejoule.traces.runs import Experiment
+from rejoule.traces.words import counted
 
 
 def render(
@@ -121,7 +121,7 @@ def _refused(refused: Sequence[Refused], runs: Sequence[Run], experiment: Experi
     names = varying([*(run.configuration for run in runs), *(one.configuration for one in refused)])
     found = Counter((trace.get(one.run, ""), describe(one.configuration, names), one.reason) for one in refused)
     items = "".join(
-        f"<li>{escape(', '.join(filter(None, (name, knobs))))}: {escape(reason)} ({count(times, 'run')})</li>"
+        f"<li>{escape(', '.join(filter(None, (name, knobs))))}: {escape(reason)} ({counted(times, 'run')})</li>"
         for (name, knobs, reason), times in found.items()
     )
     return f'<section class="refused"><h2>Left out</h2><ul>{items}</ul></section>'
@@ -130,7 +130,7 @@ def _refused(refused: Sequence[Refused], runs: Sequence[Run], experiment: Experi
 def _doubts(workload: Workload) -> Iterator[str]:
     for cell in workload.cells:
         if cell.failed_calls:
-            failed = count(cell.failed_calls, "call")
+            failed = counted(cell.failed_calls, "call")
             yield f"{workload.name}, {cell.label}: {failed} failed; it is left out of the ranking"
         elif not cell.complete:
             yield f"{workload.name}, {cell.label}: some workflows did not finish; it is left out of the ranking"
@@ -143,7 +143,7 @@ def _doubts(workload: Workload) -> Iterator[str]:
         yield f"{workload.name}: runs started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
     violations = sum(len(run.certificate.violations) for run in runs)
     if violations:
-        yield f"{workload.name}: {count(violations, 'call')} did not do the work that the trace asked for"
+        yield f"{workload.name}: {counted(violations, 'call')} did not do the work that the trace asked for"
     orders: dict[str, set[str]] = {}
     for run in runs:
         if run.certificate.order:
@@ -154,7 +154,7 @@ def _doubts(workload: Workload) -> Iterator[str]:
     blind = [run for run in runs if run.energy.gpu_j is not None and run.steps is None]
     if 0 < len(blind) < len(runs):
         yield (
-            f"{workload.name}: {len(blind)} of {count(len(runs), 'run')} without step records: their joules by node "
+            f"{workload.name}: {len(blind)} of {counted(len(runs), 'run')} without step records: their joules by node "
             "are attributed from the client's times, and not comparable with those of the others"
         )
     for cell in workload.cells:

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from rejoule.analysis.attribution import method_of
-from rejoule.analysis.facts import components, conditions, control, half_width_j, steady_state
+from rejoule.analysis.facts import components, conditions, control, steady_state, total_half_width_j
 from rejoule.analysis.notes import basis
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.bars import MOST_NODES, ranked_nodes, stacked
@@ -66,7 +66,7 @@ def cell_data(workload: Workload, cell: Cell) -> dict[str, Any]:
     idle, wait = (
         None if j is None or not cell.energy_j else j / cell.energy_j for j in (cell.idle_j, cell.tool_wait_j)
     )
-    half = half_width_j(cell.mean(lambda s: s.gpu_j), cell.evidence)
+    half = total_half_width_j(cell.mean(lambda s: s.gpu_j), cell.evidence)
 
     def mean(unit: str, name: str) -> str:
         found = cell.mean(lambda s: getattr(s, name))

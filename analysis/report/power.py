@@ -13,6 +13,9 @@ from rejoule.traces.run import Run
 
 MOST_POINTS: Final = 1500
 """Points of a line at most; the page must stay light."""
+STEPS_S: Final = 0.1
+"""Points of a line of steps are so far apart at least: a step's joules are those of its work, and the GPU begins with
+that while the step before still counts."""
 
 Line = list[float | None]
 
@@ -47,7 +50,8 @@ def power_line(run: Run) -> PowerLine | None:
     if not stretches:
         return None
     edges = np.array([stretches[0].start_s, *(s.end_s for s in stretches)], dtype=np.float64)
-    points = np.linspace(edges[0], edges[-1], MOST_POINTS) if len(edges) > MOST_POINTS else edges
+    most = MOST_POINTS if run.readings else min(MOST_POINTS, 2 + int((edges[-1] - edges[0]) / STEPS_S))
+    points = np.linspace(edges[0], edges[-1], most) if len(edges) > most else edges
 
     def line(values: Sequence[float | None]) -> Line:
         known = np.array([np.nan if v is None else v for v in values], dtype=np.float64)

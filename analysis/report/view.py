@@ -78,7 +78,7 @@ class Cell:
             name: PhaseEnergy(
                 fsum(trial[name].prefill_j for trial in found if name in trial) / len(found),
                 fsum(trial[name].decode_j for trial in found if name in trial) / len(found),
-                half_width_j(
+                part_half_width_j(
                     [trial[name].total_j for trial in found if name in trial],
                     [trial[name].uncertainty_j for trial in found if name in trial],
                 ),
@@ -207,7 +207,7 @@ def gather(
     return tuple(found)
 
 
-def half_width_j(joules: Sequence[float], widths: Sequence[float | None]) -> float | None:
+def part_half_width_j(joules: Sequence[float], widths: Sequence[float | None]) -> float | None:
     """Of the mean over trials: their spread, and what each attribution leaves open, which trials share."""
     known = [width for width in widths if width is not None]
     spread = mean(joules).interval

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 from typing import Final
 
 from rejoule.replay.doctor.finding import Finding
-from rejoule.replay.energy.nvml import FAKE, Gpu, GpuLost, Limits, Sample, open_nvml
+from rejoule.replay.energy.nvml import FAKE, Gpu, GpuLost, Limits, Sample, has_gpu, open_nvml
 from rejoule.traces import RejouleError
 
 WATCHED_S: Final = 1.0
@@ -49,7 +49,7 @@ def gpu_findings(watched_s: float = WATCHED_S) -> Iterator[Finding]:
         yield Finding("NVIDIA driver", False, str(getattr(error, "what", error)), remedy)
         return
     if nvml is None:
-        yield Finding("NVIDIA driver", False, "no driver with a GPU answers through NVML", NO_DRIVER)
+        yield none_found(has_gpu())
         return
     with nvml:
         count = len(nvml.gpus)
@@ -64,6 +64,15 @@ def gpu_findings(watched_s: float = WATCHED_S) -> Iterator[Finding]:
             except GpuLost as error:
                 yield Finding(f"GPU {gpu.index}", False, str(error), "reset it, or restart the machine")
         yield permission(privileged())
+
+
+def none_found(hidden: bool) -> Finding:
+    """No GPU that this process may use, be it that there is none, or that they are hidden from it."""
+    if not hidden:
+        return Finding("NVIDIA driver", False, "no driver with a GPU answers through NVML", NO_DRIVER)
+    found = f"there are GPUs, and CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')} names none of them"
+    remedy = "unset CUDA_VISIBLE_DEVICES, or set it to numbers or UUIDs that nvidia-smi -L shows"
+    return Finding("NVIDIA driver", False, found, remedy)
 
 
 def one_gpu(gpu: Gpu, watched_s: float) -> Iterator[Finding]:
@@ -114,11 +123,12 @@ def limits_finding(topic: str, uuid: str, limits: Limits) -> Finding:
 
 
 def permission(allowed: bool) -> Finding:
-    """Whether limits and clocks may be set: judged by privilege alone."""
+    """Whether limits and clocks may be set: privilege can rule it out, and proves nothing."""
     facts = {"privileged": allowed, "tried": False}
     if allowed:
-        found = "root or CAP_SYS_ADMIN, as the driver asks; nothing was set to try it, and a container may still refuse"
-        return Finding("caps and clocks", True, found, facts=facts)
+        found = "not tried: this process has the privilege (CAP_SYS_ADMIN), yet a container or the GPU may refuse"
+        remedy = "rejoule replay with --power-cap tries it before anything starts, by asking for the limit there is"
+        return Finding("caps and clocks", None, found, remedy, facts)
     remedy = "sweep them as root, or replay without --power-cap and --sm-clock; measuring needs no root"
     return Finding(
         "caps and clocks", False, "setting them needs root or CAP_SYS_ADMIN; it was not tried", remedy, facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -11,8 +12,9 @@ from typing import Final
 
 from rejoule.replay.doctor.finding import Finding
 from rejoule.replay.energy.rapl import REMEDY, ROOT, find_zones, readable
-from rejoule.replay.knobs.journal import journaled, knobs_folder
+from rejoule.replay.knobs.journal import ELSEWHERE, journaled, knobs_folder, writable
 from rejoule.replay.server import ServerOptions, find_vllm
+from rejoule.replay.server.installation import PYTHON_VARIABLE
 from rejoule.traces import RejouleError
 
 LITTLE: Final = 2**30
@@ -45,8 +47,14 @@ def rapl_finding(powercap: Path) -> Finding:
 
 
 def journals_finding(folder: Path) -> Finding:
-    """Whether an experiment left a GPU changed."""
-    uuids = journaled(folder)
+    """Whether an experiment left a GPU changed, and whether the next one could keep what it finds."""
+    try:
+        uuids = journaled(folder)
+    except RejouleError as error:
+        return Finding("restored", False, error.what, error.remedy, {"journals": None})
+    if not uuids and not writable(folder):
+        found = f"{folder} cannot be written: without a journal no cap and no clock is set"
+        return Finding("restored", False, found, ELSEWHERE, {"journals": []})
     if not uuids:
         return Finding("restored", True, "no experiment left a power limit or a clock changed", facts={"journals": []})
     found = f"{', '.join(uuids)} may still be as an experiment set it"
@@ -58,7 +66,9 @@ def vllm_finding() -> Finding:
     try:
         vllm = find_vllm(ServerOptions(model=""))
     except RejouleError as error:
-        return Finding("vLLM", None, error.what, error.remedy, {"version": None})
+        # Nobody needs vLLM, but who names one means it.
+        named = bool(os.environ.get(PYTHON_VARIABLE))
+        return Finding("vLLM", False if named else None, error.what, error.remedy, {"version": None})
     facts = {"version": vllm.version, "python": vllm.python}
     return Finding("vLLM", True, f"{vllm.version}, {vllm.python}", facts=facts)
 

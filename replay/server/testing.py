@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.typedefs import Handler, Middleware
 
-    from rejoule.replay.sim.engine import EngineConfig
+    from rejoule.replay.sim.config import EngineConfig
     from rejoule.replay.sim.live import Ticket
     from rejoule.replay.sim.protocol import Call
     from rejoule.replay.sim.replies import Reply
@@ -202,7 +202,7 @@ def _serve(
 
     from aiohttp import web
 
-    from rejoule.replay.sim.engine import EngineConfig
+    from rejoule.replay.sim.config import EngineConfig
     from rejoule.replay.sim.profile import load_profile
 
     batch = options.max_num_active_seqs or options.max_num_seqs or 256

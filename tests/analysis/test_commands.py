@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.analysis import builders
 
-from rejoule.analysis.commands import diff, energy, report
+from rejoule.analysis.commands import _print_rows, diff, energy, report
+from rejoule.analysis.diff import Row
 from rejoule.analysis.report import file
+from rejoule.analysis.statistics import Interval
 from rejoule.traces import runs
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.refused import Refused, save_refused
@@ -107,6 +109,16 @@ def test_energy_by_method(folder: Path) -> None:
     assert all(word in result.stdout for word in ("attributed", "window", "concurrency", "output tokens", "plan"))
     (found,) = orjson.loads(invoke(energy, folder, *one, "--json").stdout)["configurations"]
     assert found["rows"][-1]["joules"]["attributed"] == pytest.approx(found["gpu_j"])
+    assert "of the total" in result.stdout and "100 %" in result.stdout
+    assert "not by phase; leave out --by" in refusal(energy, folder, *one, "--by", "phase")
+
+
+def test_unclear_beside_a_clear_interval_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where only the correction for many rows makes a verdict unclear, the table says so; elsewhere it does not."""
+    clear = Row("node", "t", "plan", "J", 10.0, 8.0, 3, -0.2, Interval(-0.3, -0.1), 0.2, "cannot tell")
+    for rows, explained in (([clear], True), ([replace(clear, interval=Interval(-0.3, 0.1))], False)):
+        _print_rows("title", rows)
+        assert ("Holm" in capsys.readouterr().out) is explained
 
 
 def test_energy_shows_what_the_cap_did(folder: Path) -> None:

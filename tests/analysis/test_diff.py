@@ -35,6 +35,24 @@ def test_nodes_and_idle_make_up_the_change() -> None:
     assert {row.name for row in found.of("node")} == {*builders.CHAIN, "idle"}
 
 
+def test_a_line_of_one_side_counts_as_nothing_on_the_other() -> None:
+    """Where only one side waited for tools, the lines still add up, and idle stands last."""
+    a = [replace(run, tools=()) for run in one(1)]
+    b = [replace(run, tools=tuple(replace(t, start_s=0.0, end_s=run.makespan_s) for t in run.tools)) for run in one(8)]
+    found = compare(pair(a, b))
+    total = next(row for row in found.rows if row.name == "GPU energy")
+    nodes = found.of("node")
+    assert [row.name for row in nodes][-2:] == ["tool wait", "idle"] and nodes[-2].a == 0.0 < nodes[-2].b
+    assert sum(row.delta for row in nodes) == pytest.approx(total.delta)
+
+
+def test_sources_are_named_as_the_sides_are() -> None:
+    """The source of A stands before that of B, whatever their names."""
+    a = [replace(run, energy=replace(run.energy, source={"gpu": "model:z"})) for run in one(1)]
+    b = [replace(run, energy=replace(run.energy, source={"gpu": "model:a"})) for run in one(8)]
+    assert compare(pair(a, b)).source == "modelled (model:z) and modelled (model:a)"
+
+
 def test_one_trial_in_virtual_time_is_exact() -> None:
     """On the simulator one trial suffices for a verdict, without an interval, and the headline says so."""
     found = compare(pair(one(1), one(8)))

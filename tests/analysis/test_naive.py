@@ -9,7 +9,7 @@ from benchmarks.made_runs import Kind, made_run
 
 from rejoule.analysis.methods import METHODS, OURS, side_by_side
 from rejoule.analysis.naive import NAIVE, all_tokens, concurrency, output_tokens, window
-from rejoule.traces.run import CallResult, Certificate, Configuration, Energy, PowerCap, Reading, Run
+from rejoule.traces.run import CallResult, Certificate, Configuration, Energy, PowerCap, Reading, Run, ToolResult
 
 CALLS = (
     CallResult("a", "w", "x", 0.0, 0.0, 4.0, 1.0, 100, 0, 30),
@@ -58,6 +58,16 @@ def test_methods_side_by_side() -> None:
         assert rows["sum"][method] == pytest.approx(run.energy.gpu_j)
     assert (rows["sum"]["window"] or 0.0) > 1.2 * (run.energy.gpu_j or 0.0)
     assert rows["idle"]["window"] is None
+
+
+def test_time_without_work_has_its_own_rows() -> None:
+    """Tool wait stands beside idle, so that the first column adds up to its sum."""
+    run, _ = made_run((Kind("chat", 300, 100), Kind("summary", 3000, 30)), 4.0, 40)
+    (found,) = side_by_side([replace(run, tools=(ToolResult("t0", "w", "chat", "tool", 0.0, run.makespan_s),))])
+    ours = {row.name: row.joules[OURS] or 0.0 for row in found.rows}
+    assert list(ours)[-3:] == ["tool wait", "idle", "sum"] and ours["tool wait"] > 0.0
+    assert fsum(list(ours.values())[:-1]) == pytest.approx(ours["sum"], rel=1e-9)
+    assert ours["sum"] == pytest.approx(run.energy.gpu_j, rel=1e-9)
 
 
 def test_attribution_beats_the_usual_methods() -> None:

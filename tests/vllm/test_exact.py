@@ -12,6 +12,7 @@ from urllib.request import urlopen
 
 import orjson
 import pytest
+from tests.vllm.sizes import sizes
 
 from rejoule.traces.model import Call
 from rejoule.traces.run import CallResult, Run
@@ -25,30 +26,7 @@ BATCHES = (1, 4, 16)
 BLOCK = 32
 BLOCKS = 400
 
-SEQUENTIAL = {"chunks": 3, "chunk_tokens": 50, "summary_tokens": 16, "fan_in": 2}
-INTERACTIVE = {
-    "turns": 2,
-    "searches": 2,
-    "passage_tokens": 60,
-    "shared_prompt_tokens": 400,
-    "answer_tokens": 16,
-    "think_time_s": 0.1,
-}
-AGENTIC = {
-    "engineers": 2,
-    "rounds": 2,
-    "requirements_tokens": 16,
-    "purpose_tokens": 10,
-    "code_tokens": 30,
-    "comment_tokens": 10,
-    "test_time_s": 0.5,
-}
-SIZES: dict[str, Mapping[str, float]] = {
-    "sequential": SEQUENTIAL,
-    "interactive": INTERACTIVE,
-    "agentic": AGENTIC,
-    "composite": {**SEQUENTIAL, **INTERACTIVE, **AGENTIC, "reply_tokens": 16},
-}
+SIZES = sizes(shared_prompt_tokens=400, test_time_s=0.5)
 OPTIONS = {
     "load_format": "dummy",
     "dtype": "bfloat16",

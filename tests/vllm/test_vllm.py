@@ -6,13 +6,13 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from tests.vllm.sizes import sizes
 
 from rejoule.traces.model import Trace
 from rejoule.traces.run import Run
@@ -24,30 +24,7 @@ pytestmark = pytest.mark.vllm
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WORKFLOWS = 2
 
-SEQUENTIAL = {"chunks": 3, "chunk_tokens": 50, "summary_tokens": 16, "fan_in": 2}
-INTERACTIVE = {
-    "turns": 2,
-    "searches": 2,
-    "passage_tokens": 60,
-    "shared_prompt_tokens": 800,
-    "answer_tokens": 16,
-    "think_time_s": 0.1,
-}
-AGENTIC = {
-    "engineers": 2,
-    "rounds": 2,
-    "requirements_tokens": 16,
-    "purpose_tokens": 10,
-    "code_tokens": 30,
-    "comment_tokens": 10,
-    "test_time_s": 2,
-}
-SIZES: dict[str, Mapping[str, float]] = {
-    "sequential": SEQUENTIAL,
-    "interactive": INTERACTIVE,
-    "agentic": AGENTIC,
-    "composite": {**SEQUENTIAL, **INTERACTIVE, **AGENTIC, "reply_tokens": 16},
-}
+SIZES = sizes(shared_prompt_tokens=800, test_time_s=2)
 
 ROUND = "(engineer ){1,2}reviewer "
 PATHS = {

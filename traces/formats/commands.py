@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from rejoule.traces.words import counted
+
 
 @click.group(name="import")
 def import_() -> None:
@@ -52,4 +54,4 @@ def mooncake(
     if as_json:
         click.echo(orjson.dumps({"calls": calls, "prompt_tokens": prompt, "output_tokens": answers}).decode())
     else:
-        click.echo(f"{output}: {calls:,} calls, {prompt:,} prompt and {answers:,} output tokens")
+        click.echo(f"{output}: {counted(calls, 'call')}, {prompt:,} prompt and {answers:,} output tokens")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rejoule.replay.cli import rejoule
 from rejoule.replay.doctor.finding import Finding
 from rejoule.replay.doctor.gpus import gpu_findings, permission, privileged
-from rejoule.replay.doctor.machine import disk_finding, journals_finding, machine_findings, rapl_finding
+from rejoule.replay.doctor.machine import disk_finding, journals_finding, machine_findings, rapl_finding, vllm_finding
 from rejoule.replay.energy import fake
 
 
@@ -87,12 +87,22 @@ def test_nothing_is_changed(machine: Any) -> None:
 
 @pytest.mark.parametrize(("mask", "expected"), [("000001ffffffffff", True), ("0000000000200000", True), ("0", False)])
 def test_permission_is_judged_by_capability(tmp_path: Path, mask: str, expected: bool) -> None:
-    """It says that nothing was tried."""
+    """Its lack is a fault; having it proves nothing, and how it is tried is told."""
     (tmp_path / "status").write_text(f"Name:\tpython\nCapEff:\t{mask}\n")
     assert privileged(tmp_path / "status") is expected
     found = permission(expected)
-    assert found.ok is expected
-    assert "tr" in found.found and found.facts["tried"] is False
+    assert found.ok is (None if expected else False)
+    assert "not tried" in found.found and found.facts["tried"] is False and found.remedy
+
+
+@pytest.mark.parametrize("listed", ["", "7", "GPU-none"])
+def test_hidden_gpus_are_not_missing(machine: Any, monkeypatch: pytest.MonkeyPatch, listed: str) -> None:
+    """Where CUDA_VISIBLE_DEVICES hides every GPU, it is what the remedy names, not the driver."""
+    machine(fake.FakeGpu())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    (found,) = gpu_findings(0.1)
+    assert found.ok is False and f"CUDA_VISIBLE_DEVICES={listed} " in found.found
+    assert "unset CUDA_VISIBLE_DEVICES" in str(found.remedy)
 
 
 def test_rapl(tmp_path: Path) -> None:
@@ -114,6 +124,24 @@ def test_journals_left_behind(tmp_path: Path) -> None:
     (tmp_path / "GPU-1.json").write_text("{}")
     left = journals_finding(tmp_path)
     assert left.ok is False and "GPU-1" in left.found and "rejoule restore" in str(left.remedy)
+
+
+def test_an_unusable_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state folder that is a file, or may not be written, is found before an experiment needs it."""
+    (tmp_path / "file").write_text("")
+    assert journals_finding(tmp_path / "file/knobs").ok is False
+    monkeypatch.setattr("os.access", lambda *_: False)  # tests may run as root, who may write anywhere
+    found = journals_finding(tmp_path / "none/knobs")
+    assert found.ok is False and "cannot be written" in found.found and "REJOULE_STATE" in str(found.remedy)
+
+
+def test_a_wrong_interpreter_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without vLLM nothing is wrong; a REJOULE_VLLM_PYTHON that does not lead to one is, and is named."""
+    monkeypatch.delenv("REJOULE_VLLM_PYTHON", raising=False)
+    assert vllm_finding().ok is not False
+    monkeypatch.setenv("REJOULE_VLLM_PYTHON", "/nonexistent/python")
+    found = vllm_finding()
+    assert found.ok is False and "$REJOULE_VLLM_PYTHON names it" in str(found.remedy)
 
 
 def test_the_rest_of_the_machine(tmp_path: Path) -> None:
