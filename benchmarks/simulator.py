@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from rejoule.replay.engines.sim import SimEngine
-from rejoule.replay.sim.engine import EngineConfig, StepEngine
+from rejoule.replay.sim.config import EngineConfig
+from rejoule.replay.sim.engine import StepEngine
+from rejoule.replay.sim.jobs import SimRequest
 from rejoule.replay.sim.profile import compose
-from rejoule.replay.sim.scheduler import SimRequest
 from rejoule.traces.model import Call, Header, Trace
 from rejoule.traces.run import Configuration
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from rejoule.replay.calibration.api import api_delays_s
+from rejoule.replay.calibration.api import api_delays_s, api_spacing_s
 from rejoule.replay.calibration.capping import Capped, cap_of, fit_cap, highest_clock
 from rejoule.replay.calibration.fit import (
     POWER,
@@ -24,10 +24,12 @@ from rejoule.replay.calibration.fit import (
 )
 from rejoule.replay.calibration.observations import (
     Bin,
+    Launch,
     ObservedStep,
     PowerReading,
     Span,
     binned,
+    launches,
     observed_steps,
     power_readings,
     spans,
@@ -85,6 +87,7 @@ class Calibration:
 class _Seen:
     spans: list[Span]
     bins: list[Bin]
+    launches: list[Launch]
     readings: list[PowerReading]
 
 
@@ -101,20 +104,26 @@ def calibrate(
         raise RejouleError("the runs hold no engine steps", RECORD)
     if not seen.readings and not timing_only:
         raise RejouleError("the runs hold no power readings with SM clocks", f"{RECORD}; or fit --timing-only")
-    profile, found = fit_timing(base, seen.bins)
+    profile, found = fit_timing(base, seen.bins, seen.launches)
     if not timing_only:
         # Which clock a step can have had follows from its power, and the other way round.
         for _ in range(ROUNDS):
             power, _ = fit_power(profile, seen.readings)
             profile = fit_cap(replace(base, timing=profile.timing, power=power.power), _capped(runs))
             seen = _seen(runs, profile)
-            profile, found = fit_timing(profile, seen.bins)
+            profile, found = fit_timing(profile, seen.bins, seen.launches)
     known = {f"timing.{k}": v for k, v in found.known.items() if k in TIMING}
     notes = []
     delays = api_delays_s(runs)
     if delays is not None and any(run.configuration.engine != "sim" for run in runs):
         request_s, token_s = delays
-        timing = replace(profile.timing, api_per_request_s=request_s, api_per_token_s=token_s)
+        spacing_s = api_spacing_s(runs, request_s)
+        timing = replace(
+            profile.timing,
+            api_per_request_s=request_s,
+            api_per_token_s=token_s,
+            api_spacing_s=profile.timing.api_spacing_s if spacing_s is None else spacing_s,
+        )
         profile = replace(profile, timing=timing)
     errors_of_power = None
     if not timing_only:
@@ -172,7 +181,8 @@ def _steps(run: Run, profile: Profile) -> Iterator[ObservedStep]:
 def _seen(runs: Sequence[Run], profile: Profile) -> _Seen:
     steps = [(run, list(_steps(run, profile))) for run in runs]
     found = [span for _, own in steps for span in spans(own)]
-    return _Seen(found, binned(found), [reading for run, own in steps for reading in power_readings(run, own)])
+    readings = [reading for run, own in steps for reading in power_readings(run, own)]
+    return _Seen(found, binned(found), launches(found), readings)
 
 
 def _capped(runs: Sequence[Run]) -> list[Capped]:

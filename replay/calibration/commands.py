@@ -140,6 +140,7 @@ def _print(found: Calibration, output: Path) -> None:
     from rich.table import Table
 
     from rejoule.replay.calibration.calibrate import UNDETERMINED
+    from rejoule.replay.calibration.fit import ALIKE, FEW
 
     console = Console()
     constants = Table("constant", "value", "±", box=None, header_style="bold", pad_edge=False)
@@ -163,6 +164,10 @@ def _print(found: Calibration, output: Path) -> None:
         errors.add_row(name, str(row.count), f"{100 * row.mape:.1f} %", f"{100 * row.total:+.1f} %", r2)
     console.print()
     console.print(errors)
+    if any(row.r2 is None for row in rows.values()):
+        few = f"fewer than {FEW} values, or they vary by less than {100 * ALIKE:.0f} % or less than the errors do"
+        why = f"R² –: it would mean nothing ({few})"
+        console.print(why, style="dim", highlight=False)
     for note in found.notes:
         console.print(f"note: {note}", style="yellow", highlight=False)
     click.echo(f"\n{output} is written; use it with: rejoule replay TRACE -o RUNS --profile {output}")

@@ -12,8 +12,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from rejoule.replay.calibration.least_squares import Found, Parameter, Vector, least_squares
-from rejoule.replay.calibration.observations import Bin, Kind, ObservedStep, PowerReading, Span
-from rejoule.replay.sim.latency import LatencyModel, StepTime
+from rejoule.replay.calibration.observations import Bin, Kind, Launch, ObservedStep, PowerReading, Span
+from rejoule.replay.sim.latency import LatencyModel, StepTime, Work
+from rejoule.replay.sim.pipeline import span_s
 from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.profile import PowerCurve, Profile, Timing
 
@@ -44,14 +45,19 @@ POWER: Final = {
 }
 SLOW_HOST_S: Final = {"host_prefill_s": 0.005, "host_eager_s": 0.02}
 """The host's time shows only where it is longer than the GPU's, so it is looked for from above."""
+RARE: Final = 20
+"""What was seen so often counts half as much as what was seen always: single steps differ more than the model errs."""
 SENSOR_S: Final = 1.0
 """NVML's average power is of the last second."""
 FIRST_S: Final = 1e-3
 """Where the search begins if the base knows none."""
-_Members = list[tuple[ObservedStep, int]]
-"""Steps and how often each was done."""
+_Members = tuple[Sequence[tuple[ObservedStep, int]], bool]
+"""Steps in a row, how often each was done, and whether nothing was launched behind the last."""
 _Held = TypeVar("_Held", Timing, PowerCurve)
 KINDS: Final[tuple[Kind, ...]] = ("decode", "prefill", "mixed")
+FEW: Final = 10
+ALIKE: Final = 0.05
+"""Standard deviation over mean: below, R² compares the errors with next to nothing, and says nothing of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +70,16 @@ class Errors:
     total: float
     """Of the sums: (predicted - measured) / measured."""
     r2: float | None
-    """Share of the variance that is explained; ``None`` where nothing varies."""
+    """Share of the variance that is explained; ``None`` of fewer than ``FEW`` values, of those that are alike, and
+    where the errors vary more than the values do, so that no share is."""
 
 
-def fit_timing(profile: Profile, bins: Sequence[Bin]) -> tuple[Profile, Found]:
-    """``profile`` with the timing that explains the bins' durations best, and how well each constant is known."""
+def fit_timing(profile: Profile, bins: Sequence[Bin], launches: Sequence[Launch]) -> tuple[Profile, Found]:
+    """``profile`` with the timing that explains durations and launches best, and how well each constant is known."""
     members = [_once(b) for b in bins]
-    spilled = [b for b in bins if b.spilled_s is not None]
-    measured = np.array([*(b.duration_s for b in bins), *(b.spilled_s or 0.0 for b in spilled)])
-    weights = _weights([*(b.duration_s * b.count for b in bins), *(b.duration_s * b.count for b in spilled)])
+    measured = np.array([*(b.duration_s for b in bins), *(each.host_s for each in launches)])
+    counts = np.array([*(b.count for b in bins), *(each.count for each in launches)])
+    weights = counts / (counts + RARE)
     held = profile.timing
     start = replace(
         held,
@@ -83,7 +90,7 @@ def fit_timing(profile: Profile, bins: Sequence[Bin]) -> tuple[Profile, Found]:
 
     def predicted(values: Mapping[str, float]) -> Vector:
         tried = replace(profile, timing=_with(start, values))
-        return np.concatenate([_durations(tried, members), _launches(tried, spilled)])
+        return np.concatenate([_durations(tried, members), _launched(tried, launches)])
 
     found = least_squares(predicted, measured, weights, _parameters(start, TIMING))
     return replace(profile, timing=_with(start, found.values)), found
@@ -109,7 +116,7 @@ def fit_power(profile: Profile, readings: Sequence[PowerReading]) -> tuple[Profi
 
 def timing_errors(profile: Profile, spans: Sequence[Span]) -> dict[str, Errors]:
     """By kind of span, and of ``all``."""
-    predicted = _durations(profile, [[(step, step.steps) for step in s.steps] for s in spans])
+    predicted = _durations(profile, [([(step, step.steps) for step in s.steps], s.ends) for s in spans])
     measured = np.array([s.duration_s for s in spans])
     kinds = np.array([s.kind for s in spans])
     chosen = {str(kind): kinds == kind for kind in KINDS} | {"all": np.ones(len(spans), dtype=bool)}
@@ -126,11 +133,13 @@ def errors(predicted: Vector, measured: Vector, weights: Vector | None = None) -
     """Of one quantity; ``weights`` are those of the sums."""
     weights = np.ones(len(measured)) if weights is None else weights
     spread = float(np.sum((measured - measured.mean()) ** 2))
+    missed = float(np.sum((predicted - measured) ** 2))
+    told = len(measured) >= FEW and float(measured.std()) >= ALIKE * float(measured.mean()) and missed < spread
     return Errors(
         len(measured),
         float(np.mean(np.abs(predicted - measured) / measured)),
         float(weights @ predicted / (weights @ measured) - 1),
-        1 - float(np.sum((predicted - measured) ** 2)) / spread if spread else None,
+        1 - missed / spread if told else None,
     )
 
 
@@ -151,18 +160,32 @@ def _weights(seconds: Sequence[float]) -> Vector:
 
 
 def _durations(profile: Profile, members: Sequence[_Members]) -> Vector:
-    time = _timer(profile)
-    return np.array([fsum(steps * time(step).step_s for step, steps in each) for each in members])
+    """How long each of these takes; behind it, a step is launched in which all of its last go on decoding."""
+    models, time = _models(profile), _timer(profile)
+
+    def seconds(members: _Members) -> float:
+        each, ends = members
+        demands = [models(step.seats).demand(step.work) for step, _ in each]
+        times = [time(step) for step, _ in each]
+        first = demands[0].first_s if each[0][0].work.first else None
+        launches = [(t.gpu_s, d.host_s) for t, d in zip(times, demands, strict=True)]
+        alike = fsum((steps - 1) * t.step_s for (_, steps), t in zip(each, times, strict=True))
+        last = each[-1][0]
+        then = Work(decodes=last.work.prefills + last.work.decodes)
+        return alike + span_s(launches, first, 0.0 if ends else models(last.seats).demand(then).host_s)
+
+    return np.array([seconds(each) for each in members])
 
 
-def _launches(profile: Profile, spilled: Sequence[Bin]) -> Vector:
-    """How long the first step of each span seems: until the second is launched."""
+def _launched(profile: Profile, launches: Sequence[Launch]) -> Vector:
+    """How long the step before each launch seems: until that is done."""
     time, models = _timer(profile), _models(profile)
-    found = []
-    for each in spilled:
-        before, launched = each.span.steps
-        found.append(max(time(before).step_s, models(launched.seats).demand(launched.work).host_s))
-    return np.array(found)
+    return np.array(
+        [
+            max(time(each.before).step_s, models(each.launched.seats).demand(each.launched.work).host_s)
+            for each in launches
+        ]
+    )
 
 
 def _models(profile: Profile) -> Callable[[int | None], LatencyModel]:
@@ -183,7 +206,7 @@ def _timer(profile: Profile) -> Callable[[ObservedStep], StepTime]:
 def _once(found: Bin) -> _Members:
     """A bin's steps: one of a stretch of equal ones, of which its duration is."""
     steps = found.span.steps
-    return [(step, 1 if len(steps) == 1 else step.steps) for step in steps]
+    return [(step, 1 if len(steps) == 1 else step.steps) for step in steps], found.span.ends
 
 
 def _times(profile: Profile, readings: Sequence[PowerReading]) -> list[StepTime]:

@@ -1,8 +1,10 @@
 """The trace that calibration measures: every kind of engine step by itself, long enough for a power reading.
 
 A cell is one kind of step held for about a second: a decode batch at one context, prompts of one size after one cached
-prefix, or both together. Cells follow each other with the GPU idle in between, so that readings and steps of one never
-mix with those of the next. The whole grid is one workflow; a node is a cell, so joules by node are joules by cell.
+prefix, or both together. What the host and the API server need differs from second to second, so the cells that show it
+recur throughout: prompts with pauses between them, and prompts all at once. Cells follow each other with the GPU idle
+in between, so that readings and steps of one never mix with those of the next. The whole grid is one workflow; a node
+is a cell, so joules by node are joules by cell.
 """
 
 from __future__ import annotations
@@ -28,6 +30,20 @@ BURSTS: Final = (64, 512)
 """Sizes of the prompts that are sent all at once, to fill the step's token budget."""
 MIXED: Final = ((8, 2048, 4096), (32, 2048, 1024), (64, 128, 256), (128, 128, 2048))
 """Decode batch, its context, and the prompt size that joins it."""
+RECURRING: Final = 3
+"""After every so many cells come those that show the host and the API server."""
+HOSTED: Final = (100, 700)
+"""Sizes of the prompts in them: launched with CUDA graphs, as ``max_num_seqs`` allows, and without."""
+BESIDE: Final = 4
+"""How many decode beside them."""
+PAUSE_S: Final = 0.04
+CROWD: Final = 16
+"""Prompts that are sent at once, and how long those are: a step has room for all of them."""
+CROWD_TOKENS: Final = 300
+CROWD_ANSWER: Final = 8
+STEP_S: Final = 0.006
+PROMPT_S: Final = 0.025
+"""About what a decode step and a prompt take: they only say how many fill a cell."""
 KV_SHARE: Final = 0.9
 """Of the KV cache; cells keep below it, so that nothing is preempted and primed prompts stay cached."""
 MS: Final = 1_000_000
@@ -65,11 +81,21 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Time between two calls of a chain."""
+
+    seconds: float
+
+
+Chain = tuple[Ask | Pause, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """Chains of calls: the chains at once, the calls of one chain after each other."""
 
     name: str
-    chains: tuple[tuple[Ask, ...], ...]
+    chains: tuple[Chain, ...]
 
 
 def grid(profile: Profile, limits: Limits | None = None, seed: int = 0) -> Trace:
@@ -81,7 +107,39 @@ def grid(profile: Profile, limits: Limits | None = None, seed: int = 0) -> Trace
 
 
 def cells(profile: Profile, limits: Limits) -> Iterator[Cell]:
-    """The cells in order. Prompts of decode cells are computed in a cell of their own, and found in the cache later."""
+    """The cells in order: those of single kinds of steps, and after every few of them those that recur."""
+    recurring = _recurring(limits)
+    for number, cell in enumerate(_kinds(profile, limits)):
+        yield cell
+        if number % RECURRING == RECURRING - 1:
+            yield from next(recurring)
+
+
+def _recurring(limits: Limits) -> Iterator[tuple[Cell, ...]]:
+    """Prompts that come alone, prompts that join a few that decode, and prompts all at once; new ones every time."""
+    fresh = count()
+    sizes = [new for new in HOSTED if new < limits.max_model_len]
+    beside = min(BESIDE, limits.max_num_seqs - 1)
+    crowd = min(CROWD, limits.max_num_seqs)
+    steps = round(limits.cell_s / STEP_S)
+
+    def prompts(longest_s: float) -> Chain:
+        found: list[Ask | Pause] = []
+        for _ in range(max(1, round(longest_s / len(sizes) / (PAUSE_S + PROMPT_S)))):
+            for new in sizes:
+                found += [Ask("", 0, f"h{next(fresh)}", new, 1), Pause(PAUSE_S)]
+        return tuple(found)
+
+    for number in count():
+        alone = Cell(f"alone-{number}", (prompts(limits.cell_s / 2),))
+        decoding = tuple((Ask(f"d{i}", 64, "", 0, min(steps, limits.max_model_len - 65)),) for i in range(beside))
+        joining = (Cell(f"joining-{number}", (*decoding, prompts(limits.cell_s))),) if beside else ()
+        together = tuple((Ask("", 0, f"h{next(fresh)}", CROWD_TOKENS, CROWD_ANSWER),) for _ in range(crowd))
+        yield alone, *joining, Cell(f"together-{number}", together)
+
+
+def _kinds(profile: Profile, limits: Limits) -> Iterator[Cell]:
+    """Each kind of step. Prompts of decode cells are computed in a cell of their own, and found in the cache later."""
     model = LatencyModel(profile)
     clock = profile.gpu.max_clock_mhz
     fresh = count()
@@ -188,11 +246,15 @@ def _workflow(found: Sequence[Cell], limits: Limits, seed: int) -> Workflow:
         last_ns = now_ns
         for chain in cell.chains:
             before, at_ns = waits_for[0], now_ns
-            for ask in chain:
-                name = f"{WORKFLOW}/c{len(calls):05d}"
-                calls.append(_call(name, task, cell.name, ask, text, at_ns))
+            for link in chain:
+                if isinstance(link, Pause):
+                    name, until_ns = f"{WORKFLOW}/p{len(pauses):05d}", at_ns + round(link.seconds * 1e9)
+                    pauses.append(ToolCall(name, WORKFLOW, task, cell.name, "pause", at_ns, until_ns))
+                else:
+                    name, until_ns = f"{WORKFLOW}/c{len(calls):05d}", at_ns + MS
+                    calls.append(_call(name, task, cell.name, link, text, at_ns))
                 edges.append(Edge(before, name, "observed"))
-                before, at_ns = name, at_ns + MS
+                before, at_ns = name, until_ns
             ends.append(before)
             last_ns = max(last_ns, at_ns)
         tasks.append(Task(task, WORKFLOW, cell.name, "", len(tasks), now_ns, last_ns))

@@ -16,11 +16,15 @@ from rejoule.traces.run import Reading, Run, Step
 
 Kind = Literal["decode", "prefill", "mixed"]
 
-BLURRED_S: Final = 0.05
+BLURRED_S: Final = 0.1
 """A step that lasts longer has hidden the host's work for the next one."""
 BIN: Final = 0.05
 """Spans whose work differs by less, relatively, are taken together."""
 CLOCK_BIN_MHZ: Final = 15.0
+LAUNCH_BIN: Final = 0.5
+"""The same, for launches, which depend on their work but a little."""
+STALLED: Final = 3.0
+"""A launch of so many times the median waited for something else, such as a kernel that was loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,11 @@ class ObservedStep:
     def duration_s(self) -> float:
         return self.end_s - self.start_s
 
+    @property
+    def each_s(self) -> float:
+        """Duration of one of them."""
+        return self.duration_s / self.steps
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -50,6 +59,8 @@ class Span:
     """
 
     steps: tuple[ObservedStep, ...]
+    ends: bool
+    """Whether nothing was launched behind it: the engine had nothing to do after it."""
 
     @property
     def duration_s(self) -> float:
@@ -69,8 +80,18 @@ class Bin:
     span: Span
     duration_s: float
     count: int
-    spilled_s: float | None = None
-    """Of a decode step and then one with prompts: how long the first seemed, as the second was launched meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How long the host needs to launch a step with prompts: for so long the decode step before it seems to last."""
+
+    before: ObservedStep
+    launched: ObservedStep
+    host_s: float
+    """Mean over ``count`` launches of nearly the same work. Hosts are fast at times and slow at others, and a caller
+    waits for the mean."""
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +134,12 @@ def spans(steps: Iterable[ObservedStep]) -> Iterator[Span]:
     """Steps, grouped so that no time has spilled from one group to the next."""
     held: list[ObservedStep] = []
     for step in steps:
-        if held and (step.work.first or not step.work.prefills or held[-1].duration_s > BLURRED_S):
-            yield Span(tuple(held))
+        if held and (step.work.first or not step.work.prefills or held[-1].each_s > BLURRED_S):
+            yield Span(tuple(held), ends=step.work.first)
             held = []
         held.append(step)
     if held:
-        yield Span(tuple(held))
+        yield Span(tuple(held), ends=True)
 
 
 def binned(found: Iterable[Span]) -> list[Bin]:
@@ -130,10 +151,27 @@ def binned(found: Iterable[Span]) -> list[Bin]:
     for members in alike.values():
         each = [m.duration_s / m.steps[0].steps if len(m.steps) == 1 else m.duration_s for m in members]
         middle = median_low(each)
-        spilled = [m.steps[0].duration_s for m in members if _spills(m)]
         count = sum(m.steps[0].steps for m in members)
-        bins.append(Bin(members[each.index(middle)], middle, count, median(spilled) if spilled else None))
+        bins.append(Bin(members[each.index(middle)], middle, count))
     return bins
+
+
+def launches(found: Iterable[Span]) -> list[Launch]:
+    """The launches behind steps that only decode, those of like batches as one."""
+    alike: dict[tuple[int, ...], list[Span]] = defaultdict(list)
+    for span in found:
+        if len(span.steps) > 1 and not span.steps[0].work.prefills and span.steps[0].steps == 1:
+            launched = span.steps[1]
+            work = launched.work
+            sizes = (work.prefills, work.prefill_tokens, work.decodes)
+            alike[launched.seats or 0, *(round(log(1 + size) / LAUNCH_BIN) for size in sizes)].append(span)
+    each = []
+    for members in alike.values():
+        stalled_s = STALLED * median(m.steps[0].duration_s for m in members)
+        kept = [m for m in members if m.steps[0].duration_s <= stalled_s]
+        mean_s = fsum(m.steps[0].duration_s for m in kept) / len(kept)
+        each.append(Launch(kept[0].steps[0], kept[0].steps[1], mean_s, len(kept)))
+    return each
 
 
 def power_readings(run: Run, steps: Sequence[ObservedStep]) -> Iterator[PowerReading]:
@@ -166,10 +204,6 @@ def whole_run(run: Run, steps: Sequence[ObservedStep], otherwise_mhz: float) -> 
     busy_s = fsum(step.duration_s for step in steps)
     clock = fsum(step.duration_s * (step.clock_mhz or otherwise_mhz) for step in steps) / busy_s
     return PowerReading(joules / length_s, length_s, clock, tuple((step, 1.0) for step in steps))
-
-
-def _spills(span: Span) -> bool:
-    return len(span.steps) == 2 and not span.steps[0].work.prefills
 
 
 def _work(
@@ -213,7 +247,7 @@ def _signature(span: Span) -> tuple[int, ...]:
     def size(value: float) -> int:
         return round(log(1 + value) / BIN)
 
-    found: list[int] = [span.steps[0].work.first, span.steps[0].seats or 0]
+    found: list[int] = [span.steps[0].work.first, span.ends, span.steps[0].seats or 0]
     for step in span.steps:
         work = step.work
         found += [work.prefills, work.decodes, size(work.prefill_tokens), size(work.prefill_pairs)]

@@ -11,9 +11,11 @@ from math import fsum
 from rejoule.replay.engines.base import Answer, Measured
 from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.requests import ids_digest, scaled_ids, scaled_length
-from rejoule.replay.sim.engine import EngineConfig, StepEngine, StepRecord
+from rejoule.replay.sim.config import EngineConfig
+from rejoule.replay.sim.engine import StepEngine
+from rejoule.replay.sim.jobs import SimRequest
 from rejoule.replay.sim.profile import load_profile
-from rejoule.replay.sim.scheduler import SimRequest
+from rejoule.replay.sim.records import StepRecord
 from rejoule.replay.sim.tokenizer import chat_ids, encode
 from rejoule.replay.tiers import salted
 from rejoule.traces import RejouleError, Trace

@@ -1,178 +1,54 @@
 """The step engine: requests in, timed tokens and joules out, in virtual time.
 
-``advance`` costs as much as there are events, not tokens: while the same requests decode, steps are taken many at once.
-Over such a stretch the time and the energy of a step grow in a straight line between those of its first and its last
-step, evaluated with the models, so that k steps cost ``k t + g k (k - 1) / 2`` wherever the stretch is interrupted.
+``advance`` costs as much as there are events, not tokens: while the same requests decode, steps are taken many at once,
+and time and energy grow in a straight line between those of the first and the last step, evaluated with the models.
 
-Under asynchronous scheduling a step is chosen when the one before it begins, so a request that arrives meanwhile waits
-for the end of that one too. Its tokens reach the client when their step ends, as they do without it.
+Under asynchronous scheduling a step is chosen and launched while the one before it is *in flight* (see ``pipeline``): a
+request that arrives meanwhile waits for the next choice, and the output of the step in flight waits for the launch.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import Literal, NamedTuple
 
-from rejoule.replay.sim.kv_cache import BlockPool
-from rejoule.replay.sim.latency import LatencyModel, Work
+from rejoule.replay.sim.config import EngineConfig
+from rejoule.replay.sim.jobs import Job, SimRequest
+from rejoule.replay.sim.latency import Demand, LatencyModel, Work
 from rejoule.replay.sim.power import Operation, PowerModel
-from rejoule.replay.sim.profile import Profile
-from rejoule.replay.sim.scheduler import Job, Limits, Plan, Policy, Scheduler, SimRequest
+from rejoule.replay.sim.records import Event, StepRecord, idle_record
+from rejoule.replay.sim.scheduler import Plan, Scheduler
+from rejoule.replay.sim.stretch import Stretch, interpolated
 from rejoule.traces.errors import RejouleError
 
 STRETCH = 512
 """The most steps over which costs are interpolated."""
-MOST = 10**8
-"""No GPU has room for more sequences, tokens in a step, or KV blocks."""
 
 
-@dataclass(frozen=True)
-class EngineConfig:
-    """An engine's knobs; ``None`` takes the profile's default. ``seed`` is only for what the model says."""
+class _Flight(NamedTuple):
+    """A step whose output is not out yet, or equal ones of which all but the last are over."""
 
-    profile: Profile
-    max_num_seqs: int | None = None
-    max_num_batched_tokens: int | None = None
-    num_gpu_blocks: int | None = None
-    enable_prefix_caching: bool = True
-    enable_chunked_prefill: bool = True
-    long_prefill_token_threshold: int = 0
-    async_scheduling: bool = True
-    scheduling_policy: Policy = "fcfs"
-    power_cap_w: float | None = None
-    sm_clock_mhz: int | None = None
-    seed: int = 0
-
-
-class Event(NamedTuple):
-    """Something that the sender of a request learns. ``cached_tokens`` are those of the prompt found in the cache."""
-
-    kind: Literal["first_token", "finished"]
-    id: str
-    at_s: float
-    cached_tokens: int
-    preemptions: int
-
-
-class StepRecord(NamedTuple):
-    """One step, or ``steps`` equal ones, or an idle gap. Records follow one another without a gap.
-
-    ``prefill`` has (request, new tokens, cached tokens) for each prompt chunk, ``prefill_context`` the tokens that lay
-    in the KV cache before it; each of ``decode_ids`` got one token a step, and ``context_tokens`` is the sum of their
-    contexts at the first step, each the sum of its ``decode_bases`` and ``tick``. ``cap_bound`` says that the power cap
-    lowered the clock, ``attainable`` whether that sufficed.
-    """
-
-    start_s: float
-    end_s: float
-    steps: int
-    energy_j: float
-    sm_clock_mhz: float
-    cap_bound: bool
-    attainable: bool
-    idle: bool
-    prefill: tuple[tuple[str, int, int], ...]
-    decode_ids: tuple[str, ...]
-    context_tokens: int
-    preempted: tuple[str, ...]
-    step_s: float
-    growth_s: float
-    prefill_context: tuple[int, ...] = ()
-    decode_bases: tuple[int, ...] = ()
-    tick: int = 0
+    record: StepRecord
+    """With its ``end_s`` when the GPU is done, and in ``energy_j`` only what its work draws beyond rest."""
+    skipped: Sequence[Job]
+    firsts: Sequence[Job] = ()
+    finished: Sequence[Job] = ()
 
     @property
-    def decode_context(self) -> tuple[int, ...]:
-        """Tokens that each of ``decode_ids`` found in the KV cache, summed over the steps."""
-        steps, tick = self.steps, self.tick
-        if steps == 1:
-            return tuple([base + tick for base in self.decode_bases])
-        first = steps * tick + steps * (steps - 1) // 2
-        return tuple([steps * base + first for base in self.decode_bases])
-
-    @property
-    def decode(self) -> tuple[tuple[str, int], ...]:
-        """(request, tokens) of everyone who decoded."""
-        return tuple((name, self.steps) for name in self.decode_ids)
-
-    def token_time_s(self, index: int) -> float:
-        """When step ``index`` (from 0) ended, and with it each decoding request's token ``index``."""
-        if index == self.steps - 1:
-            return self.end_s
-        done = index + 1
-        return self.start_s + done * self.step_s + self.growth_s * done * index / 2
-
-
-class _Stretch(NamedTuple):
-    """The line along which equal decode steps cost time and energy, from one tick to another."""
-
-    version: int
-    start_s: float
-    first_tick: int
-    last_tick: int
-    step_s: float
-    growth_s: float
-    step_j: float
-    growth_j: float
-    sm_clock_mhz: float
-    cap_bound: bool
-    attainable: bool
-
-    def end_s(self, steps: int) -> float:
-        return self.start_s + steps * self.step_s + self.growth_s * steps * (steps - 1) / 2
-
-    def energy_j(self, steps: int) -> float:
-        return steps * self.step_j + self.growth_j * steps * (steps - 1) / 2
-
-    def steps_until(self, at_s: float) -> int:
-        """The smallest number of steps after which it is ``at_s`` or later."""
-        half = self.growth_s / 2
-        linear = self.step_s - half
-        span = at_s - self.start_s
-        if half > 0:
-            guess = (-linear + math.sqrt(max(0.0, linear * linear + 4 * half * span))) / (2 * half)
-        else:
-            guess = span / self.step_s
-        steps = max(0, math.ceil(guess))
-        while steps and self.end_s(steps - 1) >= at_s:
-            steps -= 1
-        while self.end_s(steps) < at_s:
-            steps += 1
-        return steps
+    def computed_s(self) -> float:
+        return self.record.end_s
 
 
 class StepEngine:
-    """One GPU that serves one model.
+    """One GPU that serves one model. ``now_s`` is when the next step can be chosen.
 
     Everything here is a function of the calls made: it reads no clock and draws no random number. ``steps`` has what it
     did; without ``keep_steps`` it stays empty, and a run of any length needs no more memory than the requests in it.
     """
 
     def __init__(self, config: EngineConfig, keep_steps: bool = True) -> None:
-        profile = config.profile
-        serving = profile.serving
-        seats = serving.max_num_seqs if config.max_num_seqs is None else config.max_num_seqs
-        budget = config.max_num_batched_tokens
-        if budget is None:
-            budget = max(serving.max_num_batched_tokens, seats)
-        blocks = serving.num_gpu_blocks if config.num_gpu_blocks is None else config.num_gpu_blocks
-        for name, value, least in (
-            ("max_num_seqs", seats, 1),
-            ("max_num_batched_tokens", budget, 1),
-            ("num_gpu_blocks", blocks, 2),
-        ):
-            if not least <= value <= MOST:
-                raise RejouleError(f"{name} is {value}", f"take {least} to {MOST}")
-        if budget < seats:
-            raise RejouleError(
-                f"max_num_batched_tokens ({budget}) is below max_num_seqs ({seats})", "raise the one or lower the other"
-            )
-        if config.scheduling_policy not in ("fcfs", "priority"):
-            raise RejouleError(f"no scheduling policy {config.scheduling_policy!r}", "take fcfs or priority")
-        if config.long_prefill_token_threshold < 0:
-            raise RejouleError("long_prefill_token_threshold is negative", "take 0 for none, or a number of tokens")
         self.config = config
         self.now_s = 0.0
         self.energy_j = 0.0
@@ -182,32 +58,26 @@ class StepEngine:
         """How long the power cap held the clock down."""
         self.attainable = True
         self.steps: list[StepRecord] = []
-        self.pool = BlockPool(blocks, serving.block_size, config.enable_prefix_caching)
-        self.limits = Limits(
-            seats,
-            budget,
-            config.scheduling_policy,
-            config.long_prefill_token_threshold,
-            config.enable_chunked_prefill,
-            config.async_scheduling,
-        )
+        self.limits = config.limits()
+        self.pool = config.pool()
         self.scheduler = Scheduler(self.pool, self.limits)
-        self._latency = LatencyModel(profile, seats)
-        self.power = PowerModel(profile, self._latency, config.power_cap_w, config.sm_clock_mhz)
+        self._latency = LatencyModel(config.profile, self.limits.max_num_seqs)
+        self.power = PowerModel(config.profile, self._latency, config.power_cap_w, config.sm_clock_mhz)
         self._jobs: dict[str, Job] = {}
         self._arriving: list[tuple[float, int, Job]] = []
         self._count = 0
-        self._stretch: _Stretch | None = None
+        self._stretch: Stretch | None = None
         self._members: tuple[int, tuple[str, ...], tuple[int, ...]] = (-1, (), ())
         self._keeps = keep_steps
-        self._seen_s = 0.0
+        self._handed_s = -math.inf
+        self._flight: _Flight | None = None
         self._first = True
         self._preempted: tuple[str, ...] = ()
 
     @property
     def busy(self) -> bool:
         """Whether requests are running or waiting now."""
-        return self.scheduler.busy
+        return self.scheduler.busy or self._flight is not None
 
     def add(self, request: SimRequest, at_s: float | None = None) -> None:
         """Let ``request`` be sent at ``at_s``, or now.
@@ -231,8 +101,9 @@ class StepEngine:
             )
         tokens = prompt + request.output_tokens
         if -(-tokens // self.pool.block_size) > self.pool.capacity:
+            held = self.pool.capacity * self.pool.block_size
             raise RejouleError(
-                f"request {request.id!r} of {tokens} tokens does not fit into {self.pool.capacity} KV blocks",
+                f"request {request.id!r} of {tokens:,} tokens does not fit into the KV blocks, which hold {held:,}",
                 "scale its input or output down, or take a profile with more KV blocks",
             )
         timing = self.config.profile.timing
@@ -256,21 +127,23 @@ class StepEngine:
         return True
 
     def advance(self, until_s: float | None = None) -> list[Event]:
-        """Run until a request finishes, until no step may begin before ``until_s``, or until there is nothing to do.
+        """Run until a request finishes, until no step can be chosen before ``until_s``, or until nothing is to do.
 
-        A step that began before ``until_s`` is completed, so ``now_s`` may be later. Idle time passes up to the next
+        What was chosen before ``until_s`` is launched, so ``now_s`` may be later. Idle time passes up to the next
         arrival or ``until_s``.
         """
         events: list[Event] = []
         while until_s is None or self.now_s < until_s:
-            if not self.scheduler.busy:
-                self._seen_s = self.now_s
             self._receive()
             if self.scheduler.busy:
-                if self._step(events, until_s):
+                if self._choose(events, until_s):
+                    break
+            elif self._flight is not None:
+                self._first = True
+                if self._land(self._flight, self._flight.computed_s, events):
                     break
             else:
-                upto = self._arriving[0][0] if self._arriving else until_s
+                upto = self._arrives_s if self._arriving else until_s
                 if upto is None:
                     break
                 self._rest(upto if until_s is None else min(upto, until_s))
@@ -280,91 +153,181 @@ class StepEngine:
     def next_event_s(self) -> float | None:
         """When ``advance`` would next report something if nothing else arrived; ``None`` if never.
 
-        Exact while requests only decode; otherwise the end of the next step, which may report nothing.
+        Exact while requests only decode; otherwise the earliest end of the step in flight, which may report nothing.
         """
-        if not self.scheduler.busy:
-            return self._arriving[0][0] if self._arriving else None
-        stretch = self._stretch
-        if stretch is None or not self._continues(stretch):
-            return math.nextafter(self.now_s, math.inf)
+        flight, stretch = self._flight, self._stretch
+        soon_s = math.nextafter(self.now_s, math.inf)
+        if flight is None:
+            if self.scheduler.busy:
+                return soon_s
+            return self._arrives_s if self._arriving else None
+        if stretch is None or flight.firsts or flight.finished or not self._continues(stretch):
+            return max(flight.computed_s, soon_s)
         return stretch.end_s(stretch.last_tick - stretch.first_tick)
 
     def produced(self, request_id: str) -> int:
         """How many tokens a request in the engine has answered by ``now_s``."""
-        return self.scheduler.tokens_produced(self._jobs[request_id])
+        job, flight = self._jobs[request_id], self._flight
+        tokens = job.produced_at(self.scheduler.decoding.tick)
+        if flight is None or job in flight.skipped:
+            return tokens
+        return tokens - (job.decoding or job in flight.finished)
 
     def reset_prefix_cache(self) -> bool:
         """Forget all cached blocks; refused while requests run."""
         return self.pool.reset()
 
+    @property
+    def _arrives_s(self) -> float:
+        """When the next request comes before the scheduler: the API server hands them on one after another."""
+        return max(self._arriving[0][0], self._handed_s + self.config.profile.timing.api_spacing_s)
+
     def _receive(self) -> None:
-        while self._arriving and self._arriving[0][0] <= self._seen_s:
+        while self._arriving and (arrives_s := self._arrives_s) <= self.now_s:
+            self._handed_s = arrives_s
             self.scheduler.add(heappop(self._arriving)[2])
 
-    def _continues(self, stretch: _Stretch) -> bool:
-        return stretch.version == self.scheduler.version and self.scheduler.tick < stretch.last_tick
+    def _continues(self, stretch: Stretch) -> bool:
+        decoding = self.scheduler.decoding
+        return stretch.version == decoding.version and decoding.tick < stretch.last_tick
 
-    def _step(self, events: list[Event], until_s: float | None) -> bool:
-        """Take one step, or many equal ones; whether a request finished."""
+    def _choose(self, events: list[Event], until_s: float | None) -> bool:
+        """Choose and launch a step, or many equal ones; whether a request finished with the step before it."""
         scheduler = self.scheduler
         if self._stretch is not None and not self._continues(self._stretch):
             self._stretch = None
         plan = scheduler.plan()
-        begun_s = self.now_s
         steps = 1
         if not plan.chunks and not plan.decodes:
             # Everyone was preempted, or waits for what is complete to leave: there is nothing to compute.
             self._first = True
             self._preempted += tuple(job.request.id for job in plan.preempted)
-        elif scheduler.changing or self._settling(plan):
-            self._stretch = None
-            self._single(plan)
-        else:
-            stretch = self._stretch
-            if stretch is None:
-                stretch = self._stretch = self._new_stretch(plan, scheduler.steady_steps(STRETCH))
-            done = scheduler.tick - stretch.first_tick
-            last = stretch.last_tick - stretch.first_tick
-            if until_s is not None and stretch.end_s(last) > until_s:
-                last = min(last, max(done + 1, stretch.steps_until(until_s)))
-            if self._arriving and stretch.end_s(last) > self._arriving[0][0]:
-                seen = stretch.steps_until(self._arriving[0][0]) + self.limits.async_scheduling
-                last = min(last, max(done + 1, seen))
-            steps = last - done
-            scheduler.extend(steps)
-            if self.limits.async_scheduling and steps > 1:
-                begun_s = stretch.end_s(last - 1)
-            self._many(stretch, done, steps, plan)
-        self._seen_s = begun_s if self.limits.async_scheduling and self.now_s > begun_s else self.now_s
-        firsts, finished = scheduler.commit(steps)
-        events.extend(self._event("first_token", job) for job in firsts)
-        events.extend(self._event("finished", job) for job in finished)
-        for job in finished:
-            del self._jobs[job.request.id]
-        if scheduler.emptying and not (self._arriving and self._arriving[0][0] <= self._seen_s):
-            # The step that was chosen meanwhile has nothing in it, and takes no time.
-            scheduler.plan()
             scheduler.commit(1)
-            self._first = True
-        return bool(finished)
+            return self._flight is not None and self._land(self._flight, self._flight.computed_s, events)
+        if scheduler.changing or self._settling(plan):
+            self._stretch = None
+            done = self._single(plan, events)
+        else:
+            done, steps = self._along(plan, until_s, events)
+        firsts, finished = scheduler.commit(steps)
+        flight = self._flight
+        assert flight is not None
+        if firsts or finished:
+            flight = self._flight = flight._replace(firsts=firsts, finished=finished)
+        return done if self.limits.async_scheduling else self._land(flight, flight.computed_s, events)
+
+    def _fly(self, plan: Plan, record: StepRecord) -> None:
+        """What was launched is now in flight; its ``record`` lacks what ``plan`` knows."""
+        if self._keeps:
+            ids, bases = self._decoding(plan)
+            record = record._replace(
+                prefill=tuple([(c.job.request.id, c.tokens, c.cached) for c in plan.chunks]),
+                prefill_context=tuple([c.context for c in plan.chunks]),
+                decode_ids=ids,
+                decode_bases=bases,
+                context_tokens=plan.decode_context,
+                preempted=(*self._preempted, *(job.request.id for job in plan.preempted)),
+                tick=self.scheduler.decoding.tick,
+            )
+        self._preempted = ()
+        self._flight = _Flight(record, plan.skipped)
+
+    def _land(self, flight: _Flight, out_s: float, events: list[Event]) -> bool:
+        """The output of the step in flight is out at ``out_s``; whether a request finished with it."""
+        self._flight, self.now_s = None, out_s
+        record = flight.record
+        seconds = out_s - record.start_s
+        record = record._replace(end_s=out_s, energy_j=record.energy_j + self.power.idle_w * seconds)
+        self.energy_j += record.energy_j
+        self.busy_s += seconds
+        self.bound_s += seconds * record.cap_bound
+        self.attainable &= record.attainable
+        if self._keeps:
+            self.steps.append(record)
+        events += [self._event("first_token", job) for job in flight.firsts if job.request.id in self._jobs]
+        done = False
+        for job in flight.finished:
+            if self._jobs.pop(job.request.id, None) is not None:
+                events.append(self._event("finished", job))
+                done = True
+        return done
+
+    def _launch(self, demand: Demand, events: list[Event]) -> tuple[float, float, float, bool]:
+        """Launch a step from now on, and land the one in flight.
+
+        Returns when the step's record starts, when the GPU can begin, when all is launched, and if a request finished.
+        """
+        self._first = False
+        chosen_s = self.now_s + demand.first_s
+        launched_s = chosen_s + demand.host_s
+        flight = self._flight
+        if flight is None:
+            start_s = self.now_s
+            if self.limits.async_scheduling:
+                self.now_s = launched_s
+            return start_s, chosen_s, launched_s, False
+        begins_s = max(flight.computed_s, chosen_s)
+        if begins_s > flight.computed_s:
+            self.power.hold(self.power.idle_w, flight.computed_s)
+        done = self._land(flight, max(flight.computed_s, launched_s), events)
+        return self.now_s, begins_s, launched_s, done
+
+    def _along(self, plan: Plan, until_s: float | None, events: list[Event]) -> tuple[bool, int]:
+        """Launch as many equal steps as nothing interrupts: whether a request finished, and how many they are."""
+        ahead = int(self.limits.async_scheduling)
+        work = Work(decodes=plan.decodes, decode_context=plan.decode_context)
+        start_s, _, _, done = self._launch(self._latency.demand(work), events)
+        stretch = self._stretch
+        if stretch is None:
+            stretch = self._stretch = self._new_stretch(plan, start_s, self.scheduler.steady_steps(STRETCH))
+        over = self.scheduler.decoding.tick - stretch.first_tick
+        last = stretch.last_tick - stretch.first_tick
+        if done:
+            # Whoever learns of it may send something that the next choice sees.
+            last = over + 1
+        for at_s in (until_s, self._arrives_s if self._arriving else None):
+            if at_s is not None and stretch.end_s(last) > at_s:
+                last = min(last, max(over + 1, stretch.steps_until(at_s) + ahead))
+        steps = last - over
+        self.scheduler.extend(steps)
+        computed_s = stretch.end_s(last)
+        energy_j = stretch.energy_j(last) - stretch.energy_j(over)
+        self._fly(
+            plan,
+            StepRecord(
+                start_s=start_s,
+                end_s=computed_s,
+                steps=steps,
+                energy_j=energy_j - self.power.idle_w * (computed_s - stretch.end_s(over)),
+                sm_clock_mhz=stretch.sm_clock_mhz,
+                cap_bound=stretch.cap_bound,
+                attainable=stretch.attainable,
+                step_s=stretch.step_s + stretch.growth_s * over,
+                growth_s=stretch.growth_s,
+            ),
+        )
+        if ahead and steps > 1:
+            self.now_s = stretch.end_s(last - 1)
+        return done, steps
 
     def _event(self, kind: Literal["first_token", "finished"], job: Job) -> Event:
         return Event(kind, job.request.id, self.now_s, job.cached or 0, job.preemptions)
 
     def _decoding(self, plan: Plan) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """The requests that decode in this step, and their bases."""
-        scheduler = self.scheduler
-        if self._members[0] != scheduler.version:
-            self._members = scheduler.version, tuple(scheduler.decoding), tuple(scheduler.bases.values())
+        decoding = self.scheduler.decoding
+        if self._members[0] != decoding.version:
+            self._members = decoding.version, tuple(decoding.jobs), tuple(decoding.bases.values())
         _, ids, bases = self._members
         if plan.skipped:
-            rest = scheduler.bases.copy()
+            rest = decoding.bases.copy()
             for job in plan.skipped:
                 del rest[job.request.id]
             ids, bases = tuple(rest), tuple(rest.values())
         return ids, bases
 
-    def _single(self, plan: Plan) -> None:
+    def _single(self, plan: Plan, events: list[Event]) -> bool:
+        """Launch one step; whether a request finished with the one before it."""
         tokens = context = completed = 0
         pairs = 0.0
         for job, new, before, _ in plan.chunks:
@@ -373,63 +336,24 @@ class StepEngine:
             pairs += new * (before + new / 2)
             completed += before + new == job.prompt_tokens + job.produced
         work = Work(len(plan.chunks), tokens, pairs, context, plan.decodes, plan.decode_context, completed, self._first)
-        self._first = False
-        operation = self.power.run(self._latency.demand(work), self.now_s)
-        start, self.now_s = self.now_s, self.now_s + operation.step_s
-        energy_j = operation.power_w * operation.step_s
-        self._account(energy_j, operation.step_s, operation.cap_bound, operation.attainable)
-        if self._keeps:
-            ids, bases = self._decoding(plan)
-            self.steps.append(
-                StepRecord(
-                    start_s=start,
-                    end_s=self.now_s,
-                    steps=1,
-                    energy_j=energy_j,
-                    sm_clock_mhz=operation.clock_mhz,
-                    cap_bound=operation.cap_bound,
-                    attainable=operation.attainable,
-                    idle=False,
-                    prefill=tuple([(c.job.request.id, c.tokens, c.cached) for c in plan.chunks]),
-                    decode_ids=ids,
-                    context_tokens=plan.decode_context,
-                    preempted=(*self._preempted, *(job.request.id for job in plan.preempted)),
-                    step_s=operation.step_s,
-                    growth_s=0.0,
-                    prefill_context=tuple([c.context for c in plan.chunks]),
-                    decode_bases=bases,
-                    tick=self.scheduler.tick,
-                )
-            )
-        self._preempted = ()
-
-    def _many(self, stretch: _Stretch, done: int, steps: int, plan: Plan) -> None:
-        start, self.now_s = self.now_s, stretch.end_s(done + steps)
-        energy_j = stretch.energy_j(done + steps) - stretch.energy_j(done)
-        self._account(energy_j, self.now_s - start, stretch.cap_bound, stretch.attainable)
-        if self._keeps:
-            ids, bases = self._decoding(plan)
-            self.steps.append(
-                StepRecord(
-                    start_s=start,
-                    end_s=self.now_s,
-                    steps=steps,
-                    energy_j=energy_j,
-                    sm_clock_mhz=stretch.sm_clock_mhz,
-                    cap_bound=stretch.cap_bound,
-                    attainable=stretch.attainable,
-                    idle=False,
-                    prefill=(),
-                    decode_ids=ids,
-                    context_tokens=plan.decode_context,
-                    preempted=self._preempted,
-                    step_s=stretch.step_s + stretch.growth_s * done,
-                    growth_s=stretch.growth_s,
-                    decode_bases=bases,
-                    tick=self.scheduler.tick,
-                )
-            )
-        self._preempted = ()
+        demand = self._latency.demand(work)
+        start_s, begins_s, launched_s, done = self._launch(demand, events)
+        operation = self.power.run(demand._replace(host_s=launched_s - begins_s), begins_s)
+        self._fly(
+            plan,
+            StepRecord(
+                start_s=start_s,
+                end_s=begins_s + operation.step_s,
+                steps=1,
+                energy_j=(operation.power_w - self.power.idle_w) * operation.step_s,
+                sm_clock_mhz=operation.clock_mhz,
+                cap_bound=operation.cap_bound,
+                attainable=operation.attainable,
+                step_s=operation.step_s,
+                growth_s=0.0,
+            ),
+        )
+        return done
 
     def _rest(self, until_s: float) -> None:
         start, self.now_s, self._first = self.now_s, until_s, True
@@ -438,50 +362,14 @@ class StepEngine:
         self.idle_j += energy_j
         self.energy_j += energy_j
         if self._keeps:
-            self.steps.append(
-                StepRecord(
-                    start_s=start,
-                    end_s=until_s,
-                    steps=0,
-                    energy_j=energy_j,
-                    sm_clock_mhz=self.power.idle_clock_mhz,
-                    cap_bound=False,
-                    attainable=True,
-                    idle=True,
-                    prefill=(),
-                    decode_ids=(),
-                    context_tokens=0,
-                    preempted=(),
-                    step_s=0.0,
-                    growth_s=0.0,
-                )
-            )
+            self.steps.append(idle_record(start, until_s, energy_j, self.power.idle_clock_mhz))
 
-    def _account(self, energy_j: float, seconds: float, cap_bound: bool, attainable: bool) -> None:
-        self.energy_j += energy_j
-        self.busy_s += seconds
-        self.bound_s += seconds * cap_bound
-        self.attainable &= attainable
-
-    def _new_stretch(self, plan: Plan, steps: int) -> _Stretch:
+    def _new_stretch(self, plan: Plan, start_s: float, steps: int) -> Stretch:
         first = self._decode(plan.decodes, plan.decode_context)
         last = self._decode(plan.decodes, plan.decode_context + plan.decodes * (steps - 1)) if steps > 1 else first
         self.power.hold(first.power_w, self.now_s)
-        first_j, last_j = first.step_s * first.power_w, last.step_s * last.power_w
-        tick = self.scheduler.tick
-        return _Stretch(
-            self.scheduler.version,
-            self.now_s,
-            tick,
-            tick + steps,
-            first.step_s,
-            max(0.0, last.step_s - first.step_s) / max(1, steps - 1),
-            first_j,
-            (last_j - first_j) / max(1, steps - 1),
-            (first.clock_mhz + last.clock_mhz) / 2,
-            first.cap_bound or last.cap_bound,
-            first.attainable and last.attainable,
-        )
+        decoding = self.scheduler.decoding
+        return interpolated(decoding.version, start_s, decoding.tick, steps, first, last)
 
     def _settling(self, plan: Plan) -> bool:
         """Whether the power has yet to become what it is going to be for these decoding requests."""

@@ -4,16 +4,16 @@
     B      = weights(T) + kappa [sum c + T]                                      bytes through the HBM
     t_c    = F / (eta_c peak f/f0),  t_m = B / (eta_m bandwidth min(1, f/(knee f0)))
     t_gpu  = (t_c^p + t_m^p)^(1/p) + a L + b batch + c + t_link
-    t_step = max(t_gpu, t_host) + t_first
+    t_step = max(t_gpu, t_host)
 
 with T tokens in the step, n new tokens of a prompt after c that are cached, and decodes of context c. The roofline is
 that of BLIS (inference-sim) and vLLM's own ``v1/metrics/perf.py``; the p-norm joins its two legs smoothly, and the
-maximum over host time is vLLM's asynchronous scheduling. Attention has an efficiency of its own where one is given.
+maximum over host time is vLLM's asynchronous scheduling in a steady state (``pipeline`` has the rest). Attention has an
+efficiency of its own where one is given.
 
 vLLM captures CUDA graphs for up to 2 ``max_num_seqs`` tokens a step, and 512 at most (``vllm/config/vllm.py``). A step
 of no more is padded to the next captured size, and costs the host little; a larger one, which has prompts, is launched
-kernel by kernel. t_first is what the host needs for a step before which the GPU had nothing to do, so that none of it
-is hidden.
+kernel by kernel. Before a step before which there was nothing to do, the host needs some more time (``first_s``).
 
 Of E routed experts a layer, T tokens that choose k each touch E (1 - (1 - k/E)^T): those are read. Multi-head latent
 attention caches L (r + d_rope) values a token; its decodes attend in the latent, 2 L H (2 r + d_rope) operations a
@@ -58,6 +58,8 @@ class Demand(NamedTuple):
     host_s: float
     cache_s: float = 0.0
     """The part of ``memory_s`` that reads and writes keys and values."""
+    first_s: float = 0.0
+    """How much later the step begins because there was nothing to do before."""
 
 
 class StepTime(NamedTuple):
@@ -121,10 +123,8 @@ class LatencyModel:
         if work.prefills:
             host += timing.host_prefill_s if tokens <= self._captured else timing.host_eager_s
         overhead = self._fixed_s + timing.per_request_s * batch + self._link_token_s * padded
-        if work.first:
-            overhead += timing.host_first_s
-            host += timing.host_first_s
-        return Demand(compute, memory, overhead, host, cache)
+        first = timing.host_first_s if work.first else 0.0
+        return Demand(compute, memory, overhead, host, cache, first)
 
     def time(self, demand: Demand, clock_mhz: float) -> StepTime:
         """The step's time at an SM clock. The memory's own clock does not change with it."""

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
-from rejoule.replay.sim.engine import Event, StepEngine
-from rejoule.replay.sim.scheduler import SimRequest
+from rejoule.replay.sim.engine import StepEngine
+from rejoule.replay.sim.jobs import SimRequest
+from rejoule.replay.sim.records import Event
 
 
 @dataclass(eq=False)

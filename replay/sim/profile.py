@@ -126,7 +126,7 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     host_eager_s: NonNegative = 0.0
     """The same where the step has more tokens than any captured graph, so that each kernel is launched by itself."""
     host_first_s: NonNegative = 0.0
-    """What a step takes longer before which the GPU had nothing to do: the host's work for it is not hidden."""
+    """What a step takes longer before which the GPU had nothing to do."""
     attention_efficiency: NonNegative = 0.0
     """Share of the peak that attention reaches; 0 is ``compute_efficiency``."""
     all_reduce_s: NonNegative = 0.0
@@ -135,6 +135,8 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     """Between a client and the scheduler, of each request; hidden from the GPU."""
     api_per_token_s: NonNegative = 0.0
     """The same, of each prompt token."""
+    api_spacing_s: NonNegative = 0.0
+    """Between two requests of a burst: the API server hands them on one after another."""
 
 
 class PowerCurve(Struct, frozen=True, forbid_unknown_fields=True):
@@ -284,8 +286,8 @@ def default_serving(name: str, model: ModelShape, gpu: Gpu, tensor_parallel: int
     blocks = int(free // (BLOCK_SIZE * model.kv_bytes_per_token / model.kv_split(tensor_parallel)))
     if blocks < 2:
         raise RejouleError(
-            f"{name}: {weights / 1e9:.0f} GB of weights do not fit into {tensor_parallel} x {gpu.name} "
-            f"({gpu.memory_bytes / 1e9:.0f} GB each)",
+            f"{name}: {weights / 2**30:.0f} GiB of weights do not fit into {tensor_parallel} x {gpu.name} "
+            f"({gpu.memory_bytes / 2**30:.0f} GiB each, {MEMORY_SHARE:.0%} of it for vLLM)",
             "take more GPUs (-tpN) or a smaller model",
         )
     gib = gpu.memory_bytes / 2**30

@@ -9,9 +9,7 @@ prefix cache still has.
 Scheduled asynchronously, a step is chosen before the tokens of the step before it are known: a request that is complete
 keeps its seat and its blocks for one more choice, and a block can be hit one step later.
 
-Requests that decode move in lockstep, one token a step, so they are not visited: a request knows the *tick* (the number
-of steps so far) at which it began and hence its length at any tick, and the blocks that a step needs follow from how
-many requests stand at each offset within a block. Only where tokens or blocks run short are they gone through in order.
+Requests that decode are gone through in order only where tokens or blocks run short.
 """
 
 from __future__ import annotations
@@ -22,9 +20,10 @@ from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
-import numpy as np
-
-from rejoule.replay.sim.kv_cache import BlockPool, Ids, Lease, as_array, block_hashes
+from rejoule.replay.sim.jobs import Job
+from rejoule.replay.sim.kv_cache import BlockPool
+from rejoule.replay.sim.lockstep import Lockstep
+from rejoule.replay.sim.publisher import Publisher
 
 Policy = Literal["fcfs", "priority"]
 
@@ -41,78 +40,6 @@ class Limits:
     async_scheduling: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SimRequest:
-    """One request: its prompt and exactly how much it will answer.
-
-    ``output_ids`` are the answer's ids when they are known, so that a later prompt that quotes them hits the cache;
-    otherwise only their number, ``output_tokens``, matters. A lower ``priority`` is served sooner.
-    """
-
-    id: str
-    prompt_ids: Ids
-    output_tokens: int
-    output_ids: Ids | None = None
-    priority: int = 0
-    cache_salt: str | None = None
-
-
-class Job:
-    """A request on its way through the engine. Token counts are of tokens whose keys and values are in the cache."""
-
-    __slots__ = (
-        "arrival_s",
-        "base",
-        "block_hashes",
-        "cached",
-        "computed",
-        "decoding",
-        "finish_tick",
-        "lease",
-        "number",
-        "preemptions",
-        "produced",
-        "prompt_tokens",
-        "request",
-        "seat",
-    )
-
-    def __init__(self, request: SimRequest, arrival_s: float, number: int) -> None:
-        self.request = request
-        self.arrival_s = arrival_s
-        self.number = number
-        self.prompt_tokens = len(request.prompt_ids)
-        self.lease = Lease()
-        self.computed = 0
-        self.produced = 0
-        self.base = 0
-        self.decoding = False
-        self.finish_tick = -1
-        self.seat = -1
-        self.cached: int | None = None
-        self.preemptions = 0
-        self.block_hashes: list[int] = []
-
-    @property
-    def rank(self) -> tuple[int, float, int]:
-        """Order under the priority policy: smaller is sooner."""
-        return self.request.priority, self.arrival_s, self.number
-
-    def hashes(self, block_size: int) -> list[int]:
-        """The block hashes of prompt and answer, computed once."""
-        if not self.block_hashes:
-            request = self.request
-            if request.output_ids is not None:
-                output = as_array(request.output_ids)
-            else:
-                # Nobody knows these tokens: ids that no prompt has, and no other request.
-                output = -1 - (self.number << 24) - np.arange(request.output_tokens, dtype=np.int64)
-            self.block_hashes = block_hashes(
-                np.concatenate((as_array(request.prompt_ids), output)), block_size, request.cache_salt
-            )
-        return self.block_hashes
-
-
 class Chunk(NamedTuple):
     """Prompt tokens of one request in one step: ``tokens`` new ones after ``context`` that the cache holds already."""
 
@@ -123,7 +50,7 @@ class Chunk(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One step. Every request in ``Scheduler.decoding`` gets one token except those in ``skipped``.
+    """One step. Every decoding request gets one token except those in ``skipped``.
 
     Nothing is computed where there are neither chunks nor decodes.
     """
@@ -138,17 +65,13 @@ class Plan(NamedTuple):
 class Scheduler:
     """The waiting, the running, and their blocks.
 
-    ``plan`` fixes the next step, ``extend`` repeats it, ``commit`` says that it is done. ``version`` changes whenever
-    the set of decoding requests does. ``bases`` has, for each of them, its length minus the tick.
+    ``plan`` fixes the next step, ``extend`` repeats it, ``commit`` says that it is done.
     """
 
     def __init__(self, pool: BlockPool, limits: Limits) -> None:
         self.pool = pool
         self.limits = limits
-        self.tick = 0
-        self.version = 0
-        self.decoding: dict[str, Job] = {}
-        self.bases: dict[str, int] = {}
+        self.decoding = Lockstep(pool.block_size)
         self.partial: list[Job] = []
         self.prompt_tokens = 0
         self.queried_tokens = 0
@@ -159,19 +82,14 @@ class Scheduler:
         self._lag = int(limits.async_scheduling)
         self._front = 0
         self._seats = 0
-        self._base_sum = 0
-        self._offsets = [0] * pool.block_size
-        self._finishing: list[tuple[int, int, Job]] = []
-        self._growing: dict[int, Job] = {}
-        self._rivals: dict[int, list[Job]] = {}
+        self._publisher = Publisher(pool, self.decoding, self._lag)
         self._plan: Plan | None = None
         self._changing = False
-        self._planning = 0
 
     @property
     def running(self) -> int:
         """Requests that hold a seat."""
-        return len(self.decoding) + len(self.partial) + len(self._leaving)
+        return len(self.decoding.jobs) + len(self.partial) + len(self._leaving)
 
     @property
     def waiting(self) -> int:
@@ -181,16 +99,16 @@ class Scheduler:
     @property
     def busy(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.decoding or self._waiting or self.partial or self._leaving)
+        return bool(self.decoding.jobs or self._waiting or self.partial or self._leaving)
 
     @property
     def emptying(self) -> bool:
         """Whether all that is left are complete requests that hold their seats for one more choice."""
-        return bool(self._leaving) and not (self.decoding or self._waiting or self.partial)
+        return bool(self._leaving) and not (self.decoding.jobs or self._waiting or self.partial)
 
     def seated(self) -> list[Job]:
         """Everyone who holds a seat, in the order of admission."""
-        return sorted([*self.decoding.values(), *self.partial, *self._leaving], key=attrgetter("seat"))
+        return sorted([*self.decoding.jobs.values(), *self.partial, *self._leaving], key=attrgetter("seat"))
 
     def queued(self) -> list[Job]:
         """Everyone who waits, the next one first."""
@@ -218,45 +136,44 @@ class Scheduler:
         budget = self.limits.max_num_batched_tokens
         self._changing = bool(self.partial or (self._leaving and self._waiting))
         granted = self._grants(budget)
-        need = self._offsets[-self.tick % self.pool.block_size]
+        need = self.decoding.blocks_now()
         for job, tokens in granted.items():
             need += self._need(job, tokens)
-        if need <= self.pool.free_blocks and len(self.decoding) + sum(granted.values()) <= budget:
+        if need <= self.pool.free_blocks and len(self.decoding.jobs) + sum(granted.values()) <= budget:
             self.pool.take(need)
         else:
             preempted, skipped, granted = self._squeeze()
-        decodes = len(self.decoding) - len(skipped)
+        decodes = len(self.decoding.jobs) - len(skipped)
         budget -= decodes
-        self._planning = 1
+        self._publisher.planning = True
         for job, tokens in granted.items():
             chunks.append(Chunk(job, tokens, job.computed, 0))
-            self._settle(job, job.computed + tokens)
+            self._publisher.settle(job, job.computed + tokens)
             budget -= tokens
         if not preempted:
             self._admit(chunks, budget)
-        context = self._base_sum + len(self.decoding) * self.tick
-        context -= sum(job.base + self.tick for job in skipped)
+        context = self.decoding.context - sum(job.base + self.decoding.tick for job in skipped)
         self._changing |= bool(chunks or preempted or skipped)
         # What came of the step before is known only once this one was chosen.
         for job in self._leaving:
-            self._settle(job, job.computed)
+            self._publisher.settle(job, job.computed)
             self.pool.release(job.lease)
         self._leaving = []
-        self._planning = 0
+        self._publisher.planning = False
         self._plan = Plan(chunks, decodes, context, preempted, skipped)
         return self._plan
 
     def steady_steps(self, limit: int) -> int:
         """For how many steps, the planned one included, the plan stays as it is; 1 unless all it does is decode."""
-        if self._changing or not self.decoding or self._awaits_growth():
+        if self._changing or not self.decoding.jobs or self._awaits_growth():
             return 1
-        most = min(limit, self._next_finish() - self.tick)
-        if self._blocks_for(most) <= self.pool.free_blocks:
+        most = min(limit, self.decoding.next_finish() - self.decoding.tick)
+        if self.decoding.blocks_for(most) <= self.pool.free_blocks:
             return most
         low = 1
         while low < most:
             middle = (low + most + 1) // 2
-            if self._blocks_for(middle) <= self.pool.free_blocks:
+            if self.decoding.blocks_for(middle) <= self.pool.free_blocks:
                 low = middle
             else:
                 most = middle - 1
@@ -270,16 +187,18 @@ class Scheduler:
     def extend(self, steps: int) -> None:
         """Take the blocks for a planned step to be done ``steps`` times."""
         if steps > 1:
-            self.pool.take(self._blocks_for(steps))
+            self.pool.take(self.decoding.blocks_for(steps))
 
     def commit(self, steps: int) -> tuple[list[Job], list[Job]]:
         """The plan was carried out ``steps`` times: the requests that got their first token, and those now complete."""
         plan = self._plan
         assert plan is not None
         self._plan = None
-        self.tick += steps
+        self.decoding.tick += steps
         for job in plan.skipped:
-            self._delay(job)
+            self.decoding.delay(job)
+            # By its next step, all that it computed before is known.
+            self._publisher.settle(job, job.computed_at(self.decoding.tick))
         firsts: list[Job] = []
         partial = self.partial
         for chunk in plan.chunks:
@@ -294,13 +213,9 @@ class Scheduler:
             if not job.produced:
                 firsts.append(job)
             job.produced += 1
-            self._join(job)
-        finished: list[Job] = []
-        while self._finishing and self._finishing[0][0] <= self.tick:
-            tick, _, job = heappop(self._finishing)
-            if job.decoding and job.finish_tick == tick:
-                finished.append(job)
-        finished.sort(key=attrgetter("seat"))
+            self.decoding.join(job)
+            self._publisher.begin(job)
+        finished = self.decoding.finished()
         for job in finished:
             self._vacate(job)
             if self._lag:
@@ -309,22 +224,14 @@ class Scheduler:
                 self.pool.release(job.lease)
         return firsts, finished
 
-    def tokens_in_cache(self, job: Job) -> int:
-        """How many tokens of a running request have been computed."""
-        return job.base + self.tick if job.decoding else job.computed
-
-    def tokens_produced(self, job: Job) -> int:
-        """How many tokens a request has answered so far."""
-        return self.tokens_in_cache(job) - job.prompt_tokens + 1 if job.decoding else job.produced
-
     def _admit(self, chunks: list[Chunk], budget: int) -> None:
         pool, limits = self.pool, self.limits
         seats = limits.max_num_seqs - self.running
         while self._waiting and budget > 0 and seats > 0:
             job = self._waiting[0][1]
             total = job.prompt_tokens + job.produced
-            hashes = self._hashes(job)
-            hits = pool.find(hashes, (total - 1) // pool.block_size, self._publish_growing) if hashes else []
+            hashes = self._publisher.hashes(job)
+            hits = pool.find(hashes, (total - 1) // pool.block_size, self._publisher.publish) if hashes else []
             cached = sum(count for _, count in hits) * pool.block_size
             tokens = self._at_most(total - cached)
             if tokens > budget and not limits.enable_chunked_prefill:
@@ -337,7 +244,7 @@ class Scheduler:
             heappop(self._waiting)
             pool.hold(job.lease, hits)
             pool.take(-(-(cached + tokens) // pool.block_size) - hit_blocks)
-            self._settle(job, cached + tokens)
+            self._publisher.settle(job, cached + tokens)
             job.computed = cached
             job.seat = self._seats
             self._seats += 1
@@ -349,11 +256,6 @@ class Scheduler:
                 self.hit_tokens += cached
             budget -= tokens
             seats -= 1
-
-    def _hashes(self, job: Job) -> list[int]:
-        if not self.pool.prefix_caching:
-            return []
-        return job.block_hashes or job.hashes(self.pool.block_size)
 
     def _at_most(self, tokens: int) -> int:
         threshold = self.limits.long_prefill_token_threshold
@@ -369,14 +271,14 @@ class Scheduler:
         if not self.limits.long_prefill_token_threshold:
             # A prompt that is in pieces took all that was left, so nobody was admitted after it.
             (job,) = self.partial
-            return {job: min(self._rest(job), budget - len(self.decoding))}
+            return {job: min(self._rest(job), budget - len(self.decoding.jobs))}
         return {job: self._rest(job) for job in sorted(self.partial, key=attrgetter("seat"))}
 
     def _need(self, job: Job, tokens: int) -> int:
         """Blocks to take for ``tokens`` more tokens of a running request."""
         size = self.pool.block_size
         if job.decoding:
-            return int((job.base + self.tick) % size == 0)
+            return int((job.base + self.decoding.tick) % size == 0)
         return max(0, -(-(job.computed + tokens) // size) - job.lease.blocks)
 
     def _squeeze(self) -> tuple[list[Job], list[Job], dict[Job, int]]:
@@ -389,7 +291,7 @@ class Scheduler:
         preempted: list[Job] = []
         if self.limits.policy == "fcfs" and not self.partial:
             # Each takes one block or none, so only the victims need be looked at.
-            need = self._offsets[-self.tick % self.pool.block_size]
+            need = self.decoding.blocks_now()
             while need > self.pool.free_blocks:
                 need -= self.pool.free_blocks
                 self.pool.take(self.pool.free_blocks)
@@ -442,126 +344,19 @@ class Scheduler:
         key = job.rank if self.limits.policy == "priority" else (self._front, 0.0, 0)
         heappush(self._waiting, (key, job))
 
-    def _join(self, job: Job) -> None:
-        """A prompt is complete: from the next step on its request decodes."""
-        remaining = job.request.output_tokens - job.produced
-        job.base = job.computed - self.tick
-        job.decoding = True
-        job.finish_tick = self.tick + remaining
-        self.decoding[job.request.id] = job
-        self.bases[job.request.id] = job.base
-        self._base_sum += job.base
-        self._offsets[job.base % self.pool.block_size] += 1
-        heappush(self._finishing, (job.finish_tick, job.number, job))
-        if self.pool.prefix_caching and remaining:
-            growing = self._growing
-            for value in self._hashes(job)[job.computed // self.pool.block_size :]:
-                if growing.setdefault(value, job) is not job:
-                    self._rivals.setdefault(value, []).append(job)
-        self.version += 1
-
-    def _delay(self, job: Job) -> None:
-        """A decoding request missed a step; by its next one, all that it computed before is known."""
-        self._base_sum -= 1
-        self._offsets[job.base % self.pool.block_size] -= 1
-        job.base -= 1
-        self.bases[job.request.id] = job.base
-        self._offsets[job.base % self.pool.block_size] += 1
-        job.finish_tick += 1
-        heappush(self._finishing, (job.finish_tick, job.number, job))
-        self._settle(job, job.base + self.tick)
-        self.version += 1
-
     def _vacate(self, job: Job, granted: int = 0) -> None:
         """Take a request out of the running, with its blocks up to date for it to give up."""
-        block_size = self.pool.block_size
         if job.decoding:
-            computed = job.base + self.tick
-            self._settle(job, computed + granted, computed + granted - self._lag)
-            job.computed = computed
-            job.produced = computed - job.prompt_tokens + 1
-            job.decoding = False
-            del self.decoding[job.request.id]
-            del self.bases[job.request.id]
-            self._base_sum -= job.base
-            self._offsets[job.base % block_size] -= 1
-            growing = self._growing
-            for value in self._hashes(job)[job.prompt_tokens // block_size :]:
-                if self._rivals:
-                    self._stop_growing(job, value)
-                elif growing.get(value) is job:
-                    del growing[value]
-            self.version += 1
+            computed = job.computed_at(self.decoding.tick)
+            self._publisher.settle(job, computed + granted, computed + granted - self._lag)
+            self.decoding.leave(job)
+            self._publisher.end(job)
         else:
             self.partial.remove(job)
-            self._settle(job, job.computed + granted)
+            self._publisher.settle(job, job.computed + granted)
 
     def _awaits_growth(self) -> bool:
         """Whether the next request, which has a seat but no blocks, might share some that are being generated."""
         if not self._waiting or self.running >= self.limits.max_num_seqs:
             return False
-        return not self._growing.keys().isdisjoint(self._hashes(self._waiting[0][1]))
-
-    def _stop_growing(self, job: Job, value: int) -> None:
-        """``job`` no longer works on the block ``value``; another that does takes its place."""
-        growing, rivals = self._growing, self._rivals
-        if value not in rivals:
-            if growing.get(value) is job:
-                del growing[value]
-            return
-        others = rivals[value]
-        if growing[value] is job:
-            growing[value] = others.pop(0)
-        elif job in others:
-            others.remove(job)
-        if not others:
-            del rivals[value]
-
-    def _settle(self, job: Job, tokens: int, known: int | None = None) -> None:
-        """Publish what a request has computed, after those who generated the same blocks before it."""
-        hashes = self._hashes(job)
-        full = (tokens if known is None else known) // self.pool.block_size
-        if hashes and full > job.lease.full:
-            new = hashes[job.lease.full : full]
-            if not self._growing.keys().isdisjoint(new) and (self._rivals or not job.decoding):
-                for value in new:
-                    self._publish_growing(value, job)
-        self.pool.settle(job.lease, hashes, tokens, known)
-
-    def _publish_growing(self, value: int, before: Job | None = None) -> bool:
-        """Publish the block ``value`` of everyone who has generated it, or did ``before`` another: whether any did."""
-        first = self._growing.get(value)
-        if first is None:
-            return False
-        jobs = [first, *self._rivals.get(value, ())]
-        jobs.sort(key=self._progress)
-        if before is not None and before.decoding:
-            jobs = [job for job in jobs if self._progress(job) < self._progress(before)]
-        found = False
-        for job in jobs:
-            if job is before:
-                continue
-            # Between plan and commit, the tokens of the planned step count too, of those who were planned before.
-            planned = self._planning if before is None or job.seat < before.seat else 0
-            tokens = self.tokens_in_cache(job)
-            known = tokens + planned - self._lag
-            blocks = job.lease.full
-            self.pool.settle(job.lease, self._hashes(job), max(tokens, known - known % self.pool.block_size), known)
-            found |= value in self._hashes(job)[blocks : job.lease.full]
-        return found
-
-    def _progress(self, job: Job) -> tuple[int, int]:
-        return -self.tokens_in_cache(job), job.seat
-
-    def _blocks_for(self, steps: int) -> int:
-        """Blocks that the decoding requests need for steps 2 to ``steps`` from now; the first one's are taken."""
-        size = self.pool.block_size
-        rounds, rest = divmod(steps - 1, size)
-        first = self.tick + 1
-        return rounds * len(self.decoding) + sum(self._offsets[-(first + i) % size] for i in range(rest))
-
-    def _next_finish(self) -> int:
-        heap = self._finishing
-        while not heap[0][2].decoding or heap[0][2].finish_tick != heap[0][0]:
-            heappop(heap)
-        return heap[0][0]
+        return self._publisher.awaits(self._waiting[0][1])

@@ -16,13 +16,14 @@ import orjson
 from aiohttp import web
 
 from rejoule.replay.sim import tokenizer
-from rejoule.replay.sim.engine import EngineConfig, StepEngine
+from rejoule.replay.sim.config import EngineConfig
+from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.http_errors import BadRequestError, errors_as_json
+from rejoule.replay.sim.jobs import SimRequest
 from rejoule.replay.sim.live import LiveEngine, Ticket
 from rejoule.replay.sim.metrics import prometheus_text
 from rejoule.replay.sim.protocol import Body, Call, Limits, chat_call, completion_call, model_of
 from rejoule.replay.sim.replies import DONE, Reply
-from rejoule.replay.sim.scheduler import SimRequest
 from rejoule.traces.errors import RejouleError
 
 MAX_BODY_BYTES = 256 << 20

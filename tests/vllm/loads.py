@@ -10,15 +10,16 @@ from typing import Any
 
 import orjson
 
+from rejoule.replay.sim.jobs import Job, SimRequest
 from rejoule.replay.sim.kv_cache import BlockPool
-from rejoule.replay.sim.scheduler import Job, Limits, Scheduler, SimRequest
+from rejoule.replay.sim.scheduler import Limits, Scheduler
 
 VOCABULARY = 8192
 VERIFIED = {
     False: "0f262375518d9917c53cca00be1f307edb74f95a267224f18541df5a0a30552c",
     True: "29037fbe6562c3c525ee77b4b07f116b86a354b79009757f167067c191dc4f04",
 }
-"""The digest of the steps that vLLM 0.30 makes of ``verified_loads``, without and with asynchronous scheduling."""
+"""The digest of the steps that vLLM 0.26 and 0.30 make of ``verified_loads``, without and with async scheduling."""
 
 
 def verified_loads(async_scheduling: bool) -> list[Load]:
@@ -139,7 +140,8 @@ def play(load: Load) -> list[dict[str, Any]]:
             added += 1
         plan = scheduler.plan()
         missed = {job.request.id for job in plan.skipped}
-        batch = {name: (1, base + scheduler.tick, 1) for name, base in scheduler.bases.items() if name not in missed}
+        decoding = scheduler.decoding
+        batch = {name: (1, base + decoding.tick, 1) for name, base in decoding.bases.items() if name not in missed}
         for chunk in plan.chunks:
             known = chunk.job.prompt_tokens + chunk.job.produced
             batch[chunk.job.request.id] = chunk.tokens, chunk.context, int(chunk.context + chunk.tokens == known)

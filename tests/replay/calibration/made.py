@@ -18,10 +18,10 @@ SMALL = Limits(max_num_seqs=64, kv_tokens=200_000, cell_s=0.1, gap_s=0.1, rest_s
 PERIOD_S = 0.05
 
 
-def simulated(sm_clock_mhz: float | None = None, limits: Limits = SMALL) -> Run:
-    """A run of the grid with readings."""
+def simulated(sm_clock_mhz: float | None = None, limits: Limits = SMALL, profile: str = PROFILE) -> Run:
+    """A run of the grid with readings; ``profile`` is a name or a path."""
     trace = grid(load_profile(PROFILE), limits)
-    configuration = Configuration(profile=PROFILE, max_num_seqs=limits.max_num_seqs, sm_clock_mhz=sm_clock_mhz)
+    configuration = Configuration(profile=profile, max_num_seqs=limits.max_num_seqs, sm_clock_mhz=sm_clock_mhz)
     run = asyncio.run(replay(trace, PlannedRun("grid", "grid", configuration, 0), "", open_engine))
     return replace(run, readings=readings(run))
 

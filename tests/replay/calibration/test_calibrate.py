@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 from tests.replay.calibration.made import PROFILE, simulated
 
+from rejoule.replay.calibration.api import api_delays_s, api_spacing_s
 from rejoule.replay.calibration.calibrate import Calibration, calibrate, write_profile
 from rejoule.replay.sim.profile import Profile, load_profile
 from rejoule.traces import RejouleError
@@ -71,18 +72,22 @@ def test_equal_runs_give_equal_constants(runs: list[Run], found: Calibration) ->
     assert (again.profile.timing, again.profile.power) == (found.profile.timing, found.profile.power)
 
 
-def test_a_host_that_holds_prompts_up_is_found(runs: list[Run]) -> None:
-    slow_s = 0.012
-    first = runs[0]
-    late = [
-        changed(step, end_s=max(step.end_s, step.start_s + slow_s)) if step.prefill else step
-        for step in first.steps or ()
-    ]
-    fitted = calibrate(TRUE, "slow", [changed(first, steps=tuple(late))], timing_only=True)
-    assert fitted.profile.timing.host_prefill_s + fitted.profile.timing.host_per_step_s == pytest.approx(
-        slow_s, rel=0.1
-    )
-    assert not fitted.profile.calibrated
+def test_what_a_host_needs_to_launch_is_found(tmp_path: Path) -> None:
+    """With CUDA graphs, without them, and after a pause; and how fast an API server hands requests on."""
+    slow = {"host_prefill_s": 0.009, "host_eager_s": 0.021, "host_first_s": 0.004}
+    api = {"api_per_request_s": 0.003, "api_spacing_s": 0.0012}
+    path = tmp_path / "slow.json"
+    write_profile(replace(TRUE, timing=replace(TRUE.timing, **slow, **api)), path)
+    run = simulated(profile=str(path))
+    fitted = calibrate(TRUE, "fitted", [run], timing_only=True).profile
+    for name in ("host_prefill_s", "host_eager_s", "host_first_s"):
+        assert getattr(fitted.timing, name) == pytest.approx(slow[name], rel=0.06), name
+    delays = api_delays_s([run])
+    assert delays is not None
+    assert delays[0] == pytest.approx(api["api_per_request_s"], rel=0.01)
+    assert delays[1] == pytest.approx(0, abs=1e-7)
+    assert api_spacing_s([run], api["api_per_request_s"]) == pytest.approx(api["api_spacing_s"], rel=0.1)
+    assert not fitted.calibrated
 
 
 def test_runs_without_steps_or_readings_say_how_to_record_them(runs: list[Run]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner
 
 from rejoule.replay.calibration.commands import calibrate
+from rejoule.replay.calibration.fit import errors
 from rejoule.replay.sim.profile import load_profile
 from rejoule.traces import RejouleError
 from rejoule.traces.store import load
@@ -31,7 +33,20 @@ def test_it_measures_and_fits_in_one_go(tmp_path: Path) -> None:
     told = orjson.loads(result.stdout)
     assert told["errors"]["all"]["mape"] < 0.01
     assert load_profile(str(out)).name == "mine"
-    assert CliRunner().invoke(calibrate, [str(tmp_path / "mine/runs"), "-o", str(out), "--timing-only"]).exit_code == 0
+    again = CliRunner().invoke(calibrate, [str(tmp_path / "mine/runs"), "-o", str(out), "--timing-only"])
+    assert again.exit_code == 0 and ("fewer than 10 values" in again.stdout) == any(
+        error and error["r2"] is None for error in told["errors"].values()
+    )
+
+
+def test_few_or_equal_values_have_no_r2() -> None:
+    """The share of variance that is explained is told only where there is variance to explain."""
+    many = np.linspace(1.0, 2.0, 20)
+    assert errors(many * 1.01, many).r2 == pytest.approx(1.0, abs=0.01)
+    assert errors(many[:5] * 1.01, many[:5]).r2 is None
+    alike = 1.0 + many / 100
+    assert errors(alike * 1.01, alike).r2 is None
+    assert errors(many[::-1].copy(), many).r2 is None
 
 
 @pytest.mark.parametrize(

@@ -141,15 +141,3 @@ def test_steps_beyond_the_captured_graphs_are_launched_kernel_by_kernel() -> Non
         latency = LatencyModel(profile, seats)
         within, beyond = (latency.demand(Work(prefills=1, prefill_tokens=n)).host_s for n in (captured, captured + 1))
         assert beyond - within == pytest.approx(0.009)
-
-
-def test_a_step_after_a_pause_takes_longer_by_what_is_not_hidden() -> None:
-    profile = compose("h200", "llama-3.1-8b")
-    profile = msgspec.structs.replace(profile, timing=msgspec.structs.replace(profile.timing, host_first_s=0.002))
-    latency = LatencyModel(profile)
-    for tokens in (8, 4096):
-        work = Work(prefills=1, prefill_tokens=tokens, prefill_pairs=tokens**2 / 2)
-        first, later = (
-            latency.time(latency.demand(work._replace(first=first)), 1980).step_s for first in (True, False)
-        )
-        assert first - later == pytest.approx(0.002)

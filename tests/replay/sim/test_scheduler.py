@@ -10,8 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.vllm.loads import VERIFIED, digest, play, verified_loads
 
+from rejoule.replay.sim.jobs import Job, SimRequest
 from rejoule.replay.sim.kv_cache import BlockPool, block_hashes
-from rejoule.replay.sim.scheduler import Job, Limits, Policy, Scheduler, SimRequest
+from rejoule.replay.sim.scheduler import Limits, Policy, Scheduler
 
 BLOCK = 4
 
@@ -274,7 +275,7 @@ def test_every_step_has_the_batch_that_vllm_would_choose(load: Load) -> None:
         assert step < 2000
         plan = fast.plan()
         missed = {job.request.id for job in plan.skipped}
-        batch = {name: 1 for name in fast.decoding if name not in missed}
+        batch = {name: 1 for name in fast.decoding.jobs if name not in missed}
         batch |= {chunk.job.request.id: chunk.tokens for chunk in plan.chunks}
         preempted = [job.request.id for job in plan.preempted]
         _, finished = fast.commit(1)
@@ -303,11 +304,13 @@ def test_many_steps_at_once_are_the_same_as_one_by_one(load: Load, most: int, ah
         log = []
         while scheduler.busy:
             plan = scheduler.plan()
-            log += [(scheduler.tick, chunk.job.request.id, chunk.tokens, chunk.context) for chunk in plan.chunks]
+            log += [
+                (scheduler.decoding.tick, chunk.job.request.id, chunk.tokens, chunk.context) for chunk in plan.chunks
+            ]
             steps = scheduler.steady_steps(limit)
             scheduler.extend(steps)
             _, finished = scheduler.commit(steps)
-            log += [(scheduler.tick, job.request.id, 0, job.preemptions) for job in finished]
+            log += [(scheduler.decoding.tick, job.request.id, 0, job.preemptions) for job in finished]
         outcomes.append(log)
     assert outcomes[0] == outcomes[1]
 

@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from rejoule.replay.sim import tokenizer
-from rejoule.replay.sim.engine import EngineConfig
+from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.profile import load_profile
 from rejoule.replay.sim.server import ServerThread, serve
 from rejoule.traces.errors import RejouleError
