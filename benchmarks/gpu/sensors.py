@@ -15,10 +15,13 @@ import numpy as np
 
 from rejoule.replay.energy.samples import Samples, Track, read_samples
 from rejoule.replay.energy.ticks import Ticks, find_ticks
-from rejoule.replay.energy.window import MARGIN_S, WindowEnergy, measure
+from rejoule.replay.energy.window import AFTER_S, MARGIN_S, WindowEnergy, measure
 
 COLUMNS = ("energy_mj", "power_w", "average_w", "hbm_w", "limit_w", "sm_clock_mhz", "memory_clock_mhz",
            "temperature_c", "reasons", "cap_ns", "thermal_ns", "brake_ns")  # fmt: skip
+
+SLIDE_S = 1.0
+"""Between the starts of windows that are compared."""
 
 
 def row(*cells: object) -> str:
@@ -75,25 +78,29 @@ def ticks_of(ticks: Ticks) -> Iterator[str]:
 
 
 def windows(samples: Samples, lengths_s: Sequence[float]) -> Iterator[str]:
-    """Counter against integrated power over windows that do not overlap."""
-    yield row(
-        "window, s", "windows", "uncertainty, %", "means of a second / counter − 1, %", "instants / counter − 1, %"
-    )
-    yield row("--:", "--:", "--:", "--:", "--:")
+    """Counter against integrated power over sliding windows: from means and instants together, and from instants."""
+    yield row("window, s", "windows", "uncertainty, %", "power / counter − 1, %", "farthest off", "within 1 %",
+              "instants / counter − 1, %")  # fmt: skip
+    yield row(*["--:"] * 7)
     instants = replace(samples, gpus=tuple(instants_only(track) for track in samples.gpus))
-    begin, end = samples.gpus[0].at_s[0] + 1, samples.gpus[0].at_s[-1] - 1
+    # What comes before the second second has no mean of its own.
+    begin, end = samples.gpus[0].at_s[0] + 2, samples.gpus[0].at_s[-1] - AFTER_S
     for length_s in lengths_s:
-        found = [between(samples, at, at + length_s) for at in np.arange(begin, end - length_s, length_s)]
-        others = [between(instants, at, at + length_s) for at in np.arange(begin, end - length_s, length_s)]
+        found = [
+            (between(samples, at, at + length_s), between(instants, at, at + length_s))
+            for at in np.arange(begin, end - length_s, SLIDE_S)
+        ]
         known = [
             (w.energy_j, w.uncertainty_j, w.integrated_j, other.integrated_j)
-            for w, other in zip(found, others, strict=True)
+            for w, other in found
             if w.energy_j and w.integrated_j and other.integrated_j
         ]
         if known:
-            energy, sure, averaged, instant = np.array(known, dtype=float).T
-            yield row(f"{length_s:g}", len(known), spread(sure / energy, 100, ".3f"),
-                      spread(averaged / energy - 1, 100), spread(instant / energy - 1, 100))  # fmt: skip
+            energy, sure, power, instant = np.array(known, dtype=float).T
+            off = power / energy - 1
+            yield row(f"{length_s:g}", len(known), spread(sure / energy, 100, ".3f"), spread(off, 100),
+                      f"{abs(off).max():.2%}", f"{np.mean(abs(off) <= 0.01):.1%}",
+                      spread(instant / energy - 1, 100))  # fmt: skip
 
 
 def instants_only(track: Track) -> Track:

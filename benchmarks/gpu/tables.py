@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import orjson
 from benchmarks.gpu.additivity import additivity
-from benchmarks.gpu.sensors import windows
+from benchmarks.gpu.sensors import row, windows
 
 from rejoule.analysis.naive import NAIVE
 from rejoule.replay.energy.samples import read_samples
@@ -25,10 +25,6 @@ from rejoule.traces.summary import latencies_s, percentile
 DATA = Path(__file__).parents[1] / "h200"
 
 
-def row(cells: Iterable[object]) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
 def spread(values: list[float], form: str) -> str:
     return f"{mean(values):{form}} ± {stdev(values):{form}}"
 
@@ -38,21 +34,19 @@ def workloads(runs: Iterable[Run]) -> Iterable[str]:
     groups: dict[tuple[str, int], list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.trace, run.configuration.max_num_seqs or 0].append(run)
-    yield row(["workload", "batch size", "exact calls", "energy, J", "J a workflow", "mean W", "workflow p50, s"])
-    yield row(["---", "--:", "--:", "--:", "--:", "--:", "--:"])
+    yield row("workload", "batch size", "exact calls", "energy, J", "J a workflow", "mean W", "workflow p50, s")
+    yield row("---", "--:", "--:", "--:", "--:", "--:", "--:")
     for (trace, size), group in sorted(groups.items()):
         joules = [run.energy.gpu_j or 0.0 for run in group]
         exact, calls = (sum(v) for v in zip(*((r.certificate.exact_calls, len(r.calls)) for r in group), strict=True))
         yield row(
-            [
-                trace,
-                size,
-                f"{exact} of {calls}",
-                spread(joules, ".0f"),
-                f"{mean(joules) / len(group[0].workflows):.0f}",
-                f"{mean(j / r.makespan_s for j, r in zip(joules, group, strict=True)):.0f}",
-                f"{mean(percentile(latencies_s(r)['workflow'], 50) or 0.0 for r in group):.2f}",
-            ]
+            trace,
+            size,
+            f"{exact} of {calls}",
+            spread(joules, ".0f"),
+            f"{mean(joules) / len(group[0].workflows):.0f}",
+            f"{mean(j / r.makespan_s for j, r in zip(joules, group, strict=True)):.0f}",
+            f"{mean(percentile(latencies_s(r)['workflow'], 50) or 0.0 for r in group):.2f}",
         )
 
 
@@ -61,10 +55,10 @@ def overhead(path: Path) -> Iterable[str]:
     found = orjson.loads(path.read_bytes())
     rates = {name: [t["output_tokens"] / t["makespan_s"] for t in trials[1:]] for name, trials in found.items()}
     plain = mean(rates["plain"])
-    yield row(["server", "output tokens a second, by trial", "mean against plain"])
-    yield row(["---", "---", "--:"])
+    yield row("server", "output tokens a second, by trial", "mean against plain")
+    yield row("---", "---", "--:")
     for name, values in rates.items():
-        yield row([name, ", ".join(f"{v:.0f}" for v in values), f"{mean(values) / plain - 1:+.1%}"])
+        yield row(name, ", ".join(f"{v:.0f}" for v in values), f"{mean(values) / plain - 1:+.1%}")
 
 
 def decode_steps(runs: Iterable[Run]) -> Iterable[str]:
@@ -74,18 +68,18 @@ def decode_steps(runs: Iterable[Run]) -> Iterable[str]:
         for step in run.steps or ():
             if step.decode and not step.prefill:
                 times[len(step.decode)].append(step.end_s - step.start_s)
-    yield row(["sequences", "steps", "median, ms"])
-    yield row(["--:", "--:", "--:"])
+    yield row("sequences", "steps", "median, ms")
+    yield row("--:", "--:", "--:")
     for size in sorted(times):
         if len(times[size]) >= 50:
-            yield row([size, len(times[size]), f"{median(times[size]) * 1e3:.2f}"])
+            yield row(size, len(times[size]), f"{median(times[size]) * 1e3:.2f}")
 
 
 def idle(runs: Sequence[Run]) -> Iterable[str]:
     """Power without work: before the server was started, with the model loaded, and after each run."""
     around = [run.conditions for run in runs if run.conditions is not None]
-    yield row(["idle", "W"])
-    yield row(["---", "--:"])
+    yield row("idle", "W")
+    yield row("---", "--:")
     for name, watts in (
         ("bare, before the server", [c.bare_w for c in around]),
         ("model loaded, before the first run", [c.loaded_w for c in around]),
@@ -93,13 +87,13 @@ def idle(runs: Sequence[Run]) -> Iterable[str]:
     ):
         known = sorted({round(w, 1) for w in watts if w is not None})
         if known:
-            yield row([name, f"{known[0]} to {known[-1]}" if len(known) > 1 else known[0]])
+            yield row(name, f"{known[0]} to {known[-1]}" if len(known) > 1 else known[0])
 
 
 def full_batches(runs: Iterable[Run]) -> Iterable[str]:
     """Batches kept full: rates and means over the steady state."""
-    yield row(["batch", "s", "mean W", "of it HBM, W", "SM clock, MHz", "limit bound", "tokens/s", "J a token"])
-    yield row(["--:"] * 8)
+    yield row("batch", "s", "mean W", "of it HBM, W", "SM clock, MHz", "limit bound", "tokens/s", "J a token")
+    yield row(*["--:"] * 8)
     for found, run in sorted(((steady(run), run) for run in runs), key=lambda pair: pair[0].batch if pair[0] else 0):
         if found is None:
             continue
@@ -110,16 +104,14 @@ def full_batches(runs: Iterable[Run]) -> Iterable[str]:
             return sum(value * s for value, s in known) / sum(s for _, s in known)
 
         yield row(
-            [
-                found.batch,
-                f"{found.duration_s:.1f}",
-                f"{found.power_w:.0f}",
-                f"{over_time('hbm_w'):.0f}",
-                f"{over_time('sm_clock_mhz'):.0f}",
-                f"{over_time('cap_bound'):.0%}",
-                f"{found.tokens_per_s:.0f}",
-                f"{found.j_per_token:.3f}",
-            ]
+            found.batch,
+            f"{found.duration_s:.1f}",
+            f"{found.power_w:.0f}",
+            f"{over_time('hbm_w'):.0f}",
+            f"{over_time('sm_clock_mhz'):.0f}",
+            f"{over_time('cap_bound'):.0%}",
+            f"{found.tokens_per_s:.0f}",
+            f"{found.j_per_token:.3f}",
         )
 
 
@@ -135,15 +127,15 @@ def classes(runs: Sequence[Run]) -> Iterable[str]:
     """Joules by class in each mix: attributed, by the costs of each class alone, and as the usual methods say."""
     found = additivity(runs)
     methods = list(NAIVE)
-    yield row(["mix", "class", "attributed, J", "from alone, J", "difference", *(f"{m}, J" for m in methods)])
-    yield row(["--:", "---", *["--:"] * (3 + len(methods))])
+    yield row("mix", "class", "attributed, J", "from alone, J", "difference", *(f"{m}, J" for m in methods))
+    yield row("--:", "---", *["--:"] * (3 + len(methods)))
     for number, one in enumerate(found, 1):
         for name, energy in one.mixed.by_node().items():
             width = "" if energy.uncertainty_j is None else f" ± {energy.uncertainty_j:.0f}"
             alone = one.alone_j[name]
             others = (f"{one.naive_j[m][name]:.0f}" if m in one.naive_j else "–" for m in methods)
             change = f"{alone / energy.total_j - 1:+.1%}"
-            yield row([number, name, f"{energy.total_j:.0f}{width}", f"{alone:.0f}", change, *others])
+            yield row(number, name, f"{energy.total_j:.0f}{width}", f"{alone:.0f}", change, *others)
     for number, one in enumerate(found, 1):
         yield ""
         yield f"Mix {number}: {one.mixed.gpu_j:.0f} J by the counter, {one.modelled_total:.3f} times that from alone."
@@ -155,18 +147,16 @@ def sampled(runs: Iterable[Run]) -> Iterable[str]:
     for run in runs:
         groups[bool(run.configuration.options.get("sampler", True))].append(run)
     rates = {on: [sum(c.output_tokens or 0 for c in r.calls) / r.makespan_s for r in g] for on, g in groups.items()}
-    yield row(["sampler", "output tokens a second, by trial", "mean against off", "energy, J", "of one core"])
-    yield row(["---", "---", "--:", "--:", "--:"])
+    yield row("sampler", "output tokens a second, by trial", "mean against off", "energy, J", "of one core")
+    yield row("---", "---", "--:", "--:", "--:")
     for on, group in sorted(groups.items()):
         shares = [r.conditions.sampler["cpu_share"] for r in group if r.conditions and r.conditions.sampler]
         yield row(
-            [
-                "on" if on else "off",
-                ", ".join(f"{rate:.0f}" for rate in rates[on]),
-                f"{mean(rates[on]) / mean(rates[False]) - 1:+.1%}" if False in rates else "–",
-                spread([r.energy.gpu_j or 0.0 for r in group], ".0f"),
-                f"{mean(shares):.0%}" if shares else "",
-            ]
+            "on" if on else "off",
+            ", ".join(f"{rate:.0f}" for rate in rates[on]),
+            f"{mean(rates[on]) / mean(rates[False]) - 1:+.1%}" if False in rates else "–",
+            spread([r.energy.gpu_j or 0.0 for r in group], ".0f"),
+            f"{mean(shares):.0%}" if shares else "",
         )
 
 
@@ -177,10 +167,10 @@ def rare_reads(runs: Iterable[Run]) -> Iterable[str]:
         if run.conditions is not None:
             length = "below 10 s" if run.makespan_s < 10 else "10 to 30 s" if run.makespan_s < 30 else "2 minutes"
             shares[length].append(run.conditions.sampler["cpu_share"])
-    yield row(["length of the run", "runs", "of one core, mean", "most"])
-    yield row(["---", "--:", "--:", "--:"])
+    yield row("length of the run", "runs", "of one core, mean", "most")
+    yield row("---", "--:", "--:", "--:")
     for length, found in sorted(shares.items()):
-        yield row([length, len(found), f"{mean(found):.1%}", f"{max(found):.1%}"])
+        yield row(length, len(found), f"{mean(found):.1%}", f"{max(found):.1%}")
 
 
 def cards(sets: Sequence[Sequence[Run]]) -> Iterable[str]:
@@ -190,11 +180,11 @@ def cards(sets: Sequence[Sequence[Run]]) -> Iterable[str]:
         for run in runs:
             if run.configuration.max_num_seqs == 1:
                 joules[run.trace].append(run.energy.gpu_j or 0.0)
-    yield row(["workload, batch 1", "first card, J", "second card, J", "third card, J", "most against least"])
-    yield row(["---", "--:", "--:", "--:", "--:"])
+    yield row("workload, batch 1", "first card, J", "second card, J", "third card, J", "most against least")
+    yield row("---", "--:", "--:", "--:", "--:")
     for trace in sorted(found[0]):
         means = [mean(joules[trace]) for joules in found]
-        yield row([trace, *(f"{m:.0f}" for m in means), f"{max(means) / min(means) - 1:+.0%}"])
+        yield row(trace, *(f"{m:.0f}" for m in means), f"{max(means) / min(means) - 1:+.0%}")
 
 
 if __name__ == "__main__":

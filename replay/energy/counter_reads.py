@@ -16,7 +16,7 @@ import numpy as np
 
 from rejoule.replay.energy.pace import Pace, find_pace
 
-SHARE: Final = 0.002
+SHARE: Final = 0.001
 """Of one core, for a lone read in each interval; sweeps double it."""
 SWEEP_EVERY: Final = 4
 VAGUE: Final = 0.1
@@ -33,7 +33,7 @@ SPARE_S: Final = 0.002
 BURST_EVERY_S: Final = 60.0
 MISSES: Final = 2
 """A sweep that a tick evaded may have been late; after so many in a row the pace is wrong."""
-NEXT_TICKS: Final = 3
+NEXT_TICKS: Final = 2
 """So many after the end of a window."""
 
 
@@ -55,6 +55,8 @@ class CounterReads:
     _burst_until_s: float = 0.0
     _may_burst_s: float = 0.0
     _sweep_until_s: float = 0.0
+    _displaced: bool = False
+    """Whether a sweep gave way to the end of a window: else many windows would leave none."""
     _turn: int = 0
     _misses: int = 0
     _next: int = 0
@@ -77,7 +79,7 @@ class CounterReads:
         if self.pace is None:
             self._burst(now_s, BLIND_S)
         else:
-            self._turn -= self._sweep_until_s > 0
+            self._displaced |= self._sweep_until_s > 0
             self._next = NEXT_TICKS
             self._sweep_until_s = 0.0
             self._due = deque([now_s])
@@ -146,13 +148,19 @@ class CounterReads:
         if self.pace is None:
             self._due = deque([now_s + every_s])
             return
-        after_s = now_s + every_s
-        lone = self._turn % SWEEP_EVERY > 0 and self.pace.reach_at(after_s + every_s) < VAGUE * self.pace.period_s
+        after_s = now_s if self._displaced else now_s + every_s
+        lone = (
+            not self._displaced
+            and self._turn % SWEEP_EVERY > 0
+            and self.pace.reach_at(after_s + every_s) < VAGUE * self.pace.period_s
+        )
         if self._next:
+            # A tick that may have come while the last read was under way is read again.
             self._next -= 1
-            lone, after_s = True, now_s
+            lone, after_s = True, now_s - self.cost_s - float(self.pace.reach_at(now_s)) - SPARE_S
         else:
-            self._turn += 1
+            self._turn += not self._displaced
+            self._displaced = False
         if lone:
             tick_s = self.pace.at_s(ceil(self.pace.number(after_s)))
             self._due = deque([tick_s + (self.pace.period_s - self.cost_s) / 2])

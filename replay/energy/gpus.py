@@ -13,7 +13,7 @@ from rejoule.replay.energy.nvml import GpuLost, has_gpu, open_nvml
 from rejoule.replay.energy.processes import foreign_processes
 from rejoule.replay.energy.sampler import Sampler
 from rejoule.replay.energy.samples import Samples
-from rejoule.replay.energy.window import LATE_S, MARGIN_S, WindowEnergy, energy_during, mean_during, measure, union
+from rejoule.replay.energy.window import AFTER_S, MARGIN_S, WindowEnergy, energy_during, mean_during, measure, union
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Conditions, Energy, PowerCap, Reading
 
@@ -53,7 +53,7 @@ class GpuWatch:
 
     async def run(self, start_s: float, end_s: float, calls: Iterable[Stretch], port: int | None) -> GpuRun:
         """The run between two times; ``calls`` are in seconds from its start, ``port`` is where its server listens."""
-        await asyncio.sleep(end_s + LATE_S - monotonic())
+        await asyncio.sleep(end_s + AFTER_S - monotonic())
         samples, window = await self.window(start_s, end_s)
         foreign, split = await asyncio.to_thread(_company, port)
         return _gpu_run(samples.between(start_s, end_s), window, end_s - start_s, union(calls), foreign, split)
@@ -92,7 +92,7 @@ def _gpu_run(
     busy = [(max(0.0, start), min(length_s, end)) for start, end in busy if start < length_s and end > 0]
     readings = window.readings
     idle_j = None if window.energy_j is None else max(0.0, window.energy_j - energy_during(readings, busy))
-    uncertainty_j = {} if window.uncertainty_j is None else {"gpu": window.uncertainty_j}
+    widths_j = {"gpu": window.uncertainty_j, "integrated": window.integrated_uncertainty_j}
     late_s, cpu_share = samples.lateness_s(0.99), samples.cpu_share
     return GpuRun(
         energy=Energy(
@@ -100,7 +100,7 @@ def _gpu_run(
             idle_j=idle_j,
             source={} if window.source is None else {"gpu": window.source},
             hbm_j=window.hbm_j,
-            uncertainty_j=uncertainty_j,
+            uncertainty_j={name: width_j for name, width_j in widths_j.items() if width_j is not None},
             integrated_j=window.integrated_j,
         ),
         power_cap=PowerCap(

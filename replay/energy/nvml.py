@@ -45,7 +45,7 @@ _SAMPLED: Final = (
     ENERGY, ENERGY_TOO, INSTANT, AVERAGE, HBM, LIMIT, CAP, SOFTWARE_THERMAL, HARDWARE_THERMAL, THERMAL, BRAKE,
 )  # fmt: skip
 _COUNTERS: Final = (ENERGY, ENERGY_TOO)
-_STALLS: Final = (THERMAL, SOFTWARE_THERMAL, HARDWARE_THERMAL, BRAKE)
+_SLOW: Final = (LIMIT, THERMAL, SOFTWARE_THERMAL, HARDWARE_THERMAL, BRAKE)
 _LIMITS: Final = (MIN_LIMIT, MAX_LIMIT, DEFAULT_LIMIT, REQUESTED_LIMIT, LIMIT)
 _MEMBER: Final = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
 """Which member of the value's union holds it, by ``valueType``."""
@@ -136,19 +136,20 @@ class Gpu:
         self.name: str = _call(pynvml.nvmlDeviceGetName, handle)
         self.index: int = _call(pynvml.nvmlDeviceGetIndex, handle)
         known = _needed(self._known(_SAMPLED))
-        self._fields = [field for field in known if field not in (*_COUNTERS, *_STALLS)]
+        self._fields = [field for field in known if field not in (*_COUNTERS, *_SLOW)]
         self._counters = [field for field in known if field in _COUNTERS]
-        self._stalls = [field for field in known if field in _STALLS]
+        self._slow = [field for field in known if field in _SLOW]
         self._usage_is_instant = self._has_instant_usage()
 
-    def sample(self, *, counter: bool = True, stalls: bool = True) -> Sample:
+    def sample(self, *, counter: bool = True, slow: bool = True) -> Sample:
         """Reads every sensor that this GPU has: one batched call, then clocks, temperature and reasons.
 
-        On an H200 the energy ``counter`` takes 4 ms of CPU time, ``stalls`` (how long heat and the power brake held the
-        clocks down) 1.5 ms, and all the rest 0.2 ms: what is not asked for is ``None``.
+        On an H200 the energy ``counter`` takes 4 ms of CPU time, and 1.5 ms what is ``slow`` to change or to read: how
+        long heat and the power brake held the clocks down, the limit, the memory's clock, the temperature, and the
+        reasons where the cap has a counter. All the rest takes 0.2 ms. What is not asked for is ``None``.
         """
         host_ns = self._clock_ns()
-        asked = [*self._fields, *(self._counters if counter else ()), *(self._stalls if stalls else ())]
+        asked = [*self._fields, *(self._counters if counter else ()), *(self._slow if slow else ())]
         found, stamps_us = self._read(asked)
         energy_mj = _first(found, *_COUNTERS)
         if counter and not self._counters:
@@ -158,7 +159,7 @@ class Gpu:
             usage_w = _watts(self._ask(pynvml.nvmlDeviceGetPowerUsage))
             power_w, average_w = (usage_w, None) if self._usage_is_instant else (None, usage_w)
         limit_mw = found.get(LIMIT)
-        if LIMIT not in self._fields:
+        if slow and LIMIT not in self._slow:
             limit_mw = self._ask(pynvml.nvmlDeviceGetEnforcedPowerLimit)
         return Sample(
             host_ns=host_ns,
@@ -169,9 +170,9 @@ class Gpu:
             hbm_w=_part_w(_watts(found.get(HBM)), average_w),
             limit_w=_watts(limit_mw),
             sm_clock_mhz=self._ask(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_SM),
-            memory_clock_mhz=self._ask(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_MEM),
-            temperature_c=self._ask(pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU),
-            reasons=self._ask(_reasons),
+            memory_clock_mhz=self._ask(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_MEM) if slow else None,
+            temperature_c=self._ask(pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU) if slow else None,
+            reasons=self._ask(_reasons) if slow or CAP not in self._fields else None,
             cap_ns=found.get(CAP),
             thermal_ns=_sum(found, SOFTWARE_THERMAL, HARDWARE_THERMAL, instead=THERMAL),
             brake_ns=found.get(BRAKE),

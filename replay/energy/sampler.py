@@ -38,8 +38,8 @@ FRUGAL_PERIOD_S: Final = 0.047
 """Where reads are dear: two in each interval of a sensor that changes every 100 ms."""
 DEAR_S: Final = 2e-4
 """Of CPU time: 1 % of a core, read every 23 ms."""
-STALLS_S: Final = 2.0
-"""How often to ask how long heat and the power brake held the clocks down, where that is dear."""
+SLOW_S: Final = 2.0
+"""How often to ask for what is slow to change or to read, where that is dear."""
 TRIES: Final = 5
 START_S: Final = 20.0
 TICK_S: Final = 0.5
@@ -171,8 +171,8 @@ class _Sampled:
     gpu: Gpu
     reads: CounterReads | None
     """``None`` if every read takes the counter along."""
-    dear_stalls: bool
-    stalls_due_s: float = 0.0
+    dear_slow: bool
+    slow_due_s: float = 0.0
 
 
 class _Sampling:
@@ -224,7 +224,7 @@ class _Sampling:
 
     def _focus(self, now_s: float) -> None:
         for gpu in self._gpus:
-            gpu.stalls_due_s = now_s
+            gpu.slow_due_s = now_s
             if gpu.reads is not None:
                 gpu.reads.focus(now_s)
 
@@ -238,22 +238,22 @@ class _Sampling:
 
     def _poll(self, place: int, late_ns: int) -> bytes:
         gpu = self._gpus[place]
-        stalls = not gpu.dear_stalls or monotonic() >= gpu.stalls_due_s
-        if stalls:
-            gpu.stalls_due_s = monotonic() + STALLS_S
-        return _read(place, lambda: gpu.gpu.sample(counter=gpu.reads is None, stalls=stalls), late_ns)[1]
+        slow = not gpu.dear_slow or monotonic() >= gpu.slow_due_s
+        if slow:
+            gpu.slow_due_s = monotonic() + SLOW_S
+        return _read(place, lambda: gpu.gpu.sample(counter=gpu.reads is None, slow=slow), late_ns)[1]
 
 
 def _sampled(gpu: Gpu) -> _Sampled:
     """By what reads cost beyond the rest."""
     try:
-        least_s = _took_s(lambda: gpu.sample(counter=False, stalls=False))
-        counter_s = _took_s(lambda: gpu.sample(stalls=False)) - least_s
-        stalls_s = _took_s(lambda: gpu.sample(counter=False)) - least_s
+        least_s = _took_s(lambda: gpu.sample(counter=False, slow=False))
+        counter_s = _took_s(lambda: gpu.sample(slow=False)) - least_s
+        slow_s = _took_s(lambda: gpu.sample(counter=False)) - least_s
     except GpuLost:
-        return _Sampled(gpu, None, dear_stalls=False)
+        return _Sampled(gpu, None, dear_slow=False)
     reads = CounterReads(counter_s, monotonic()) if counter_s > DEAR_S else None
-    return _Sampled(gpu, reads, dear_stalls=stalls_s > DEAR_S)
+    return _Sampled(gpu, reads, dear_slow=slow_s > DEAR_S)
 
 
 def _took_s(read: Callable[[], object]) -> float:

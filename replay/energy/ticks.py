@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from rejoule.replay.energy.pace import find_pace
-from rejoule.replay.energy.power import noise_w, shape
+from rejoule.replay.energy.power import noise_w, renewed, shape
 from rejoule.replay.energy.samples import Track
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -134,18 +134,18 @@ def broken_between(ticks: Ticks, start_s: float, end_s: float) -> bool:
 
 def variation_w(track: Track, ticks: Ticks, at_s: float) -> float:
     """How much power varies within ticks around an instant: a robust standard deviation of instant readings."""
-    readings = track.values("power_w")
-    near = np.flatnonzero((np.abs(track.at_s - at_s) <= NEAR_S) & ~np.isnan(readings))
-    if len(near) < 2 or len(ticks.at_s) < 2:
+    times, power_w = renewed(track, "power_w")
+    near = np.abs(times - at_s) <= NEAR_S
+    times, power_w = times[near], power_w[near]
+    if len(times) < 2 or len(ticks.at_s) < 2:
         return 0.0
-    new = near[np.flatnonzero(np.diff(readings[near], prepend=np.nan) != 0)]
-    k = np.clip(np.searchsorted(ticks.at_s, track.at_s[new], "right") - 1, 0, len(ticks.at_s) - 2)
-    residual = readings[new] - ticks.power_w[k]
+    k = np.clip(np.searchsorted(ticks.at_s, times, "right") - 1, 0, len(ticks.at_s) - 2)
+    residual = power_w - ticks.power_w[k]
     within_w = float(1.4826 * np.median(np.abs(residual - np.median(residual))))
-    if track.tick_s is None or len(new) < 2:
+    if track.tick_s is None:
         return within_w
     # Ticks that were made from these readings are near to them whatever happened.
-    return max(within_w, float(1.4826 * np.median(np.abs(np.diff(readings[new]))) / np.sqrt(2)))
+    return max(within_w, float(1.4826 * np.median(np.abs(np.diff(power_w))) / np.sqrt(2)))
 
 
 def _slope(ticks: Ticks, k: int) -> float:
@@ -161,15 +161,34 @@ def _sparse(track: Track, low_s: Floats, high_s: Floats, broken_s: Floats) -> Ti
     known = ~np.isnan(energy)
     begun_s, end_s, energy = track.at_s[known], track.records["end_ns"][known] / 1e9, energy[known]
     doubt = pace.reach_at(begun_s) / pace.period_s
-    last = np.floor(pace.number(begun_s) - doubt)
-    clear = last == np.floor(pace.number(end_s) + doubt)
-    number, place = np.unique(last[clear], return_index=True)
+    first, last = np.floor(pace.number(begun_s) - doubt), np.floor(pace.number(end_s) + doubt)
+    number, told_j = _told(first, last, energy)
     if not len(number):
         return _no_ticks(broken_s)
     every = np.arange(number[0], number[-1] + 1)
     at_s = pace.at_s(every)
-    energy_j, sigma_j = _filled(track, number, energy[clear][place], every, at_s)
+    energy_j, sigma_j = _filled(track, number, told_j, every, at_s)
     return Ticks(at_s, pace.reach_at(at_s), energy_j, sigma_j, broken_s)
+
+
+def _told(first: Floats, last: Floats, energy_j: Floats) -> tuple[Floats, Floats]:
+    """Which ticks reads told, and their energies, if each read saw one of the ticks from ``first`` to ``last``.
+
+    Of two ticks it saw the earlier if it told less than the later one has, by a read that saw no other; and likewise.
+    """
+    clear = first == last
+    number, place = np.unique(last[clear], return_index=True)
+    told_j = energy_j[clear][place]
+    if not len(number):
+        return number, told_j
+    either = last - first == 1
+    first, last, energy_j = first[either], last[either], energy_j[either]
+    before, after = (np.minimum(np.searchsorted(number, n), len(number) - 1) for n in (first, last))
+    earlier = (number[after] == last) & (energy_j < told_j[after])
+    later = (number[before] == first) & (energy_j > told_j[before])
+    number = np.concatenate([number, first[earlier], last[later]])
+    number, place = np.unique(number, return_index=True)
+    return number, np.concatenate([told_j, energy_j[earlier], energy_j[later]])[place]
 
 
 def _no_ticks(broken_s: Floats) -> Ticks:

@@ -1,8 +1,8 @@
 """The joules of a window of time, how surely they are known, and what held meanwhile: from samples, pure.
 
-Energy is the difference of the counter at the window's two ends (``ticks``). Sampled power is integrated beside it, as
-a cross-check, and instants of it, each held until the next, stand in where a counter does not answer. Sums are over all
-GPUs, idle ones included, each on its own timestamps.
+Energy is the difference of the counter at the window's two ends (``ticks``). Sampled power is integrated beside it
+(``power``), as a cross-check, and stands in where a counter does not answer. Sums are over all GPUs, idle ones
+included, each on its own timestamps.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from rejoule.replay.energy.power import MEAN_S, integral_sigma_j, shape
 from rejoule.replay.energy.samples import Samples, Track
 from rejoule.replay.energy.ticks import (
     Ticks,
@@ -26,12 +27,15 @@ from rejoule.traces.run import Reading
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Cumulative = Callable[[Floats], Floats]
 
-MARGIN_S: Final = 30.0
+MARGIN_S: Final = 60.0
 """Samples of so much time before and after a window help to time its ticks."""
-LATE_S: Final = 0.57
-"""A mean over the last second speaks of a time half of it ago, and is 70 ms late (measured on an H200)."""
+AFTER_S: Final = MEAN_S + 0.1
+"""So long after a window the last mean that speaks of it has been read."""
 GAP_S: Final = 0.5
-"""A sensor that was not heard for so long cannot be integrated over."""
+"""A sensor that was not heard for so long cannot be integrated over; nor can"""
+SLOW_GAP_S: Final = 5.0
+"""one that is asked every other second."""
+SLOW: Final = ("memory_clock_mhz", "temperature_c")
 PACE_S: Final = 0.1
 """Length of readings where no counter ticks."""
 NORMAL_95: Final = 1.96
@@ -51,7 +55,9 @@ class WindowEnergy:
     source: str | None = None
     """``nvml-counter``, or ``nvml-power`` if some GPU has no counter."""
     integrated_j: float | None = None
-    """From sampled power: means over a second where a GPU has them, else instants."""
+    """From sampled power: means over a second and instants, whichever a GPU has."""
+    integrated_uncertainty_j: float | None = None
+    """Half-width of its 95 % interval."""
     hbm_j: float | None = None
     readings: tuple[Reading, ...] = ()
     """In seconds from the window's start."""
@@ -75,6 +81,7 @@ class _Gpu:
     """Times and joules of the counter, the window's ends included."""
     sigma_j: float
     power: Cumulative | None
+    power_sigma_j: float
     missing: str | None
 
 
@@ -86,8 +93,7 @@ def measure(samples: Samples, start_s: float, end_s: float) -> WindowEnergy:
     gpus = [_gpu(track, start_s, end_s) for track in tracks]
     missing = tuple(f"{t.uuid}: {g.missing}" for t, g in zip(tracks, gpus, strict=True) if g.missing is not None)
     at_s = _boundaries(gpus, start_s, end_s)
-    averaged = [_averaged(track, start_s, end_s) or g.power for track, g in zip(tracks, gpus, strict=True)]
-    integrated = _sum([None if power is None else power(ends) for power in averaged])
+    integrated = _sum([None if g.power is None else g.power(ends) for g in gpus])
     hbm = _sum([_held(track, "hbm_w", start_s, end_s) for track in tracks], ends)
     spent = [_spent(gpu, at_s) for gpu in gpus]
     energy = None if missing or any(s is None for s in spent) else np.sum([s for s in spent if s is not None], axis=0)
@@ -97,6 +103,9 @@ def measure(samples: Samples, start_s: float, end_s: float) -> WindowEnergy:
         uncertainty_j=None if energy is None else NORMAL_95 * float(np.hypot.reduce([g.sigma_j for g in gpus])),
         source=None if energy is None else _source(gpus),
         integrated_j=None if integrated is None else float(np.diff(integrated)[0]),
+        integrated_uncertainty_j=None
+        if integrated is None
+        else NORMAL_95 * float(np.hypot.reduce([g.power_sigma_j for g in gpus])),
         hbm_j=None if hbm is None else float(np.diff(hbm)[0]),
         readings=() if energy is None else _readings(tracks, at_s, energy, start_s, end_s),
         cap_bound_s=None if stalls[0] is None else float(np.diff(stalls[0])[0]),
@@ -139,31 +148,40 @@ STALLS: Final = (("cap_ns", CAP), ("thermal_ns", THERMAL), ("brake_ns", BRAKE))
 
 
 def _gpu(track: Track, start_s: float, end_s: float) -> _Gpu:
-    power = _held(track, "power_w", start_s, end_s) or _held(track, "average_w", start_s, end_s)
+    power = _power(track, start_s, end_s)
+    power_j, power_sigma_j = (None, 0.0) if power is None else power
     ticks = find_ticks(track)
+
+    def known(counted: tuple[Floats, Floats] | None, sigma_j: float) -> _Gpu:
+        return _Gpu(counted, sigma_j, power_j, power_sigma_j, None)
+
+    def unknown(missing: str) -> _Gpu:
+        return _Gpu(None, 0.0, power_j, power_sigma_j, missing)
+
     if not len(track.records) or track.at_s[-1] < end_s - GAP_S:
-        return _Gpu(None, 0.0, None, "the sampler ended before the window")
+        return unknown("the sampler ended before the window")
     lost = track.at_s[track.records["lost"] == 1]
     if ((lost >= start_s) & (lost <= end_s)).any():
-        return _Gpu(None, 0.0, None, "it gave no answer for a part of the window: it was lost")
+        return unknown("it gave no answer for a part of the window: it was lost")
     if ticks is None:
-        if power is None:
-            return _Gpu(None, 0.0, None, "neither its energy counter nor its power can be read")
-        return _Gpu(None, _power_sigma_j(track, start_s, end_s), power, None)
+        if power_j is None:
+            return unknown("neither its energy counter nor its power can be read")
+        return known(None, power_sigma_j)
     counted = _counted(track, ticks, start_s, end_s)
     if isinstance(counted, str):
-        return _Gpu(None, 0.0, power, counted)
+        return unknown(counted)
     times, joules, sigma_j = counted
-    return _Gpu((times, joules), sigma_j, power, None)
+    return known((times, joules), sigma_j)
 
 
-def _averaged(track: Track, start_s: float, end_s: float) -> Cumulative | None:
-    """The integral of one-second means; ``None`` where there is none beside instant power."""
-    average_w, power_w = track.values("average_w"), track.values("power_w")
-    if not (average_w != power_w)[~np.isnan(average_w) & ~np.isnan(power_w)].any():
+def _power(track: Track, start_s: float, end_s: float) -> tuple[Cumulative, float] | None:
+    """The integral of power and its standard deviation over the window; ``None`` if power was silent in it."""
+    told = [column for column in ("power_w", "average_w") if _span(track, column, start_s, end_s) is not None]
+    power_j = shape(track) if told else None
+    if power_j is None:
         return None
-    late = _held(track, "average_w", start_s + LATE_S, end_s + LATE_S)
-    return None if late is None else lambda at_s: late(at_s + LATE_S)
+    whole_j = float(np.diff(power_j(np.array([start_s, end_s])))[0])
+    return power_j, integral_sigma_j(track, start_s, end_s, whole_j)
 
 
 def _counted(track: Track, ticks: Ticks, start_s: float, end_s: float) -> tuple[Floats, Floats, float] | str:
@@ -234,6 +252,18 @@ def _readings(
 
 def _held(track: Track, column: str, start_s: float, end_s: float) -> Cumulative | None:
     """The integral over time of a column whose values hold until the next; ``None`` if it was silent for too long."""
+    span = _span(track, column, start_s, end_s)
+    if span is None:
+        return None
+    times, values = span
+    # The first value also stands for what little of the window lies before it.
+    knots = np.concatenate([[min(start_s, times[0])], times[1:], [max(end_s, times[-1])]])
+    total = np.concatenate([[0.0], np.cumsum(values * np.diff(knots))])
+    return lambda at_s: np.interp(at_s, knots, total)
+
+
+def _span(track: Track, column: str, start_s: float, end_s: float) -> tuple[Floats, Floats] | None:
+    """Times and values that a column had in the window; ``None`` if it was silent for too long."""
     values = track.values(column)
     known = ~np.isnan(values)
     times, values = track.at_s[known], values[known]
@@ -241,12 +271,10 @@ def _held(track: Track, column: str, start_s: float, end_s: float) -> Cumulative
     times, values = times[first:], values[first:]
     last = int(np.searchsorted(times, end_s, "right"))
     times, values = times[:last], values[:last]
-    if not len(times) or np.diff(times, prepend=min(start_s, times[0]), append=end_s).max() > GAP_S:
+    gap_s = SLOW_GAP_S if column in SLOW else GAP_S
+    if not len(times) or np.diff(times, prepend=min(start_s, times[0]), append=end_s).max() > gap_s:
         return None
-    # The first value also stands for what little of the window lies before it.
-    knots = np.concatenate([[min(start_s, times[0])], times[1:], [max(end_s, times[-1])]])
-    total = np.concatenate([[0.0], np.cumsum(values * np.diff(knots))])
-    return lambda at_s: np.interp(at_s, knots, total)
+    return times, values
 
 
 def _stall(track: Track, column: str, mask: int, at_s: Floats) -> Floats | None:
@@ -263,17 +291,6 @@ def _stall(track: Track, column: str, mask: int, at_s: Floats) -> Floats | None:
     times = track.at_s[known]
     bound = (reasons[known][:-1] & mask != 0) * np.diff(times)
     return np.asarray(np.interp(at_s, times, np.concatenate([[0.0], np.cumsum(bound)])))
-
-
-def _power_sigma_j(track: Track, start_s: float, end_s: float) -> float:
-    """Each change of the reading came at any time since the reading before: its step times that time, uniformly."""
-    values = track.values("power_w")
-    inside = (track.at_s >= start_s - PACE_S) & (track.at_s <= end_s + PACE_S) & ~np.isnan(values)
-    times, values = track.at_s[inside], values[inside]
-    if len(times) < 2:
-        return 0.0
-    new = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)
-    return float(np.sqrt(np.sum((np.diff(values[new]) * np.diff(times[new])) ** 2) / 12))
 
 
 def _over(readings: Sequence[Reading], amounts: Sequence[float], stretches: Iterable[tuple[float, float]]) -> float:

@@ -243,3 +243,5 @@ SETS: Final[dict[str, Callable[..., None]]] = {
     "nvmlDeviceSetGpuLockedClocks": lock_clock,
     "nvmlDeviceResetGpuLockedClocks": unlock_clock,
 }
+KNOWN: Final = (*dict.fromkeys(number for number, _ in _FIELDS), *READS, *SETS)
+"""The fields and functions that a GPU may be without."""

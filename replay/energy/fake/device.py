@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rejoule.replay.energy.fake import curve
+from rejoule.replay.energy.fake.calls import KNOWN
 from rejoule.replay.energy.fake.curve import Log, first_point, in_force_w
 from rejoule.replay.energy.fake.gpu import FakeGpu
 from rejoule.replay.energy.fake.scenario import SECOND_NS
@@ -21,6 +22,7 @@ from rejoule.replay.energy.fake.sensors import Sensors
 from rejoule.replay.energy.fake.state import Fault, GpuState, Load, State, Store
 from rejoule.replay.energy.fake.timeline import changed, current
 from rejoule.replay.energy.nvml import FAKE
+from rejoule.traces import RejouleError
 
 Kind = Literal["lost", "unloaded", "silent", "slow"]
 DRIVER: Final = "580.159.03"
@@ -211,8 +213,14 @@ def create(
 ) -> FakeNvml:
     """Makes stand-in GPUs in a new folder at ``path``; with ``virtual``, on a clock that only ``advance_s`` moves.
 
-    Raises FileExistsError if there are some already.
+    Raises FileExistsError if there are some already, and RejouleError for something unknown that they should lack.
     """
+    unknown = [what for gpu in gpus for what in gpu.unsupported if what not in KNOWN]
+    if unknown:
+        raise RejouleError(
+            f"a FakeGpu cannot be without {unknown[0]}: it has no such field or function",
+            f"in unsupported=, take of {', '.join(map(str, KNOWN))}",
+        )
     start_ns = START_NS if virtual else monotonic_ns()
     state = State(
         driver=driver,

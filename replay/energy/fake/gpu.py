@@ -39,10 +39,12 @@ class FakeGpu:
     counter_period_s: float = 0.1
     counter_read_s: float = 0.0
     """How long each read of the counter takes; 4 ms on an H200."""
-    instant_period_s: float = 0.097
+    power_period_s: float = 0.1003
+    """Instant and average power change together."""
     instant_window_s: float = 0.025
-    average_period_s: float = 0.024
     average_window_s: float = 1.0
+    average_late_s: float = 0.007
+    """So long ago the average's window ended when it changes."""
     gain: float = 1.0
     """What the sensors say for each true watt."""
     hbm_share: float = 0.2

@@ -14,7 +14,7 @@ import numpy as np
 from rejoule.replay.energy.fake.gpu import FakeGpu
 from rejoule.replay.energy.fake.scenario import SECOND_NS
 
-SALT: Final = ("counter", "instant", "average")
+SALT: Final = ("counter", "power")
 
 
 class Curve(Protocol):
@@ -43,12 +43,12 @@ class Sensors:
 
     def instant_mw(self, curve: Curve, ns: Any) -> Any:
         """Field 186: the mean of a short window that ended when the sensor last looked."""
-        end_ns = self._tick("instant", self._spec.instant_period_s, ns)
+        end_ns = self._tick("power", self._spec.power_period_s, ns)
         return self._mean_mw(curve, end_ns, self._spec.instant_window_s)
 
     def average_mw(self, curve: Curve, ns: Any) -> Any:
         """Field 185 and ``nvmlDeviceGetPowerUsage``: the mean of a second."""
-        end_ns = self._tick("average", self._spec.average_period_s, ns)
+        end_ns = self._tick("power", self._spec.power_period_s, ns) - round(self._spec.average_late_s * SECOND_NS)
         return self._mean_mw(curve, end_ns, self._spec.average_window_s)
 
     def hbm_mw(self, curve: Curve, ns: Any) -> Any:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from rejoule.replay.energy import fake
 from rejoule.replay.energy.nvml import Nvml, Sample, open_nvml
+from rejoule.traces import RejouleError
 
 SECOND_NS = 1_000_000_000
 SCENARIOS = (
@@ -92,10 +93,10 @@ def test_the_counter_ticks_every_100_ms_and_never_leads_the_truth(
     assert len(ticks_s) in (19, 20, 21)
 
 
-def test_instant_power_sees_25_ms_of_every_97_and_the_average_a_second(
+def test_instant_power_sees_25_ms_of_every_100_and_the_average_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gpus = create(tmp_path, fake.FakeGpu(scenario=fake.Square(100.0, 600.0, period_s=0.05)))
+    gpus = create(tmp_path, fake.FakeGpu(scenario=fake.Square(100.0, 600.0, period_s=0.047)))
     gpus.advance_s(10.0)
     instant, average = [], []
     with sampled(monkeypatch, gpus) as nvml:
@@ -246,6 +247,15 @@ def test_stand_ins_are_not_made_over_others(tmp_path: Path) -> None:
         create(tmp_path)
     with pytest.raises(FileNotFoundError):
         fake.FakeNvml(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("unknown", [84, "nvmlDeviceGetPowerUsages", "nvmlDeviceGetCount_v2"])
+def test_a_gpu_cannot_lack_what_it_never_has(tmp_path: Path, unknown: int | str) -> None:
+    """A field or function that no stand-in has is refused with the list of those that they have."""
+    with pytest.raises(RejouleError, match=str(unknown)) as caught:
+        create(tmp_path, fake.FakeGpu(unsupported=(186, unknown)))
+    assert "186" in caught.value.remedy and "nvmlDeviceGetPowerUsage" in caught.value.remedy
+    assert not (tmp_path / "gpus").exists()
 
 
 def test_threads_and_handles_do_not_lose_each_others_changes(tmp_path: Path) -> None:
