@@ -2,23 +2,26 @@
 
 Replays the four kept workloads in virtual time at the batch sizes at which they were measured, and compares with runs
 that were not used to fit the profile: those of benchmarks/h200/workloads-watched (on the card of the grid), of
-workloads-other-card, and of workloads (a third card, three trials, sensors not sampled). Also prints how much the cards
-differ at the same work.
+workloads-other-card, and of workloads (a third card, three trials, sensors not sampled). Also prints how hosts and
+cards differ at the same work.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, quantiles, stdev
 from typing import Final
 
 from rejoule.analysis.validate import ENERGY, Row, Validation, validate
+from rejoule.replay.calibration.observations import observed_steps
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.replay import replay
-from rejoule.traces.run import Configuration, Run
+from rejoule.traces.run import Configuration, Run, configuration_key
 from rejoule.traces.runs import PlannedRun, load_runs
 
 DATA: Final = Path(__file__).parent / "h200"
@@ -26,6 +29,8 @@ PROFILE: Final = "h200-llama-3.1-8b"
 BATCHES: Final = (1, 8, 64, 256)
 BLOCKS: Final = 40000
 MEASURED: Final = ("workloads-watched", "workloads-other-card", "workloads")
+GRAPHS: Final = 512
+"""vLLM captures CUDA graphs for 2 ``max_num_seqs`` tokens, and so many at most."""
 CARDS: Final = ("grid", "workloads-watched", "workloads-other-card")
 
 
@@ -65,6 +70,29 @@ def lone_decode_w(runs: Iterable[Run]) -> float | None:
     return median(watts) if watts else None
 
 
+def launches_ms(runs: Iterable[Run]) -> list[float]:
+    """For how long prompts too long for CUDA graphs held up the step before theirs, which only decoded, in order."""
+    found = []
+    for run in runs:
+        steps = list(observed_steps(run))
+        for before, step in pairwise(steps):
+            captured = min(GRAPHS, 2 * (step.seats or GRAPHS))
+            alone = before.work.prefills == 0 and not step.work.first
+            if alone and step.work.prefills and step.work.prefill_tokens + step.work.decodes > captured:
+                found.append(before.each_s * 1e3)
+    return sorted(found)
+
+
+def spread_of_first_tokens(runs: Iterable[Run]) -> float | None:
+    """Standard deviation between trials of the mean time to first token, relative, mean over configurations."""
+    trials: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        waits = [c.first_token_s - c.sent_s for c in run.calls if c.first_token_s is not None]
+        trials[run.trace + configuration_key(run.configuration)].append(mean(waits))
+    found = [stdev(each) / mean(each) for each in trials.values() if len(each) > 1]
+    return mean(found) if found else None
+
+
 def table(name: str, found: Validation) -> None:
     print(f"\n{name}\n\n| | mean error | mean \\|error\\| | worst | where |\n| --- | --: | --: | --: | --- |")
     for row in found.rows:
@@ -80,6 +108,12 @@ def main() -> None:
     runs = simulated(sys.argv[1] if len(sys.argv) > 1 else PROFILE)
     for name in MEASURED:
         table(name, validate(runs, load_runs(DATA / name).runs))
+    print("\nLaunching prompts without CUDA graphs (quartiles), and how trials differ in the time to first token:")
+    for name in (CARDS[0], *MEASURED):
+        measured = load_runs(DATA / name).runs
+        apart = spread_of_first_tokens(measured)
+        quartiles = ", ".join(f"{q:.0f}" for q in quantiles(launches_ms(measured), n=4))
+        print(f"{name}: {quartiles} ms" + ("" if apart is None else f"; {apart:.0%}"))
     print("\nOne sequence that decodes at 1980 MHz:")
     for name in CARDS:
         print(f"{name}: {lone_decode_w(load_runs(DATA / name).runs):.0f} W")

@@ -156,21 +156,34 @@ def sampled(runs: Iterable[Run]) -> Iterable[str]:
             ", ".join(f"{rate:.0f}" for rate in rates[on]),
             f"{mean(rates[on]) / mean(rates[False]) - 1:+.1%}" if False in rates else "–",
             spread([r.energy.gpu_j or 0.0 for r in group], ".0f"),
-            f"{mean(shares):.0%}" if shares else "",
+            f"{mean(shares):.2%}" if shares else "",
         )
 
 
-def rare_reads(runs: Iterable[Run]) -> Iterable[str]:
-    """What the sampler takes of one core where it reads a dear counter rarely, by the length of the run."""
-    shares: dict[str, list[float]] = defaultdict(list)
+def by_length(runs: Iterable[Run]) -> Iterable[str]:
+    """What the sampler takes of one core, and how far its power is from the counter, by the length of the run."""
+    lengths: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        if run.conditions is not None:
-            length = "below 10 s" if run.makespan_s < 10 else "10 to 30 s" if run.makespan_s < 30 else "2 minutes"
-            shares[length].append(run.conditions.sampler["cpu_share"])
-    yield row("length of the run", "runs", "of one core, mean", "most")
-    yield row("---", "--:", "--:", "--:")
-    for length, found in sorted(shares.items()):
-        yield row(length, len(found), f"{mean(found):.1%}", f"{max(found):.1%}")
+        if run.conditions is not None and run.conditions.sampler:
+            length = "below 10 s" if run.makespan_s < 10 else "10 to 30 s" if run.makespan_s < 30 else "3 minutes"
+            lengths[length].append(run)
+    yield row("length of the run", "runs", "of one core, mean", "most", "power / counter − 1, mean", "farthest off")
+    yield row("---", "--:", "--:", "--:", "--:", "--:")
+    for length, found in sorted(lengths.items()):
+        shares = [run.conditions.sampler["cpu_share"] for run in found if run.conditions]
+        apart = [
+            run.energy.integrated_j / run.energy.gpu_j - 1
+            for run in found
+            if run.energy.integrated_j and run.energy.gpu_j
+        ]
+        yield row(
+            length,
+            len(found),
+            f"{mean(shares):.2%}",
+            f"{max(shares):.2%}",
+            f"{mean(apart):+.2%}" if apart else "–",
+            f"{max(map(abs, apart)):.2%}" if apart else "–",
+        )
 
 
 def cards(sets: Sequence[Sequence[Run]]) -> Iterable[str]:
@@ -201,7 +214,7 @@ if __name__ == "__main__":
         chain.from_iterable(counter_and_power(path) for path in sorted((folder / "steady").glob("*.samples.xz"))),
         classes(load_runs(folder / "additivity").runs),
         sampled(load_runs(folder / "sampler").runs),
-        rare_reads([*watched, *load_runs(folder / "grid").runs]),
+        by_length([*watched, *load_runs(folder / "grid").runs, *load_runs(folder / "sampler").runs]),
         cards([watched, load_runs(folder / "workloads-other-card").runs, replayed]),
     ):
         print("\n".join(table), end="\n\n")

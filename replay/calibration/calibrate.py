@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from rejoule.replay.calibration.api import api_delays_s, api_spacing_s
+from rejoule.replay.calibration.api import api_delays
 from rejoule.replay.calibration.capping import Capped, cap_of, fit_cap, highest_clock
 from rejoule.replay.calibration.fit import (
     POWER,
@@ -104,32 +104,27 @@ def calibrate(
         raise RejouleError("the runs hold no engine steps", RECORD)
     if not seen.readings and not timing_only:
         raise RejouleError("the runs hold no power readings with SM clocks", f"{RECORD}; or fit --timing-only")
+    clocked = any(run.configuration.power_cap_w or run.configuration.sm_clock_mhz for run in runs)
     profile, found = fit_timing(base, seen.bins, seen.launches)
     if not timing_only:
         # Which clock a step can have had follows from its power, and the other way round.
         for _ in range(ROUNDS):
-            power, _ = fit_power(profile, seen.readings)
+            power, _ = fit_power(profile, seen.readings, clocked=clocked)
             profile = fit_cap(replace(base, timing=profile.timing, power=power.power), _capped(runs))
             seen = _seen(runs, profile)
             profile, found = fit_timing(profile, seen.bins, seen.launches)
     known = {f"timing.{k}": v for k, v in found.known.items() if k in TIMING}
     notes = []
-    delays = api_delays_s(runs)
+    delays = api_delays(runs)
     if delays is not None and any(run.configuration.engine != "sim" for run in runs):
-        request_s, token_s = delays
-        spacing_s = api_spacing_s(runs, request_s)
-        timing = replace(
-            profile.timing,
-            api_per_request_s=request_s,
-            api_per_token_s=token_s,
-            api_spacing_s=profile.timing.api_spacing_s if spacing_s is None else spacing_s,
-        )
-        profile = replace(profile, timing=timing)
+        profile = replace(profile, timing=replace(profile.timing, **delays._asdict()))
     errors_of_power = None
     if not timing_only:
-        profile, drawn = fit_power(profile, seen.readings)
+        profile, drawn = fit_power(profile, seen.readings, clocked=clocked)
         known |= {f"power.{k}": v for k, v in drawn.known.items() if k in POWER}
         errors_of_power = power_errors(profile, seen.readings)
+    if not (timing_only or clocked):
+        notes.append(f"no run was capped or locked: how power depends on the clock stays that of {base.name}")
     if any(step.clock_mhz is None for span in seen.spans for step in span.steps):
         notes.append(f"steps without a known SM clock were taken to have run at {base.gpu.max_clock_mhz} MHz")
     apart = _seen(held_out, profile)

@@ -43,6 +43,7 @@ POWER: Final = {
     "knee": (0.2, 1.0),
     "voltage_slope": (0.01, 10.0),
 }
+CLOCKED: Final = ("knee", "voltage_slope")
 SLOW_HOST_S: Final = {"host_prefill_s": 0.005, "host_eager_s": 0.02}
 """The host's time shows only where it is longer than the GPU's, so it is looked for from above."""
 RARE: Final = 20
@@ -96,12 +97,16 @@ def fit_timing(profile: Profile, bins: Sequence[Bin], launches: Sequence[Launch]
     return replace(profile, timing=_with(start, found.values)), found
 
 
-def fit_power(profile: Profile, readings: Sequence[PowerReading]) -> tuple[Profile, Found]:
-    """``profile`` with the power curve that explains the readings best, its timing taken as it is."""
+def fit_power(profile: Profile, readings: Sequence[PowerReading], *, clocked: bool = True) -> tuple[Profile, Found]:
+    """``profile`` with the power curve that explains the readings best, its timing taken as it is.
+
+    Unless the GPU was ``clocked`` by caps or locks, how power depends on the clock stays as it is: without them, the
+    clock falls only where the load is greatest, and cannot be told from the load.
+    """
     times = _times(profile, readings)
     clocks = [r.clock_mhz for r in readings]
     start = replace(profile.power, cache_w=profile.power.cache_w or profile.power.traffic_w)
-    bounds = dict(POWER)
+    bounds = {name: limits for name, limits in POWER.items() if clocked or name not in CLOCKED}
     if (memory_w := _memory_w(times, [r.hbm_w for r in readings])) is not None:
         start = replace(start, memory_w=memory_w)
         del bounds["memory_w"]

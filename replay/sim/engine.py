@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush
 from typing import Literal, NamedTuple
 
+from rejoule.replay.sim.api import ApiServer
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.jobs import Job, SimRequest
 from rejoule.replay.sim.latency import Demand, LatencyModel, Work
@@ -64,12 +64,11 @@ class StepEngine:
         self._latency = LatencyModel(config.profile, self.limits.max_num_seqs)
         self.power = PowerModel(config.profile, self._latency, config.power_cap_w, config.sm_clock_mhz)
         self._jobs: dict[str, Job] = {}
-        self._arriving: list[tuple[float, int, Job]] = []
+        self._api = ApiServer(config.profile.timing.api_crowd_s)
         self._count = 0
         self._stretch: Stretch | None = None
         self._members: tuple[int, tuple[str, ...], tuple[int, ...]] = (-1, (), ())
         self._keeps = keep_steps
-        self._handed_s = -math.inf
         self._flight: _Flight | None = None
         self._first = True
         self._preempted: tuple[str, ...] = ()
@@ -110,7 +109,7 @@ class StepEngine:
         sent_s = self.now_s if at_s is None else at_s
         job = Job(request, sent_s + (timing.api_per_request_s + timing.api_per_token_s * prompt), self._count)
         self._jobs[request.id] = job
-        heappush(self._arriving, (job.arrival_s, self._count, job))
+        self._api.send(job, job.arrival_s)
         self._count += 1
 
     def abort(self, request_id: str) -> bool:
@@ -118,11 +117,8 @@ class StepEngine:
         job = self._jobs.pop(request_id, None)
         if job is None:
             return False
-        for entry in self._arriving:
-            if entry[2] is job:
-                self._arriving.remove(entry)
-                heapify(self._arriving)
-                return True
+        if self._api.drop(job):
+            return True
         self.scheduler.abort(job)
         return True
 
@@ -134,7 +130,8 @@ class StepEngine:
         """
         events: list[Event] = []
         while until_s is None or self.now_s < until_s:
-            self._receive()
+            for job in self._api.take(self.now_s):
+                self.scheduler.add(job)
             if self.scheduler.busy:
                 if self._choose(events, until_s):
                     break
@@ -143,10 +140,10 @@ class StepEngine:
                 if self._land(self._flight, self._flight.computed_s, events):
                     break
             else:
-                upto = self._arrives_s if self._arriving else until_s
-                if upto is None:
+                times = [at_s for at_s in (self._api.out_s, until_s) if at_s is not None]
+                if not times:
                     break
-                self._rest(upto if until_s is None else min(upto, until_s))
+                self._rest(min(times))
         return events
 
     @property
@@ -158,9 +155,7 @@ class StepEngine:
         flight, stretch = self._flight, self._stretch
         soon_s = math.nextafter(self.now_s, math.inf)
         if flight is None:
-            if self.scheduler.busy:
-                return soon_s
-            return self._arrives_s if self._arriving else None
+            return soon_s if self.scheduler.busy else self._api.out_s
         if stretch is None or flight.firsts or flight.finished or not self._continues(stretch):
             return max(flight.computed_s, soon_s)
         return stretch.end_s(stretch.last_tick - stretch.first_tick)
@@ -176,16 +171,6 @@ class StepEngine:
     def reset_prefix_cache(self) -> bool:
         """Forget all cached blocks; refused while requests run."""
         return self.pool.reset()
-
-    @property
-    def _arrives_s(self) -> float:
-        """When the next request comes before the scheduler: the API server hands them on one after another."""
-        return max(self._arriving[0][0], self._handed_s + self.config.profile.timing.api_spacing_s)
-
-    def _receive(self) -> None:
-        while self._arriving and (arrives_s := self._arrives_s) <= self.now_s:
-            self._handed_s = arrives_s
-            self.scheduler.add(heappop(self._arriving)[2])
 
     def _continues(self, stretch: Stretch) -> bool:
         decoding = self.scheduler.decoding
@@ -285,7 +270,7 @@ class StepEngine:
         if done:
             # Whoever learns of it may send something that the next choice sees.
             last = over + 1
-        for at_s in (until_s, self._arrives_s if self._arriving else None):
+        for at_s in (until_s, self._api.out_s):
             if at_s is not None and stretch.end_s(last) > at_s:
                 last = min(last, max(over + 1, stretch.steps_until(at_s) + ahead))
         steps = last - over

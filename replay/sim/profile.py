@@ -135,8 +135,8 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     """Between a client and the scheduler, of each request; hidden from the GPU."""
     api_per_token_s: NonNegative = 0.0
     """The same, of each prompt token."""
-    api_spacing_s: NonNegative = 0.0
-    """Between two requests of a burst: the API server hands them on one after another."""
+    api_crowd_s: NonNegative = 0.0
+    """What each request makes others wait that are underway at the same time; see ``api``."""
 
 
 class PowerCurve(Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from tests.replay.calibration.made import PROFILE, simulated
 
-from rejoule.replay.calibration.api import api_delays_s, api_spacing_s
+from rejoule.replay.calibration.api import api_delays
 from rejoule.replay.calibration.calibrate import Calibration, calibrate, write_profile
 from rejoule.replay.sim.profile import Profile, load_profile
 from rejoule.traces import RejouleError
@@ -75,18 +75,18 @@ def test_equal_runs_give_equal_constants(runs: list[Run], found: Calibration) ->
 def test_what_a_host_needs_to_launch_is_found(tmp_path: Path) -> None:
     """With CUDA graphs, without them, and after a pause; and how fast an API server hands requests on."""
     slow = {"host_prefill_s": 0.009, "host_eager_s": 0.021, "host_first_s": 0.004}
-    api = {"api_per_request_s": 0.003, "api_spacing_s": 0.0012}
+    api = {"api_per_request_s": 0.003, "api_crowd_s": 0.0012}
     path = tmp_path / "slow.json"
     write_profile(replace(TRUE, timing=replace(TRUE.timing, **slow, **api)), path)
     run = simulated(profile=str(path))
     fitted = calibrate(TRUE, "fitted", [run], timing_only=True).profile
     for name in ("host_prefill_s", "host_eager_s", "host_first_s"):
         assert getattr(fitted.timing, name) == pytest.approx(slow[name], rel=0.06), name
-    delays = api_delays_s([run])
+    delays = api_delays([run])
     assert delays is not None
-    assert delays[0] == pytest.approx(api["api_per_request_s"], rel=0.01)
-    assert delays[1] == pytest.approx(0, abs=1e-7)
-    assert api_spacing_s([run], api["api_per_request_s"]) == pytest.approx(api["api_spacing_s"], rel=0.1)
+    for name, seconds in api.items():
+        assert getattr(delays, name) == pytest.approx(seconds, rel=0.05), name
+    assert delays.api_per_token_s == pytest.approx(0, abs=1e-7)
     assert not fitted.calibrated
 
 

@@ -66,7 +66,8 @@ async def test_dear_counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     found = measure(samples, start_s, end_s)
     assert found.energy_j is not None and found.uncertainty_j is not None, found.missing
     true_j = device.true_energy_j(0, round(start_s * 1e9), round(end_s * 1e9))
-    assert found.energy_j == pytest.approx(true_j, abs=found.uncertainty_j)
+    # The uncertainty is that of 95 %: one window in twenty lies beyond it.
+    assert found.energy_j == pytest.approx(true_j, abs=2 * found.uncertainty_j)
     assert found.uncertainty_j < 0.04 * true_j and 40 <= len(found.readings) <= 60
 
 

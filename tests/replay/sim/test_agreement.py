@@ -9,35 +9,34 @@ from rejoule.analysis.validate import ENERGY, Row, Validation, validate
 from rejoule.replay.sim.profile import load_profile
 from rejoule.traces.runs import load_runs
 
-NAMES = ("agentic", "sequential")
-BATCHES = (1, 8, 64)
-
 
 @pytest.fixture(scope="module")
 def found() -> Validation:
-    measured = [run for run in load_runs(DATA / "workloads-watched").runs if run.trace in NAMES]
-    return validate(simulated(batches=BATCHES, names=NAMES), measured)
+    return validate(simulated(), load_runs(DATA / "workloads-watched").runs)
 
 
 @pytest.mark.parametrize(
     ("metric", "mean", "worst"),
     [
-        ("workflow time", 0.02, 0.05),
+        ("workflow time", 0.03, 0.05),
         ("SM clock under load", 0.01, 0.02),
-        ("time between tokens", 0.04, 0.12),
-        ("time to first token, mean", 0.15, 0.4),
-        (ENERGY, 0.02, 0.04),
+        ("time between tokens", 0.03, 0.06),
+        ("time to first token, mean", 0.10, 0.30),
+        (ENERGY, 0.03, 0.06),
     ],
 )
 def test_errors_stay_within_bounds(found: Validation, metric: str, mean: float, worst: float) -> None:
+    """Over the four workloads at the four batch sizes."""
     row = row_of(found, metric)
     assert row.mape < mean
     assert abs(row.worst.error) < worst
 
 
-def test_differences_in_energy_between_batch_sizes_have_the_measured_sign(found: Validation) -> None:
-    energy = [d for d in found.decisive if d.metric == ENERGY]
-    assert energy and all(d.simulated * d.measured > 0 for d in energy)
+def test_differences_between_batch_sizes_have_the_measured_sign(found: Validation) -> None:
+    """Those of energy all, and 95 % of all together."""
+    right = {d: d.simulated * d.measured > 0 for d in found.decisive}
+    assert all(each for d, each in right.items() if d.metric == ENERGY)
+    assert sum(right.values()) >= 0.95 * len(right)
 
 
 def test_the_profile_states_its_data_and_its_errors() -> None:
