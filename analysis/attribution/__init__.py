@@ -20,7 +20,7 @@ from math import fsum
 import numpy as np
 
 from rejoule.analysis.attribution import costs as fitting
-from rejoule.analysis.attribution.bins import LAGS_S, Bins, of_readings, of_stretches, spread
+from rejoule.analysis.attribution.bins import LAGS_S, Bins, coarse, of_readings, of_stretches, spread
 from rejoule.analysis.attribution.costs import Costs, Sample
 from rejoule.analysis.attribution.ledger import Ledger, ledger
 from rejoule.analysis.attribution.result import (
@@ -124,7 +124,11 @@ def _tables(run: Run, total_j: float | None) -> tuple[Ledger, Bins]:
 
 
 def _sample(book: Ledger, bins: Bins) -> Sample:
-    return Sample(bins.sums(book.features), bins.energy_j, bins.duration_s)
+    found = bins.sums(book.features), bins.energy_j, bins.duration_s
+    if bins.energy_j.shape == book.start_s.shape:
+        features, energy_j, duration_s = (coarse(each, book.start_s) for each in found)
+        return Sample(features, energy_j, duration_s)
+    return Sample(*found)
 
 
 def _tool_wait(book: Ledger, shares: Shares, tools: Sequence[ToolResult]) -> float:

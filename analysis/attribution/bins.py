@@ -16,6 +16,10 @@ BIN_S: Final = 0.5
 """Least length of a bin of readings. The counter ticks every 100 ms and lags by about as much (Yang et al., *SC24*); in
 longer bins the energy at the edges weighs less, in much longer ones there are too few to tell the costs apart."""
 
+STEPS_S: Final = 0.1
+"""Length of the bins by which costs are fitted to the energy of engine steps. An asynchronous engine's GPU does part of
+its work for a step while the one before still counts, so energy and length of single steps do not go together."""
+
 LAGS_S: Final = tuple(0.02 * i for i in range(11))
 """How late a counter may tell; the one at which the costs explain most is taken."""
 
@@ -49,6 +53,14 @@ def of_stretches(book: Ledger, energy_j: Array) -> Bins:
     """Every stretch is a bin of its own."""
     alone = np.arange(len(energy_j), dtype=np.intp)
     return Bins(energy_j, book.duration_s, alone, alone, np.ones(len(energy_j)))
+
+
+def coarse(by_bin: Array, start_s: Array, least_s: float = STEPS_S) -> Array:
+    """Values of bins (B, or B × n), given where each starts, added up over those that start in the same ``least_s``."""
+    _, place = np.unique(np.floor(start_s / least_s), return_inverse=True)
+    summed = np.zeros((int(place.max()) + 1 if len(place) else 0, *by_bin.shape[1:]))
+    np.add.at(summed, place, by_bin)
+    return summed
 
 
 def of_readings(book: Ledger, readings: Sequence[Reading], lag_s: float = 0.0, least_s: float = BIN_S) -> Bins:

@@ -31,7 +31,7 @@ class _Flight(NamedTuple):
     """A step whose output is not out yet, or equal ones of which all but the last are over."""
 
     record: StepRecord
-    """With its ``end_s`` when the GPU is done, and in ``energy_j`` only what its work draws beyond rest."""
+    """Until its output is out, its ``end_s`` is when the GPU is done."""
     skipped: Sequence[Job]
     firsts: Sequence[Job] = ()
     finished: Sequence[Job] = ()
@@ -70,6 +70,7 @@ class StepEngine:
         self._members: tuple[int, tuple[str, ...], tuple[int, ...]] = (-1, (), ())
         self._keeps = keep_steps
         self._flight: _Flight | None = None
+        self._computed_s = 0.0
         self._first = True
         self._preempted: tuple[str, ...] = ()
 
@@ -202,7 +203,13 @@ class StepEngine:
         return done if self.limits.async_scheduling else self._land(flight, flight.computed_s, events)
 
     def _fly(self, plan: Plan, record: StepRecord) -> None:
-        """What was launched is now in flight; its ``record`` lacks what ``plan`` knows."""
+        """What was launched is in flight; its ``record`` lacks what ``plan`` knows, and in its joules those of rest.
+
+        While the GPU waits for a launch, it draws those for what is launched.
+        """
+        resting_j = self.power.idle_w * (record.end_s - self._computed_s)
+        record = record._replace(energy_j=record.energy_j + resting_j)
+        self._computed_s = record.end_s
         if self._keeps:
             ids, bases = self._decoding(plan)
             record = record._replace(
@@ -222,7 +229,7 @@ class StepEngine:
         self._flight, self.now_s = None, out_s
         record = flight.record
         seconds = out_s - record.start_s
-        record = record._replace(end_s=out_s, energy_j=record.energy_j + self.power.idle_w * seconds)
+        record = record._replace(end_s=out_s)
         self.energy_j += record.energy_j
         self.busy_s += seconds
         self.bound_s += seconds * record.cap_bound
@@ -341,7 +348,7 @@ class StepEngine:
         return done
 
     def _rest(self, until_s: float) -> None:
-        start, self.now_s, self._first = self.now_s, until_s, True
+        start, self.now_s, self._computed_s, self._first = self.now_s, until_s, until_s, True
         self.power.hold(self.power.idle_w, start)
         energy_j = self.power.idle_w * (until_s - start)
         self.idle_j += energy_j
