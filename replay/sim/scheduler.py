@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from math import inf
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
@@ -145,21 +146,30 @@ class Scheduler:
             preempted, skipped, granted = self._squeeze()
         decodes = len(self.decoding.jobs) - len(skipped)
         budget -= decodes
-        self._publisher.planning = True
         for job, tokens in granted.items():
+            self._settle_chunk(job, tokens)
             chunks.append(Chunk(job, tokens, job.computed, 0))
-            self._publisher.settle(job, job.computed + tokens)
             budget -= tokens
+        self._publisher.horizon = skipped[0].seat if skipped else inf
         if not preempted:
             self._admit(chunks, budget)
         context = self.decoding.context - sum(job.base + self.decoding.tick for job in skipped)
         self._changing |= bool(chunks or preempted or skipped)
+        for job in self._publisher.late:
+            # The token of this step is known already, unlike that of others.
+            if job.decoding and job not in skipped:
+                self._publisher.settle(job, job.computed_at(self.decoding.tick) + 1)
+        self._publisher.late = {}
         # What came of the step before is known only once this one was chosen.
         for job in self._leaving:
+            self._publisher.horizon = max(job.seat, self._publisher.horizon)
             self._publisher.settle(job, job.computed)
             self.pool.release(job.lease)
         self._leaving = []
-        self._publisher.planning = False
+        for job in skipped:
+            self._publisher.horizon = skipped[0].seat
+            self._publisher.settle(job, job.computed_at(self.decoding.tick))
+        self._publisher.horizon = 0
         self._plan = Plan(chunks, decodes, context, preempted, skipped)
         return self._plan
 
@@ -197,8 +207,8 @@ class Scheduler:
         self.decoding.tick += steps
         for job in plan.skipped:
             self.decoding.delay(job)
-            # By its next step, all that it computed before is known.
-            self._publisher.settle(job, job.computed_at(self.decoding.tick))
+        if self._lag:
+            self._publisher.late = dict.fromkeys(plan.skipped)
         firsts: list[Job] = []
         partial = self.partial
         for chunk in plan.chunks:
@@ -244,10 +254,10 @@ class Scheduler:
             heappop(self._waiting)
             pool.hold(job.lease, hits)
             pool.take(-(-(cached + tokens) // pool.block_size) - hit_blocks)
-            self._publisher.settle(job, cached + tokens)
-            job.computed = cached
             job.seat = self._seats
             self._seats += 1
+            self._publisher.settle(job, cached + tokens)
+            job.computed = cached
             chunks.append(Chunk(job, tokens, cached, cached))
             if job.cached is None:
                 job.cached = cached
@@ -324,6 +334,9 @@ class Scheduler:
             if not stuck:
                 self.pool.take(need)
                 granted[job] = tokens
+                if not job.decoding:
+                    # It counts even if its request is preempted for another in this very step.
+                    self._settle_chunk(job, tokens)
                 budget -= tokens
                 at += 1
         skipped = [job for job in order if job.decoding and job not in granted]
@@ -344,16 +357,24 @@ class Scheduler:
         key = job.rank if self.limits.policy == "priority" else (self._front, 0.0, 0)
         heappush(self._waiting, (key, job))
 
+    def _settle_chunk(self, job: Job, tokens: int) -> None:
+        self._publisher.horizon = job.seat
+        self._publisher.settle(job, job.computed + tokens)
+        self._publisher.horizon = 0
+
     def _vacate(self, job: Job, granted: int = 0) -> None:
         """Take a request out of the running, with its blocks up to date for it to give up."""
+        if granted:
+            self._publisher.horizon = job.seat
         if job.decoding:
             computed = job.computed_at(self.decoding.tick)
-            self._publisher.settle(job, computed + granted, computed + granted - self._lag)
+            self._publisher.settle(job, computed + granted, computed + granted - self._publisher.lag(job))
             self.decoding.leave(job)
             self._publisher.end(job)
         else:
             self.partial.remove(job)
             self._publisher.settle(job, job.computed + granted)
+        self._publisher.horizon = 0
 
     def _awaits_growth(self) -> bool:
         """Whether the next request, which has a seat but no blocks, might share some that are being generated."""

@@ -253,8 +253,31 @@ SAME_BLOCK_IN_ONE_STEP = Load(
 """f computes a block again in the step in which g, seated after it, decodes an equal one: f's is the one to be hit."""
 
 
+def _beside_growth(b: int, c: int, blocks: int) -> Load:
+    requests = [(0, _said("a", 3, [0] * 2)), (1, _said("b", 4, [0] * b)), (1, _said("c", 5, [0] * c))]
+    return Load(requests, blocks, 2, 5, "fcfs", True, 0)
+
+
+ADMITTED_BESIDE_GROWTH = _beside_growth(3, 2, 5), _beside_growth(2, 1, 4)
+"""b is admitted with a block that a, seated before it, decodes in the same step: a's, freed, is the one c hits."""
+GROWN_ON_AFTER_A_PROMPT = Load(
+    [(0, _said("a", 5, [0] * 11)), (0, _said("b", 1, [0] * 9)), (0, _said("c", 1, [0] * 10))], 8, 3, 4, "fcfs", True, 0
+)
+"""a generates only the later ones of the blocks that b and c generate after it: its copies are the ones to be hit."""
+NOTHING_FOR_THE_FIRST = Load(
+    [(0, _said("a", 5, [0] * 5)), (1, replace(_said("b", 2, [0] * 4), priority=-2)),
+     (1, replace(_said("c", 2, [0] * 5), priority=-2))],
+    5, 3, 5, "priority", True, 0,
+)  # fmt: skip
+"""a preempts itself, so that b and c miss a step just after they generated equal blocks: b's is the one to be hit."""
+
+
 @settings(max_examples=400, deadline=None)
 @example(SAME_BLOCK_IN_ONE_STEP)
+@example(ADMITTED_BESIDE_GROWTH[0])
+@example(ADMITTED_BESIDE_GROWTH[1])
+@example(GROWN_ON_AFTER_A_PROMPT)
+@example(NOTHING_FOR_THE_FIRST)
 @given(loads())
 def test_every_step_has_the_batch_that_vllm_would_choose(load: Load) -> None:
     """Batch composition, preemptions, free blocks and finishes equal those of the written-out loops, step by step."""
