@@ -6,7 +6,6 @@ import lzma
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 from statistics import mean, median, stdev
 from tempfile import TemporaryDirectory
@@ -211,7 +210,7 @@ if __name__ == "__main__":
         decode_steps(replayed),
         idle(full),
         full_batches(full),
-        chain.from_iterable(counter_and_power(path) for path in sorted((folder / "steady").glob("*.samples.xz"))),
+        *(counter_and_power(folder / name / "gpu-1.samples.xz") for name in ("steady", "workloads-watched")),
         classes(load_runs(folder / "additivity").runs),
         sampled(load_runs(folder / "sampler").runs),
         by_length([*watched, *load_runs(folder / "grid").runs, *load_runs(folder / "sampler").runs]),
