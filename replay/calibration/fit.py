@@ -177,7 +177,8 @@ def _durations(profile: Profile, members: Sequence[_Members]) -> Vector:
         alike = fsum((steps - 1) * t.step_s for (_, steps), t in zip(each, times, strict=True))
         last = each[-1][0]
         then = Work(decodes=last.work.prefills + last.work.decodes)
-        return alike + span_s(launches, first, 0.0 if ends else models(last.seats).demand(then).host_s)
+        next_s = 0.0 if ends else models(last.seats).demand(then).host_s
+        return alike + span_s(launches, first, next_s, profile.timing.per_step_s)
 
     return np.array([seconds(each) for each in members])
 

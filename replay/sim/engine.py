@@ -330,7 +330,8 @@ class StepEngine:
         work = Work(len(plan.chunks), tokens, pairs, context, plan.decodes, plan.decode_context, completed, self._first)
         demand = self._latency.demand(work)
         start_s, begins_s, launched_s, done = self._launch(demand, events)
-        operation = self.power.run(demand._replace(host_s=launched_s - begins_s), begins_s)
+        remaining_s = launched_s - begins_s + self.config.profile.timing.per_step_s
+        operation = self.power.run(demand._replace(host_s=remaining_s), begins_s)
         self._fly(
             plan,
             StepRecord(

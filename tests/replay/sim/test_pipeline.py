@@ -28,6 +28,10 @@ def test_nothing_hides_the_launch_of_a_step_after_a_pause() -> None:
     assert span_s([(0.010, 0.012), (0.010, 0.012)], 0.001, 0.002) == pytest.approx(0.027)
 
 
+def test_the_last_kernels_come_after_the_launch() -> None:
+    assert span_s([(0.005, 0.002), (0.001, 0.020)], None, 0.0, 0.0015) == pytest.approx(0.0215)
+
+
 @given(st.lists(times, min_size=1, max_size=8), st.none() | st.floats(0, 0.01))
 def test_neither_host_nor_gpu_is_faster_than_its_own_work(
     steps: list[tuple[float, float]], first: float | None
