@@ -21,6 +21,8 @@ from rejoule.analysis.validate import ENERGY, Row, Validation, validate
 from rejoule.replay.calibration.observations import observed_steps
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.replay import replay
+from rejoule.replay.sim.latency import LatencyModel
+from rejoule.replay.sim.profile import load_profile
 from rejoule.traces.run import Configuration, Run, configuration_key
 from rejoule.traces.runs import PlannedRun, load_runs
 
@@ -29,8 +31,6 @@ PROFILE: Final = "h200-llama-3.1-8b"
 BATCHES: Final = (1, 8, 64, 256)
 BLOCKS: Final = 40000
 MEASURED: Final = ("workloads-watched", "workloads-other-card", "workloads")
-GRAPHS: Final = 512
-"""vLLM captures CUDA graphs for 2 ``max_num_seqs`` tokens, and so many at most."""
 CARDS: Final = ("grid", "workloads-watched", "workloads-other-card")
 
 
@@ -72,11 +72,11 @@ def lone_decode_w(runs: Iterable[Run]) -> float | None:
 
 def launches_ms(runs: Iterable[Run]) -> list[float]:
     """For how long prompts too long for CUDA graphs held up the step before theirs, which only decoded, in order."""
-    found = []
+    found, profile = [], load_profile(PROFILE)
     for run in runs:
         steps = list(observed_steps(run))
         for before, step in pairwise(steps):
-            captured = min(GRAPHS, 2 * (step.seats or GRAPHS))
+            captured = LatencyModel(profile, step.seats).captured_tokens
             alone = before.work.prefills == 0 and not step.work.first
             if alone and step.work.prefills and step.work.prefill_tokens + step.work.decodes > captured:
                 found.append(before.each_s * 1e3)

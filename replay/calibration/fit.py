@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from rejoule.replay.calibration.least_squares import Found, Parameter, Vector, least_squares
 from rejoule.replay.calibration.observations import Bin, Kind, Launch, ObservedStep, PowerReading, Span
-from rejoule.replay.sim.latency import LatencyModel, StepTime, Work
+from rejoule.replay.sim.latency import Demand, LatencyModel, StepTime, Work
 from rejoule.replay.sim.pipeline import span_s
 from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.profile import PowerCurve, Profile, Timing
@@ -166,15 +166,14 @@ def _weights(seconds: Sequence[float]) -> Vector:
 
 def _durations(profile: Profile, members: Sequence[_Members]) -> Vector:
     """How long each of these takes; behind it, a step is launched in which all of its last go on decoding."""
-    models, time = _models(profile), _timer(profile)
+    models, cost = _models(profile), _coster(profile)
 
     def seconds(members: _Members) -> float:
         each, ends = members
-        demands = [models(step.seats).demand(step.work) for step, _ in each]
-        times = [time(step) for step, _ in each]
-        first = demands[0].first_s if each[0][0].work.first else None
-        launches = [(t.gpu_s, d.host_s) for t, d in zip(times, demands, strict=True)]
-        alike = fsum((steps - 1) * t.step_s for (_, steps), t in zip(each, times, strict=True))
+        costs = [cost(step) for step, _ in each]
+        first = costs[0][0].first_s if each[0][0].work.first else None
+        launches = [(time.gpu_s, demand.host_s) for demand, time in costs]
+        alike = fsum((steps - 1) * time.step_s for (_, steps), (_, time) in zip(each, costs, strict=True))
         last = each[-1][0]
         then = Work(decodes=last.work.prefills + last.work.decodes)
         next_s = 0.0 if ends else models(last.seats).demand(then).host_s
@@ -185,28 +184,24 @@ def _durations(profile: Profile, members: Sequence[_Members]) -> Vector:
 
 def _launched(profile: Profile, launches: Sequence[Launch]) -> Vector:
     """How long the step before each launch seems: until that is done."""
-    time, models = _timer(profile), _models(profile)
-    return np.array(
-        [
-            max(time(each.before).step_s, models(each.launched.seats).demand(each.launched.work).host_s)
-            for each in launches
-        ]
-    )
+    cost = _coster(profile)
+    return np.array([max(cost(each.before)[1].step_s, cost(each.launched)[0].host_s) for each in launches])
 
 
 def _models(profile: Profile) -> Callable[[int | None], LatencyModel]:
     return cache(lambda seats: LatencyModel(profile, seats))
 
 
-def _timer(profile: Profile) -> Callable[[ObservedStep], StepTime]:
-    """Times steps at the clock that they ran at, on an engine like theirs."""
+def _coster(profile: Profile) -> Callable[[ObservedStep], tuple[Demand, StepTime]]:
+    """What steps ask for and take at the clock that they ran at, on an engine like theirs."""
     models, top = _models(profile), profile.gpu.max_clock_mhz
 
-    def time(step: ObservedStep) -> StepTime:
+    def cost(step: ObservedStep) -> tuple[Demand, StepTime]:
         model = models(step.seats)
-        return model.time(model.demand(step.work), step.clock_mhz or top)
+        demand = model.demand(step.work)
+        return demand, model.time(demand, step.clock_mhz or top)
 
-    return time
+    return cost
 
 
 def _once(found: Bin) -> _Members:

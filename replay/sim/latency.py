@@ -81,7 +81,8 @@ class LatencyModel:
         self._norm = timing.overlap_norm
         seats = profile.serving.max_num_seqs if max_num_seqs is None else max_num_seqs
         self._graph_sizes = tuple([size for size in profile.serving.graph_sizes if size <= 2 * seats])
-        self._captured = self._graph_sizes[-1] if self._graph_sizes else 0
+        self.captured_tokens = self._graph_sizes[-1] if self._graph_sizes else 0
+        """Of the largest step for which there is a CUDA graph."""
         rate = timing.compute_efficiency * gpu.peak_flops * gpus
         attending = timing.attention_efficiency or timing.compute_efficiency
         attention = 2 * model.caching_layers * model.heads / (attending * gpu.peak_flops * gpus)
@@ -121,7 +122,7 @@ class LatencyModel:
         timing = self._timing
         host = timing.host_per_step_s + timing.host_per_request_s * batch
         if work.prefills:
-            host += timing.host_prefill_s if tokens <= self._captured else timing.host_eager_s
+            host += timing.host_prefill_s if tokens <= self.captured_tokens else timing.host_eager_s
         overhead = self._fixed_s + timing.per_request_s * batch + self._link_token_s * padded
         first = timing.host_first_s if work.first else 0.0
         return Demand(compute, memory, overhead, host, cache, first)

@@ -102,11 +102,6 @@ class Scheduler:
         """Whether there is anything to do."""
         return bool(self.decoding.jobs or self._waiting or self.partial or self._leaving)
 
-    @property
-    def emptying(self) -> bool:
-        """Whether all that is left are complete requests that hold their seats for one more choice."""
-        return bool(self._leaving) and not (self.decoding.jobs or self._waiting or self.partial)
-
     def seated(self) -> list[Job]:
         """Everyone who holds a seat, in the order of admission."""
         return sorted([*self.decoding.jobs.values(), *self.partial, *self._leaving], key=attrgetter("seat"))
