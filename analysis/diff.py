@@ -8,12 +8,13 @@ from math import fsum
 from typing import Literal
 
 from rejoule.analysis.attribution import Attribution, ordered
-from rejoule.analysis.naming import describe, source_label, varying
-from rejoule.analysis.notes import attribution_notes, comparable, pair_notes, withheld
+from rejoule.analysis.notes import attribution_notes, comparable, pair_notes
 from rejoule.analysis.pairing import Pair
 from rejoule.analysis.statistics import CONFIDENCE, Interval, holm, paired_ratio
-from rejoule.analysis.summary import METRICS, Summary, trials
-from rejoule.analysis.units import change
+from rejoule.analysis.summary.naming import describe, source_label, varying
+from rejoule.analysis.summary.summary import METRICS, Summary, trials
+from rejoule.analysis.summary.trust import withheld
+from rejoule.analysis.summary.units import change
 from rejoule.traces.run import Run
 
 Scope = Literal["workload", "node", "phase"]

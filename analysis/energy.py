@@ -8,12 +8,12 @@ from math import fsum
 from typing import Any, Literal
 
 from rejoule.analysis.attribution import Attribution, Method, PhaseEnergy
-from rejoule.analysis.evidence import Evidence, start_temperatures_c
-from rejoule.analysis.evidence import as_json as evidence_json
-from rejoule.analysis.naming import knobs, source_label
-from rejoule.analysis.notes import UNSEEN, basis
-from rejoule.analysis.report.view import Cell, gather, part_half_width_j
 from rejoule.analysis.statistics import Interval
+from rejoule.analysis.summary.cells import Cell, gather, part_half_width_j
+from rejoule.analysis.summary.evidence import Evidence, start_temperatures_c
+from rejoule.analysis.summary.evidence import as_json as evidence_json
+from rejoule.analysis.summary.naming import knobs, source_label
+from rejoule.analysis.summary.trust import UNSEEN, basis
 from rejoule.traces.run import Run
 from rejoule.traces.words import counted
 

@@ -8,9 +8,9 @@ from math import fsum
 from typing import Final
 
 from rejoule.analysis.attribution import ordered
-from rejoule.analysis.naive import NAIVE
-from rejoule.analysis.report.view import Cell, gather
-from rejoule.analysis.summary import Summary
+from rejoule.analysis.attribution.naive import NAIVE
+from rejoule.analysis.summary.cells import Cell, gather
+from rejoule.analysis.summary.summary import Summary
 from rejoule.traces.run import Run
 
 OURS: Final = "attributed"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
 
 from rejoule.analysis.attribution import Attribution, Method
-from rejoule.analysis.evidence import start_temperatures_c
 from rejoule.analysis.pairing import Pair, reordered
-from rejoule.analysis.summary import Summary
+from rejoule.analysis.summary.evidence import start_temperatures_c
+from rejoule.analysis.summary.summary import Summary
+from rejoule.analysis.summary.trust import UNSEEN, basis, withheld
 from rejoule.traces.words import counted
 
 
@@ -36,32 +36,9 @@ def pair_notes(pairs: Sequence[Pair]) -> Iterable[str]:
         yield f"by choice, calls of A wait as {a} edges say, those of B as {b} edges: the same calls in another order"
 
 
-_BASES: Final[Mapping[Method, str]] = {
-    "step energies": "the energy of every engine step",
-    "step readings": "the engine's steps and the energy counter's readings",
-    "step times": "the engine's steps, the total spread over them by time",
-    "client readings": "the client's times and the energy counter's readings, since no engine step was recorded",
-    "client times": "the client's times, since no engine step was recorded",
-}
-
-
-def basis(method: Method) -> str:
-    """What joules by node and phase were attributed from, in words."""
-    return f"attributed from {_BASES[method]}"
-
-
 def comparable(a: Attribution | None, b: Attribution | None) -> bool:
     """Joules by node from the engine's steps and from the client's times differ by more than the configuration."""
     return a is None or b is None or a.method.startswith("client") == b.method.startswith("client")
-
-
-UNSEEN: Final = "are withheld; repeat with longer runs, or see them anyway with --force"
-"""What happens to joules that rest on a poor fit, and what to do."""
-
-
-def withheld(found: Iterable[Attribution | None]) -> str | None:
-    """The first reason not to read these joules by node."""
-    return next((a.withheld for a in found if a is not None and a.withheld), None)
 
 
 def attribution_notes(found: Sequence[tuple[Summary, Summary]], force: bool = False) -> Iterable[str]:

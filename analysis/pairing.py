@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from rejoule.analysis.naming import knobs, varying
+from rejoule.analysis.summary.naming import knobs, varying
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Run
 

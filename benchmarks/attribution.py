@@ -15,7 +15,7 @@ from typing import Final
 from benchmarks.made_runs import Kind, made_run
 
 from rejoule.analysis.attribution import attribute
-from rejoule.analysis.naive import NAIVE
+from rejoule.analysis.attribution.naive import NAIVE
 from rejoule.traces.run import Run
 
 KINDS: Final = (Kind("chat", 300, 200, 0.5), Kind("summary", 4000, 60), Kind("agent", 8000, 150, 0.9))

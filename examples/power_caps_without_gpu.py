@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from rejoule.replay.energy.fake import FakeGpu, create
-from rejoule.replay.server.testing import install
+from rejoule.replay.vllm.server.testing import install
 from rejoule.traces.store import save
 from rejoule.traces.testing import made_call, made_trace, made_workflow
 

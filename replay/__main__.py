@@ -1,5 +1,5 @@
 """``python -m rejoule.replay`` is the command ``rejoule``."""
 
-from rejoule.replay.cli import main
+from rejoule.replay.cli.main import main
 
 main()

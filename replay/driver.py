@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rejoule.replay.engines.base import Answer, Engine
+from rejoule.replay.engine import Answer, Engine
 from rejoule.replay.schedule import Schedule
 
 

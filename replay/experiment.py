@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from rejoule.replay.engines.base import Answer
+from rejoule.replay.engine import Answer
 from rejoule.replay.knobs.setting import KnobRefused, Setting
 from rejoule.replay.protocol.preparation import OpenEngine, Preparation
 from rejoule.replay.replay import replay

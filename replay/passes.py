@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rejoule.replay.arrivals import arrival_times
 from rejoule.replay.driver import drive
-from rejoule.replay.engines.base import Answer, Engine
+from rejoule.replay.engine import Answer, Engine
 from rejoule.replay.schedule import Schedule, Waited
 from rejoule.traces import Trace
 from rejoule.traces.loops import of_pass

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from rejoule.replay.engines.base import Answer, Measured
-from rejoule.replay.expected_cache import Served, cached_bounds
+from rejoule.replay.engine import Answer, Measured
+from rejoule.replay.exactness.expected_cache import Served, cached_bounds
+from rejoule.replay.exactness.requests import digest
+from rejoule.replay.exactness.tiers import Tokens
 from rejoule.replay.passes import Driven, drive_pass, edges_of, joined
 from rejoule.replay.protocol.preparation import OpenEngine, Preparation, concluded
 from rejoule.replay.protocol.rejection import judged
-from rejoule.replay.requests import digest
-from rejoule.replay.tiers import Tokens
 from rejoule.traces import Trace
 from rejoule.traces.loops import looped, pass_of
 from rejoule.traces.model import Call

@@ -24,13 +24,13 @@ from rejoule.graphs.capture import probe
 from rejoule.graphs.corpus import Corpus
 from rejoule.graphs.record import record
 from rejoule.graphs.workloads import WORKLOADS, load, settings_from
+from rejoule.replay.embedded.server import make_app
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.experiment import run_experiment
 from rejoule.replay.plan import Sweep, plan, swept
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.profile import load_profile
-from rejoule.replay.sim.server import make_app
 from rejoule.traces.check import EDGE_SETS
 from rejoule.traces.model import Header, Trace, Vertex, Workflow
 from rejoule.traces.run import Configuration

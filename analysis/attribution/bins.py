@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from rejoule.analysis.attribution.ledger import Index, Ledger
-from rejoule.analysis.nnls import Array
+from rejoule.analysis.attribution.nnls import Array
 from rejoule.traces.run import Energy, Reading
 
 BIN_S: Final = 0.5

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from rejoule.analysis.attribution.ledger import IDLE, TERMS
-from rejoule.analysis.nnls import Array, nnls
+from rejoule.analysis.attribution.nnls import Array, nnls
 
 SHORTEST_S: Final = 1e-9
 """Anything shorter has no duration worth the name."""

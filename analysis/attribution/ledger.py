@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rejoule.analysis.nnls import Array
-from rejoule.analysis.slices import Slice
+from rejoule.analysis.attribution.nnls import Array
+from rejoule.analysis.attribution.slices import Slice
 
 Index = NDArray[np.intp]
 

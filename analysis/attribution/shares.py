@@ -10,7 +10,7 @@ import numpy as np
 from rejoule.analysis.attribution.bins import Bins
 from rejoule.analysis.attribution.costs import SHORTEST_S, Costs
 from rejoule.analysis.attribution.ledger import TERMS, Index, Ledger
-from rejoule.analysis.nnls import Array
+from rejoule.analysis.attribution.nnls import Array
 
 Z: Final = 1.96
 """Half-width of a normal distribution's 95 % interval in standard deviations."""

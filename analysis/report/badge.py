@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from rejoule.analysis.naming import source_label
+from rejoule.analysis.summary.naming import source_label
 from rejoule.traces.run import Run
 
 

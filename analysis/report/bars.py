@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rejoule.analysis.naming import describe
 from rejoule.analysis.report.figures import SERIES, Figure, axis, brief, figure, joule_scale, rounded
-from rejoule.analysis.report.view import Cell, Workload
-from rejoule.analysis.units import amount, percent
+from rejoule.analysis.summary.cells import Cell, Workload
+from rejoule.analysis.summary.naming import describe
+from rejoule.analysis.summary.units import amount, percent
 
 MOST_NODES = len(SERIES)
 

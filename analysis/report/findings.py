@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import fsum
 
 from rejoule.analysis.diff import MARGIN
-from rejoule.analysis.naming import AS_STARTED, describe, is_foreign
-from rejoule.analysis.report.view import Cell, Workload
-from rejoule.analysis.units import amount, percent
+from rejoule.analysis.summary.cells import Cell, Workload
+from rejoule.analysis.summary.naming import AS_STARTED, describe, is_foreign
+from rejoule.analysis.summary.units import amount, percent
 from rejoule.traces.words import counted
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from math import log10
 from typing import Final
 
-from rejoule.analysis.naming import is_foreign
 from rejoule.analysis.report.figures import HEAT, Figure, axis, figure, rounded
-from rejoule.analysis.report.view import Cell
-from rejoule.analysis.report.view import axis as knob_axis
-from rejoule.analysis.units import amount, percent
+from rejoule.analysis.summary.cells import Cell
+from rejoule.analysis.summary.cells import axis as knob_axis
+from rejoule.analysis.summary.naming import is_foreign
+from rejoule.analysis.summary.units import amount, percent
 
 LEAST_SPAN: Final = 0.1
 """The colours span at least this share of the least value."""

@@ -12,13 +12,13 @@ from typing import Final
 import orjson
 
 from rejoule.analysis.attribution import Method, method_of
-from rejoule.analysis.evidence import start_temperatures_c
-from rejoule.analysis.naming import describe, label, varying
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.figures import Figure
 from rejoule.analysis.report.findings import findings
 from rejoule.analysis.report.panel import cell_data, panel
-from rejoule.analysis.report.view import Workload, gather
+from rejoule.analysis.summary.cells import Workload, gather
+from rejoule.analysis.summary.evidence import start_temperatures_c
+from rejoule.analysis.summary.naming import describe, label, varying
 from rejoule.traces.model import Trace
 from rejoule.traces.refused import Refused
 from rejoule.traces.run import Run

@@ -6,8 +6,6 @@ from html import escape
 from typing import Any
 
 from rejoule.analysis.attribution import method_of
-from rejoule.analysis.facts import components, conditions, control, steady_state, total_half_width_j
-from rejoule.analysis.notes import basis
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.bars import MOST_NODES, ranked_nodes, stacked
 from rejoule.analysis.report.dag import node_graph, svg
@@ -17,8 +15,10 @@ from rejoule.analysis.report.pareto import pareto
 from rejoule.analysis.report.power import power_line
 from rejoule.analysis.report.table import table
 from rejoule.analysis.report.timeline import shortened, timeline
-from rejoule.analysis.report.view import Cell, Workload
-from rejoule.analysis.units import amount, percent
+from rejoule.analysis.summary.cells import Cell, Workload
+from rejoule.analysis.summary.facts import components, conditions, control, steady_state, total_half_width_j
+from rejoule.analysis.summary.trust import basis
+from rejoule.analysis.summary.units import amount, percent
 
 
 def panel(key: str, workload: Workload, figures: dict[str, Figure], hidden: bool) -> str:

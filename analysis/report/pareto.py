@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil, floor, log10
 
-from rejoule.analysis.naming import describe
 from rejoule.analysis.report.figures import Figure, axis, figure, joule_scale, ramp, rounded
 from rejoule.analysis.report.heatmap import cap_mark
-from rejoule.analysis.report.view import Cell, Workload
-from rejoule.analysis.report.view import axis as knob_axis
-from rejoule.analysis.units import amount
+from rejoule.analysis.summary.cells import Cell, Workload
+from rejoule.analysis.summary.cells import axis as knob_axis
+from rejoule.analysis.summary.naming import describe
+from rejoule.analysis.summary.units import amount
 
 
 def pareto(workload: Workload) -> Figure:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any, Final
 
-from rejoule.analysis.naming import is_foreign, knobs, label, varying
-from rejoule.analysis.report.view import GRID, Workload
-from rejoule.analysis.summary import Summary
-from rejoule.analysis.units import UNKNOWN, amount, percent
+from rejoule.analysis.summary.cells import GRID, Workload
+from rejoule.analysis.summary.naming import is_foreign, knobs, label, varying
+from rejoule.analysis.summary.summary import Summary
+from rejoule.analysis.summary.units import UNKNOWN, amount, percent
 from rejoule.traces.run import Configuration
 
 Column = tuple[str, Callable[[Summary], float | None], Callable[[float | None], str]]

@@ -9,8 +9,8 @@ from typing import Final
 
 from rejoule.analysis.report.figures import Figure, axis, figure, rounded
 from rejoule.analysis.report.power import PowerLine, power_line, power_traces
-from rejoule.analysis.summary import Summary
-from rejoule.analysis.units import amount, digits
+from rejoule.analysis.summary.summary import Summary
+from rejoule.analysis.summary.units import amount, digits
 from rejoule.traces.run import Run
 
 MOST_BARS: Final = 1500

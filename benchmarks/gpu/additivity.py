@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from rejoule.analysis.attribution import Attribution, attribute, fit, predicted
-from rejoule.analysis.naive import NAIVE
+from rejoule.analysis.attribution.naive import NAIVE
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Run
 from rejoule.traces.runs import load_runs

@@ -14,7 +14,7 @@ import orjson
 from benchmarks.gpu.additivity import additivity
 from benchmarks.gpu.sensors import row, windows
 
-from rejoule.analysis.naive import NAIVE
+from rejoule.analysis.attribution.naive import NAIVE
 from rejoule.replay.energy.samples import read_samples
 from rejoule.traces.run import Reading, Run
 from rejoule.traces.runs import load_runs

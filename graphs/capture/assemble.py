@@ -39,9 +39,9 @@ def task_record(workflow: str, task: TaskRun, runs: Runs, end_ns: int) -> Task:
     return Task(
         id=task.id,
         workflow=workflow,
-        node=task.place.names,
+        node=task.context.names,
         graph_instance=_instance_name(task, runs),
-        step=task.place.step,
+        step=task.context.step,
         start_ns=task.start_ns,
         end_ns=end_ns if task.end_ns is None else task.end_ns,
         error="cancelled" if task.end_ns is None else task.error,
@@ -50,9 +50,9 @@ def task_record(workflow: str, task: TaskRun, runs: Runs, end_ns: int) -> Task:
 
 def _instance_name(task: TaskRun, runs: Runs) -> str:
     """The task that runs the graph, and which of its graphs it is where it runs several."""
-    owner = runs.tasks.get((task.turn, task.place.owner or ""))
-    number = task.place.namespace.rpartition("|")[2]
-    name = owner.id if owner else task.place.namespace
+    owner = runs.tasks.get((task.turn, task.context.owner or ""))
+    number = task.context.namespace.rpartition("|")[2]
+    name = owner.id if owner else task.context.namespace
     return f"{name}.{number}" if number.isdigit() else name
 
 
@@ -74,7 +74,7 @@ class _Assembly:
         call_spans = [self._call_span(call, attempt) for call, attempt in self._seen.calls]
         # Last, as a tool call is what nothing else was found inside of.
         tool_calls, tool_spans = self._tool_calls()
-        executions = [Execution(task.id, task.turn, task.place) for task in self._tasks]
+        executions = [Execution(task.id, task.turn, task.context) for task in self._tasks]
         barrier, trigger = links(executions, self._seen.writes, self._seen.steps)
         spans = [*containers, *call_spans, *tool_spans]
         return tasks, calls, tool_calls, edges(spans, barrier, trigger)
@@ -83,7 +83,7 @@ class _Assembly:
         spans = []
         for task in self._tasks:
             parent: str | None = self._graph_id(task)
-            if task.place.functional:
+            if task.context.functional:
                 parent = self._holder(self._runs.around(task.parent)) or self._owner(task)
             end_ns = self._end_ns if task.end_ns is None else task.end_ns
             spans.append(Span(task.id, parent, task.start_ns, end_ns, "task"))
@@ -92,12 +92,12 @@ class _Assembly:
     def _graph_spans(self) -> list[Span]:
         members: dict[str, list[TaskRun]] = {}
         for task in self._tasks:
-            if not task.place.functional:
+            if not task.context.functional:
                 members.setdefault(self._graph_id(task), []).append(task)
         spans = []
         for id, tasks in members.items():
             parent = None
-            if tasks[0].place.namespace:
+            if tasks[0].context.namespace:
                 parent = self._holder(self._runs.around(tasks[0].parent)) or self._owner(tasks[0])
             start_ns = min(task.start_ns for task in tasks)
             end_ns = max(self._end_ns if task.end_ns is None else task.end_ns for task in tasks)
@@ -129,7 +129,7 @@ class _Assembly:
         found += [
             (task.start_ns, task.id, task)
             for task in self._tasks
-            if task.id not in self._busy and task.place.node != ENTRY
+            if task.id not in self._busy and task.context.node != ENTRY
         ]
         tool_calls = []
         for number, (start_ns, parent, run) in enumerate(sorted(found, key=lambda item: item[:2])):
@@ -138,8 +138,8 @@ class _Assembly:
                 id=f"{self._workflow}/t{number:03d}",
                 workflow=self._workflow,
                 task=task.id,
-                node=task.place.names,
-                name=run.name if isinstance(run, ToolRun) else task.place.node,
+                node=task.context.names,
+                name=run.name if isinstance(run, ToolRun) else task.context.node,
                 start_ns=start_ns,
                 end_ns=self._ended(run),
                 error=run.error if run.end_ns is not None else "cancelled",
@@ -152,7 +152,7 @@ class _Assembly:
         return self._end_ns if run.end_ns is None else run.end_ns
 
     def _owner(self, task: TaskRun) -> str | None:
-        owner = self._runs.tasks.get((task.turn, task.place.owner or ""))
+        owner = self._runs.tasks.get((task.turn, task.context.owner or ""))
         return self._holder(owner)
 
     def _holder(self, run: ToolRun | TaskRun | None) -> str | None:
@@ -165,4 +165,4 @@ class _Assembly:
 
     @staticmethod
     def _graph_id(task: TaskRun) -> str:
-        return f"graph {task.turn} {task.place.namespace}"
+        return f"graph {task.turn} {task.context.namespace}"

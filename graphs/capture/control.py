@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rejoule.graphs.capture.place import TaskPlace
+from rejoule.graphs.capture.task_context import TaskContext
 from rejoule.graphs.capture.writes import TaskWrites
 
 SENDS = "__pregel_tasks"
@@ -29,7 +29,7 @@ class Execution:
 
     id: str
     turn: int
-    place: TaskPlace
+    context: TaskContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ def links(
     wrote = {row.task: row for row in rows}
     instances: dict[str, list[Execution]] = defaultdict(list)
     for execution in executions:
-        if not execution.place.functional:
-            instances[execution.place.namespace].append(execution)
+        if not execution.context.functional:
+            instances[execution.context.namespace].append(execution)
     unexecuted: dict[str, list[_Known]] = defaultdict(list)
-    executed = {execution.place.id for execution in executions}
+    executed = {execution.context.id for execution in executions}
     for row in wrote.values():
         step = steps.get((row.namespace, row.checkpoint))
         if row.task not in executed and step is not None:
@@ -75,17 +75,17 @@ class _Instance:
     ) -> None:
         self._executions: dict[str, list[Execution]] = defaultdict(list)
         for execution in executions:
-            self._executions[execution.place.id].append(execution)
+            self._executions[execution.context.id].append(execution)
         self._wrote = wrote
         self._tasks = {task.id: task for task in unexecuted}
         self._by_step: dict[int, list[_Known]] = defaultdict(list)
         self._woken_at: dict[str, set[int]] = defaultdict(set)
         self._writers: dict[str, list[_Known]] = defaultdict(list)
         for id, (execution, *_) in self._executions.items():
-            place = execution.place
-            self._tasks[id] = _Known(id, place.step, place.node, frozenset(place.triggers))
-            if place.send is None:
-                self._woken_at[place.node].add(place.step)
+            context = execution.context
+            self._tasks[id] = _Known(id, context.step, context.node, frozenset(context.triggers))
+            if context.send is None:
+                self._woken_at[context.node].add(context.step)
         for task in self._tasks.values():
             self._by_step[task.step].append(task)
             for channel in set(wrote[task.id].channels) if task.id in wrote else ():
@@ -93,24 +93,24 @@ class _Instance:
 
     def step_before(self, execution: Execution) -> set[str]:
         """Executions of the superstep before it."""
-        return self._executed(self._peers_before(execution.place.step), execution.turn)
+        return self._executed(self._peers_before(execution.context.step), execution.turn)
 
     def woken_by(self, execution: Execution) -> set[str]:
         """Executions that made it run; its whole step before where their writes are unknown."""
-        place = execution.place
-        if place.handles_error:
+        context = execution.context
+        if context.handles_error:
             failed = [
-                other[0].place
+                other[0].context
                 for other in self._executions.values()
-                if other[0].place.step == place.step and other[0].place.path[:2] == place.path[:2]
+                if other[0].context.step == context.step and other[0].context.path[:2] == context.path[:2]
             ]
-            writers = [self._tasks[p.id] for p in failed if p.id != place.id]
-        elif place.send is not None:
-            writers = self._senders(place.step - 1)[place.send : place.send + 1]
+            writers = [self._tasks[p.id] for p in failed if p.id != context.id]
+        elif context.send is not None:
+            writers = self._senders(context.step - 1)[context.send : context.send + 1]
         else:
-            last = max((step for step in self._woken_at[place.node] if step < place.step), default=-2)
-            found = {w.id: w for channel in place.triggers for w in self._writers[channel]}
-            writers = [w for w in found.values() if last <= w.step < place.step]
+            last = max((step for step in self._woken_at[context.node] if step < context.step), default=-2)
+            found = {w.id: w for channel in context.triggers for w in self._writers[channel]}
+            writers = [w for w in found.values() if last <= w.step < context.step]
         return self._executed(writers, execution.turn) if writers else self.step_before(execution)
 
     def _peers_before(self, step: int) -> list[_Known]:

@@ -21,10 +21,10 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command, StateSnapshot
 
 from rejoule.graphs.capture.patching import SharedPatch
-from rejoule.graphs.capture.place import Place, here
 from rejoule.graphs.capture.rewrite import Outgoing, Rewrite
 from rejoule.graphs.capture.runs import SPOKEN
 from rejoule.graphs.capture.secrets import Secrets
+from rejoule.graphs.capture.task_context import CodeContext, current_context
 from rejoule.graphs.capture.threads import inherited_context
 from rejoule.graphs.capture.wire import Request, Watch, tapped
 from rejoule.graphs.capture.workflow import WorkflowRecorder
@@ -157,7 +157,7 @@ class Recording:
                 self._fault = self._fault or error
 
     def _listen(self, request: Request) -> Watch | None:
-        recorder, place = self._asker()
+        recorder, context = self._asker()
         if recorder is not None and recorder.owner is not self:
             return None
         if recorder is None and not self._active:
@@ -167,20 +167,20 @@ class Recording:
             self.ignored[path] += 1
             return None
         self._secrets.learn(request.headers)
-        if recorder is not None and place is not None and not recorder.ended:
-            return recorder.attempt(place, request.attempt, lambda id: self._fit(request, id))
+        if recorder is not None and context is not None and not recorder.ended:
+            return recorder.attempt(context, request.attempt, lambda id: self._fit(request, id))
         for suspect in [recorder] if recorder is not None else list(self._active):
             suspect.unplaced += not suspect.ended
         return _PassedOn(self._fit(request, "unplaced"))
 
-    def _asker(self) -> tuple[WorkflowRecorder | None, Place | None]:
+    def _asker(self) -> tuple[WorkflowRecorder | None, CodeContext | None]:
         """Which workflow of this recording sends a request, and from where in it."""
-        recorder, place = _CURRENT.get(), here()
+        recorder, context = _CURRENT.get(), current_context()
         spoken = SPOKEN.get()
-        if place is None and spoken is not None:
-            runs, place = spoken
+        if context is None and spoken is not None:
+            runs, context = spoken
             recorder = next((active for active in list(self._active) if active.runs is runs), recorder)
-        return recorder, place
+        return recorder, context
 
     def _fit(self, request: Request, id: str) -> Outgoing:
         return self._rewrite(request.url, request.headers, request.body, f"{self._session}-{id.replace('/', '-')}")

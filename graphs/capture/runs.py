@@ -12,7 +12,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp
 
-from rejoule.graphs.capture.place import Place, TaskPlace, here, task_place
+from rejoule.graphs.capture.task_context import CodeContext, TaskContext, current_context, task_context_of
 
 
 @dataclass(eq=False, slots=True)
@@ -21,7 +21,7 @@ class TaskRun:
 
     id: str
     turn: int
-    place: TaskPlace
+    context: TaskContext
     start_ns: int
     outer: UUID | None = None
     """The LangChain run that is the node itself."""
@@ -63,27 +63,27 @@ class Runs(BaseCallbackHandler):
         self._detached: dict[UUID | None, int] = {}
         self._lock = threading.Lock()
 
-    def task(self, place: TaskPlace, parent: UUID | None = None) -> TaskRun:
+    def task(self, context: TaskContext, parent: UUID | None = None) -> TaskRun:
         """The execution of this task in this turn; ``parent`` is the run of its graph."""
         with self._lock:
-            key = self.turn, place.id
+            key = self.turn, context.id
             if key not in self.tasks:
                 id = f"{self.prefix}/n{len(self.tasks):03d}"
-                self.tasks[key] = TaskRun(id, self.turn, self._nested(place, parent), self.now())
+                self.tasks[key] = TaskRun(id, self.turn, self._nested(context, parent), self.now())
             return self.tasks[key]
 
-    def _nested(self, place: TaskPlace, parent: UUID | None) -> TaskPlace:
-        """The place with the task around it.
+    def _nested(self, context: TaskContext, parent: UUID | None) -> TaskContext:
+        """The context with the task around it.
 
         A graph that a node runs on a thread of its own does not know what is around it; the runs do.
         """
         around = self.around(parent)
         task = around.task if isinstance(around, ToolRun) else around
-        if task is None or place.functional or place.owner == task.place.id:
-            return place
+        if task is None or context.functional or context.owner == task.context.id:
+            return context
         graph = self._detached.setdefault(parent, len(self._detached))
-        outer = "|".join(filter(None, [task.place.namespace, f"{task.place.node}:{task.place.id}", str(graph)]))
-        return replace(place, namespace="|".join(filter(None, [outer, place.namespace])))
+        outer = "|".join(filter(None, [task.context.namespace, f"{task.context.node}:{task.context.id}", str(graph)]))
+        return replace(context, namespace="|".join(filter(None, [outer, context.namespace])))
 
     def around(self, run: UUID | None) -> ToolRun | TaskRun | None:
         """The innermost tool or task that a run is, or is part of."""
@@ -105,14 +105,14 @@ class Runs(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **rest: Any,
     ) -> None:
-        if parent_run_id is None and (around := here()) is not None:
+        if parent_run_id is None and (around := current_context()) is not None:
             # Its callbacks were replaced, and the link to the run around it with them.
             parent_run_id = around.run
         self._parents[run_id] = parent_run_id
-        place = task_place(metadata)
-        if place is None:
+        context = task_context_of(metadata)
+        if context is None:
             return
-        task = self._task_of[run_id] = self.task(place, parent_run_id)
+        task = self._task_of[run_id] = self.task(context, parent_run_id)
         if parent_run_id is None or self._task_of.get(parent_run_id) is not task:
             task.outer, task.parent, task.end_ns, task.error = run_id, parent_run_id, None, None
 
@@ -140,10 +140,10 @@ class Runs(BaseCallbackHandler):
         **rest: Any,
     ) -> None:
         self._parents[run_id] = parent_run_id
-        place = task_place(metadata)
-        if place is not None:
+        context = task_context_of(metadata)
+        if context is not None:
             name = (serialized or {}).get("name") or rest.get("name") or "tool"
-            task = self._task_of[run_id] = self.task(place)
+            task = self._task_of[run_id] = self.task(context)
             self.tools[run_id] = ToolRun(name, task, self.now(), parent_run_id)
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **rest: Any) -> None:
@@ -165,8 +165,8 @@ class Runs(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **rest: Any,
     ) -> None:
-        place = task_place(metadata)
-        SPOKEN.set(None if place is None else (self, Place(place, parent_run_id)))
+        context = task_context_of(metadata)
+        SPOKEN.set(None if context is None else (self, CodeContext(context, parent_run_id)))
 
     def on_llm_start(
         self,
@@ -189,5 +189,5 @@ class Runs(BaseCallbackHandler):
         SPOKEN.set(None)
 
 
-SPOKEN: ContextVar[tuple[Runs, Place] | None] = ContextVar("rejoule_spoken", default=None)
+SPOKEN: ContextVar[tuple[Runs, CodeContext] | None] = ContextVar("rejoule_spoken", default=None)
 """Where a LangChain model that is about to send was called from; known even in a thread without any context."""

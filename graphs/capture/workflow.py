@@ -9,11 +9,11 @@ from typing import Any
 
 from rejoule.graphs.capture.assemble import Seen, assemble, task_record
 from rejoule.graphs.capture.attempt import Attempt
-from rejoule.graphs.capture.place import Place
-from rejoule.graphs.capture.plain import plain
+from rejoule.graphs.capture.jsonable import jsonable
 from rejoule.graphs.capture.rewrite import Outgoing
 from rejoule.graphs.capture.runs import Runs, TaskRun
 from rejoule.graphs.capture.secrets import Secrets
+from rejoule.graphs.capture.task_context import CodeContext
 from rejoule.graphs.capture.writes import WriteLog
 from rejoule.traces.lineage import Lineage
 from rejoule.traces.model import Call, Task, Workflow, WorkflowStatus
@@ -42,9 +42,9 @@ class WorkflowRecorder:
         self._open: dict[str, Attempt] = {}
         self._calls: list[tuple[Call, Attempt]] = []
 
-    def attempt(self, place: Place, number: int, fit: Callable[[str], Outgoing]) -> Attempt:
+    def attempt(self, context: CodeContext, number: int, fit: Callable[[str], Outgoing]) -> Attempt:
         """Begins a call; ``fit`` makes its request, given the call's id."""
-        task = self.runs.task(place.task)
+        task = self.runs.task(context.task)
         with self._lock:
             id = f"{self.id}/c{self._begun:03d}"
             self._begun += 1
@@ -52,9 +52,9 @@ class WorkflowRecorder:
                 id,
                 outgoing=fit(id),
                 task=task.id,
-                node=task.place.names,
+                node=task.context.names,
                 workflow=self.id,
-                run=place.run,
+                run=context.run,
                 attempt=number,
                 now=self._now,
                 secrets=self._secrets,
@@ -79,7 +79,7 @@ class WorkflowRecorder:
             end_ns=end_ns,
             status=status,
             error=None if error is None else self._secrets.described(error),
-            input=plain(input),
+            input=jsonable(input),
             tasks=tasks,
             calls=calls,
             tool_calls=tool_calls,

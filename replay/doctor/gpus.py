@@ -12,7 +12,8 @@ from time import monotonic, sleep
 from typing import Final
 
 from rejoule.replay.doctor.finding import Finding
-from rejoule.replay.energy.nvml import FAKE, Gpu, GpuLost, Limits, Sample, has_gpu, open_nvml
+from rejoule.replay.energy.nvml import Gpu, GpuLost, Limits, Sample, has_gpu, open_nvml
+from rejoule.replay.energy.variables import FAKE
 from rejoule.traces import RejouleError
 
 WATCHED_S: Final = 1.0

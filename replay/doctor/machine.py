@@ -13,8 +13,8 @@ from typing import Final
 from rejoule.replay.doctor.finding import Finding
 from rejoule.replay.energy.rapl import REMEDY, ROOT, find_zones, readable
 from rejoule.replay.knobs.journal import ELSEWHERE, journaled, knobs_folder, writable
-from rejoule.replay.server import ServerOptions, find_vllm
-from rejoule.replay.server.installation import PYTHON_VARIABLE
+from rejoule.replay.vllm.server import ServerOptions, find_vllm
+from rejoule.replay.vllm.server.installation import PYTHON_VARIABLE
 from rejoule.traces import RejouleError
 
 LITTLE: Final = 2**30

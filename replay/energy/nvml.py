@@ -18,9 +18,9 @@ from typing import Any, Final, Literal, Self
 
 import pynvml
 
+from rejoule.replay.energy.variables import FAKE
 from rejoule.traces import RejouleError
 
-FAKE: Final = "REJOULE_FAKE_NVML"
 Reason = Literal["permission", "range", "unsupported", "lost"]
 Field = tuple[int, int]
 """Number and scope."""

@@ -14,18 +14,18 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from rejoule.replay.client_health import quantiles, undisturbed
 from rejoule.replay.energy.counter import open_counter
-from rejoule.replay.energy.embedded import open_embedded
 from rejoule.replay.energy.gpus import GpuRun, GpuWatch
 from rejoule.replay.energy.meter import Counts, Meter, energy_between, read
 from rejoule.replay.energy.rapl import open_rapl
-from rejoule.replay.engines.base import Answer, Measured, Place
+from rejoule.replay.engine import Answer, Measured, RealServer
+from rejoule.replay.engines.client_health import quantiles, undisturbed
 from rejoule.replay.engines.completion import Completion, error_text
+from rejoule.replay.engines.embedded_meter import open_embedded
 from rejoule.replay.engines.wire import Timeouts, Wire, WireError
-from rejoule.replay.requests import digest
-from rejoule.replay.splicing import Spliced
-from rejoule.replay.tiers import Lengths, Rules, exact, output_digest
+from rejoule.replay.exactness.requests import digest
+from rejoule.replay.exactness.splicing import Spliced
+from rejoule.replay.exactness.tiers import Lengths, Rules, exact, output_digest
 from rejoule.traces import RejouleError
 from rejoule.traces.model import Call
 from rejoule.traces.run import Configuration, Tier
@@ -92,11 +92,11 @@ class HttpEngine:
         return self._rules.tier
 
     @property
-    def place(self) -> Place | None:
+    def real_server(self) -> RealServer | None:
         if any(meter.source.startswith("model:") for meter in self._meters):
             return None
         power_w = None if self._watch is None else self._watch.power_w
-        return Place(self._url, keeps_apart=self._model.get("owned_by") in EXACT_LENGTHS, power_w=power_w)
+        return RealServer(self._url, isolates_runs=self._model.get("owned_by") in EXACT_LENGTHS, power_w=power_w)
 
     async def start(self) -> None:
         self._quiet.enter_context(undisturbed())

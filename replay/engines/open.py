@@ -7,14 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rejoule.replay.engines.base import Engine
+from rejoule.replay.engine import Engine
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import Configuration, Run
 
 if TYPE_CHECKING:
     from rejoule.replay.energy.gpus import GpuSampling, GpuWatch
     from rejoule.replay.engines.vllm import VllmServers
-    from rejoule.replay.knobs.bench import GpuBench
+    from rejoule.replay.knobs.gpu_session import GpuSession
     from rejoule.replay.knobs.setting import KnobRefused, Setting
 
 
@@ -43,7 +43,7 @@ def check_engine(configuration: Configuration) -> None:
             f"{' and '.join(refused)} cannot be set on a server that is already running",
             "set it where the server is started, or use --engine sim",
         )
-    from rejoule.replay.knobs.bench import check_knobs
+    from rejoule.replay.knobs.gpu_session import check_knobs
 
     check_knobs(configuration)
 
@@ -56,7 +56,7 @@ class Engines:
         self._folder = folder
         self._on_progress = on_progress
         self._servers: VllmServers | None = None
-        self._bench: GpuBench | None = None
+        self._bench: GpuSession | None = None
         self._sampling: GpuSampling | None = None
         self._bare_w: float | None = None
 
@@ -81,9 +81,9 @@ class Engines:
         """Takes this machine's GPUs if they are needed; the settings of their knobs that are refused, and why."""
         if all(c.engine == "sim" for c in configurations):
             return {}
-        from rejoule.replay.knobs.bench import GpuBench
+        from rejoule.replay.knobs.gpu_session import GpuSession
 
-        self._bench = GpuBench(self._on_progress)
+        self._bench = GpuSession(self._on_progress)
         return self._bench.prepare(configurations)
 
     async def attest(self, run: Run) -> Run:
@@ -114,7 +114,7 @@ class Engines:
 
     async def _watch(self, configuration: Configuration) -> GpuWatch | None:
         from rejoule.replay.energy.gpus import GpuSampling
-        from rejoule.replay.knobs.bench import on_this_machine
+        from rejoule.replay.knobs.gpu_session import on_this_machine
 
         if not on_this_machine(configuration) or configuration.options.get("sampler") is False:
             return None
@@ -144,7 +144,7 @@ async def open_engine(configuration: Configuration, trace: Trace, watch: GpuWatc
 
         return SimEngine(configuration, trace)
     from rejoule.replay.engines.http import HttpEngine
-    from rejoule.replay.tiers import check_tokens
+    from rejoule.replay.exactness.tiers import check_tokens
 
     if configuration.options.get("tier") == "spliced":
         check_tokens(trace, "the trace")

@@ -8,16 +8,16 @@ from dataclasses import replace
 from itertools import cycle, islice
 from math import fsum
 
-from rejoule.replay.engines.base import Answer, Measured
+from rejoule.replay.embedded.tokenizer import chat_ids, encode
+from rejoule.replay.engine import Answer, Measured
 from rejoule.replay.engines.run_options import RUN_OPTIONS
-from rejoule.replay.requests import ids_digest, scaled_ids, scaled_length
+from rejoule.replay.exactness.requests import ids_digest, scaled_ids, scaled_length
+from rejoule.replay.exactness.tiers import salted
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
 from rejoule.replay.sim.profile import load_profile
 from rejoule.replay.sim.records import StepRecord
-from rejoule.replay.sim.tokenizer import chat_ids, encode
-from rejoule.replay.tiers import salted
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.model import Call
 from rejoule.traces.run import Configuration, Energy, PowerCap, Step, Tier
@@ -79,7 +79,7 @@ class SimEngine:
         return "tokens"
 
     @property
-    def place(self) -> None:
+    def real_server(self) -> None:
         return None
 
     async def start(self) -> None:

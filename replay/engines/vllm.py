@@ -11,26 +11,27 @@ import orjson
 
 from rejoule.replay.energy.gpus import GpuWatch
 from rejoule.replay.energy.nvml import has_gpu
-from rejoule.replay.engines.base import Measured, Place
+from rejoule.replay.engine import Measured, RealServer
 from rejoule.replay.engines.http import HttpEngine
 from rejoule.replay.engines.run_options import RUN_OPTIONS
-from rejoule.replay.engines.tapped import steps_between
-from rejoule.replay.knobs.bench import check_knobs
-from rejoule.replay.server import (
+from rejoule.replay.exactness.splicing import Spliced
+from rejoule.replay.exactness.tiers import Lengths, Rules, Tokens, check_tokens
+from rejoule.replay.knobs.gpu_session import check_knobs
+from rejoule.replay.vllm.plugin.arguments import server_arguments
+from rejoule.replay.vllm.plugin.forcing import Forcing
+from rejoule.replay.vllm.plugin.steps import steps_between
+from rejoule.replay.vllm.server import (
     ColdCache,
     ManagedServer,
-    OneServer,
     Plugin,
     Progress,
+    ReusedServer,
     ServerOptions,
     Vllm,
     find_vllm,
     reset_prefix_cache,
     server_key,
 )
-from rejoule.replay.splicing import Spliced
-from rejoule.replay.tiers import Lengths, Rules, Tokens, check_tokens
-from rejoule.replay.vllm_plugin import Forcing, server_arguments
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import Configuration
 
@@ -91,7 +92,7 @@ class VllmServers:
 
     def __init__(self, folder: Path, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
         self._folder = folder
-        self._servers = OneServer(folder, on_progress=on_progress)
+        self._servers = ReusedServer(folder, on_progress=on_progress)
         self._found: dict[str | None, Vllm] = {}
 
     async def engine(
@@ -178,10 +179,10 @@ class VllmEngine(HttpEngine):
         return engine
 
     @property
-    def place(self) -> Place | None:
+    def real_server(self) -> RealServer | None:
         # Its cache is emptied and found empty before each run.
-        found = super().place
-        return None if found is None else replace(found, keeps_apart=True, bare_w=self.bare_w)
+        found = super().real_server
+        return None if found is None else replace(found, isolates_runs=True, bare_w=self.bare_w)
 
     async def finish(self) -> Measured:
         measured = await super().finish()

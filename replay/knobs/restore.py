@@ -1,4 +1,4 @@
-"""Puts GPUs back as the journals say: for the watchdog, before an experiment, and as ``rejoule restore``."""
+"""Puts GPUs back as the journals say: for the watchdog, before an experiment, and by hand."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-
-import click
-import orjson
 
 from rejoule.replay.energy.nvml import Gpu, GpuLost, NvmlRefused, open_nvml
 from rejoule.replay.knobs import journal
@@ -86,22 +83,3 @@ def _restore(folder: Path, uuid: str, wait_s: float) -> Restored:
         return Restored(uuid, left=str(error))
     finally:
         lock.release()
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print what was done as a JSON object.")
-def restore(as_json: bool) -> None:
-    """Put power limits and clocks back after a crash, as they were found before the experiment."""
-    done = restore_journaled(journal.knobs_folder())
-    if as_json:
-        click.echo(orjson.dumps({"gpus": done}).decode())
-    else:
-        for gpu in done:
-            if gpu.left is None:
-                limit = "" if gpu.limit_w is None else f", power limit {gpu.limit_w:g} W"
-                click.echo(f"{gpu.uuid}: put back{limit}{', clock unlocked' if gpu.clock_unlocked else ''}")
-        if not done:
-            click.echo("Nothing to restore: no experiment left a GPU changed.")
-    left = [gpu for gpu in done if gpu.left is not None]
-    if left:
-        raise RejouleError(f"{left[0].uuid} was left as it is: {left[0].left}", "its journal is kept")

@@ -6,7 +6,7 @@ import asyncio
 from itertools import pairwise
 from time import monotonic
 
-from rejoule.replay.engines.base import PowerBetween
+from rejoule.replay.engine import PowerBetween
 from rejoule.replay.protocol.agreement import VALUES, agree
 
 PATIENCE = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from rejoule.replay.engines.base import Engine, Measured
+from rejoule.replay.engine import Engine, Measured
 from rejoule.replay.protocol.idle import idle_w, settled_idle_w
 from rejoule.replay.protocol.options import protocol_options
 from rejoule.replay.protocol.warm_up import warm_up
@@ -30,7 +30,7 @@ class Prepared:
 class Preparation:
     """The protocol around the runs of one experiment: what is warm is not warmed again.
 
-    An engine in virtual time has no ``place``, and nothing is done.
+    An engine in virtual time has no ``real_server``, and nothing is done.
     """
 
     def __init__(self, on_note: Callable[[str], None] = lambda _: None, cool: Cool | None = None) -> None:
@@ -44,16 +44,16 @@ class Preparation:
         """An engine for one run, warm, and its idle power with the model loaded."""
         configuration = plan.configuration
         engine = await open_engine(configuration, trace)
-        if engine.place is None:
+        if engine.real_server is None:
             return engine, Prepared()
         options = protocol_options(configuration.options)
-        state = (engine.place.server, configuration.power_cap_w, configuration.sm_clock_mhz)
+        state = (engine.real_server.server, configuration.power_cap_w, configuration.sm_clock_mhz)
         passes = 0
-        if options.warm_up_s and engine.place.keeps_apart and self._warm != state:
+        if options.warm_up_s and engine.real_server.isolates_runs and self._warm != state:
             self._on_note("warming up")
             try:
                 passes = await warm_up(
-                    engine, trace, configuration, plan.trial, options.warm_up_s, engine.place.power_w
+                    engine, trace, configuration, plan.trial, options.warm_up_s, engine.real_server.power_w
                 )
             finally:
                 await engine.close()
@@ -70,7 +70,7 @@ class Preparation:
             raise
 
     async def _loaded(self, engine: Engine, state: State, idle_s: float) -> float | None:
-        power_w = None if engine.place is None else engine.place.power_w
+        power_w = None if engine.real_server is None else engine.real_server.power_w
         if power_w is None or not idle_s:
             return None
         if state not in self._loaded_w:
@@ -81,13 +81,13 @@ class Preparation:
 
 async def concluded(engine: Engine, configuration: Configuration, prepared: Prepared, measured: Measured) -> Measured:
     """What was measured, with what held around it; waits for the idle power after the run."""
-    if engine.place is None:
+    if engine.real_server is None:
         return measured
-    idle_s, power_w = protocol_options(configuration.options).idle_s, engine.place.power_w
+    idle_s, power_w = protocol_options(configuration.options).idle_s, engine.real_server.power_w
     after_w = await idle_w(power_w, idle_s / 3) if power_w is not None and idle_s else None
     conditions = replace(
         measured.conditions or Conditions(),
-        bare_w=engine.place.bare_w,
+        bare_w=engine.real_server.bare_w,
         loaded_w=prepared.loaded_w,
         after_w=after_w,
         warm_ups=prepared.warm_ups,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from time import monotonic
 
-from rejoule.replay.engines.base import Engine, PowerBetween
+from rejoule.replay.engine import Engine, PowerBetween
 from rejoule.replay.passes import drive_pass
 from rejoule.replay.protocol.agreement import agree
 from rejoule.traces import Trace

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 from tests.analysis import builders
 
+from rejoule.analysis.cli.validate import validate as command
 from rejoule.analysis.validate import Validation, as_json, validate
-from rejoule.analysis.validation_command import validate as command
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Configuration, Energy, Run
 from rejoule.traces.runs import Experiment, PlannedRun, create, save_run

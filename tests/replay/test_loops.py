@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rejoule.replay.engines.open import open_engine
+from rejoule.replay.exactness.splicing import Spliced
+from rejoule.replay.exactness.tiers import Lengths, Rules, Tokens
 from rejoule.replay.replay import replay
-from rejoule.replay.splicing import Spliced
-from rejoule.replay.tiers import Lengths, Rules, Tokens
 from rejoule.traces.loops import looped, pass_of
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import PlannedRun

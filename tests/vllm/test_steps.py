@@ -16,8 +16,8 @@ from tests.vllm.loads import VERIFIED, VOCABULARY, Load, Planned, digest, play, 
 
 from rejoule.replay.engines.sim import output_ids, prompt_ids
 from rejoule.replay.sim.scheduler import Limits
-from rejoule.replay.vllm_plugin import plugin_path
-from rejoule.replay.vllm_plugin.tap import read_tap
+from rejoule.replay.vllm.plugin.arguments import plugin_path
+from rejoule.replay.vllm.plugin.tap import read_tap
 from rejoule.traces.model import Workflow
 from rejoule.traces.store import load as load_trace
 

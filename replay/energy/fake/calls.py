@@ -45,9 +45,9 @@ def handle_by_index(state: State, index: Any, handle: Any) -> None:
 
 
 def handle_by_uuid(state: State, uuid: Any, handle: Any) -> None:
-    for place, gpu in enumerate(state.gpus):
+    for index, gpu in enumerate(state.gpus):
         if gpu.spec.uuid == uuid.value.decode():
-            ctypes.c_void_p.from_buffer(handle._obj).value = HANDLES_AT + place
+            ctypes.c_void_p.from_buffer(handle._obj).value = HANDLES_AT + index
             return
     raise Refused(Code.NOT_FOUND)
 
@@ -61,7 +61,7 @@ def name(moment: Moment, text: Any, size: Any) -> None:
 
 
 def index(moment: Moment, number: Any) -> None:
-    number._obj.value = moment.place
+    number._obj.value = moment.index
 
 
 def architecture(moment: Moment, number: Any) -> None:
@@ -124,8 +124,8 @@ def processes(moment: Moment, number: Any, found: Any) -> None:
     room, number._obj.value = number._obj.value, len(pids)
     if len(pids) > room:
         raise Refused(Code.INSUFFICIENT_SIZE)
-    for place, pid in enumerate(pids):
-        found[place].pid = pid
+    for index, pid in enumerate(pids):
+        found[index].pid = pid
 
 
 def memory_clocks(moment: Moment, number: Any, found: Any) -> None:
@@ -183,8 +183,8 @@ def _list(numbers: list[int], size: Any, found: Any) -> None:
     room, size._obj.value = size._obj.value, len(numbers)
     if found is None or len(numbers) > room:
         raise Refused(Code.INSUFFICIENT_SIZE)
-    for place, number in enumerate(numbers):
-        found[place] = number
+    for index, number in enumerate(numbers):
+        found[index] = number
 
 
 _WIDE: Final = {74, 75, 83, 191, 269, 270, 271}

@@ -154,8 +154,8 @@ class Log:
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, place: int) -> Point:
-        return Point(*PACKED.unpack(self._store.read(self._gpu, place * PACKED.size, PACKED.size)))
+    def __getitem__(self, index: int) -> Point:
+        return Point(*PACKED.unpack(self._store.read(self._gpu, index * PACKED.size, PACKED.size)))
 
     def at(self, ns: int) -> Point:
         """The point that holds at ``ns``; the first one before it."""
@@ -194,23 +194,23 @@ class Arrays:
 
     def energy_j(self, ns: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """True joules at times ascending or not."""
-        c, place = self._columns, self._place(ns)
-        return np.asarray(c["energy_j"][place] + c["power_w"][place] * (ns - c["start_ns"][place]) / SECOND_NS)
+        c, index = self._columns, self._place(ns)
+        return np.asarray(c["energy_j"][index] + c["power_w"][index] * (ns - c["start_ns"][index]) / SECOND_NS)
 
     def column(self, name: str, ns: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """A column of ``RECORD`` as it holds at these times, from the start of each point."""
         return np.asarray(self._columns[name][self._place(ns)])
 
     def counted_ns(self, name: str, reason: int, ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        c, place = self._columns, self._place(ns)
-        since = np.maximum(0, ns - c["start_ns"][place]) * ((c["reasons"][place] & reason) != 0)
-        return np.asarray(c[name][place] + since)
+        c, index = self._columns, self._place(ns)
+        since = np.maximum(0, ns - c["start_ns"][index]) * ((c["reasons"][index] & reason) != 0)
+        return np.asarray(c[name][index] + since)
 
     def temperature_c(self, spec: FakeGpu, ns: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        c, place = self._columns, self._place(ns)
-        final = spec.ambient_c + spec.kelvin_per_w * c["power_w"][place]
-        gone_s = np.maximum(0, ns - c["start_ns"][place]) / 1e9
-        return np.asarray(final + (c["temperature_c"][place] - final) * np.exp(-gone_s / spec.heat_lag_s))
+        c, index = self._columns, self._place(ns)
+        final = spec.ambient_c + spec.kelvin_per_w * c["power_w"][index]
+        gone_s = np.maximum(0, ns - c["start_ns"][index]) / 1e9
+        return np.asarray(final + (c["temperature_c"][index] - final) * np.exp(-gone_s / spec.heat_lag_s))
 
     def _place(self, ns: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
         return np.maximum(0, np.searchsorted(self._columns["start_ns"], ns, side="right") - 1)

@@ -21,7 +21,7 @@ from rejoule.replay.energy.fake.scenario import SECOND_NS
 from rejoule.replay.energy.fake.sensors import Sensors
 from rejoule.replay.energy.fake.state import Fault, GpuState, Load, State, Store
 from rejoule.replay.energy.fake.timeline import changed, current
-from rejoule.replay.energy.nvml import FAKE
+from rejoule.replay.energy.variables import FAKE
 from rejoule.traces import RejouleError
 
 Kind = Literal["lost", "unloaded", "silent", "slow"]
@@ -67,7 +67,7 @@ class Sensed:
 class FakeNvml:
     """The stand-in GPUs of one folder, which any number of processes may use at once.
 
-    Seconds given as ``after_s`` count from the call; GPUs are named by their place.
+    Seconds given as ``after_s`` count from the call; GPUs are named by their index.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -226,12 +226,12 @@ def create(
         driver=driver,
         start_ns=start_ns,
         wall_offset_ns=EPOCH_NS - START_NS if virtual else time_ns() - start_ns,
-        gpus=[_gpu(place, spec) for place, spec in enumerate(gpus)],
+        gpus=[_gpu(index, spec) for index, spec in enumerate(gpus)],
         virtual_ns=start_ns if virtual else None,
     )
     store = Store.create(Path(path), state)
-    for place, gpu in enumerate(state.gpus):
-        gpu.points = Log(store, place, 0).append([first_point(gpu, start_ns)])
+    for index, gpu in enumerate(state.gpus):
+        gpu.points = Log(store, index, 0).append([first_point(gpu, start_ns)])
     store.save(state)
     return FakeNvml(path)
 
@@ -253,7 +253,7 @@ def _handle(path: str) -> FakeNvml:
     return FakeNvml(path)
 
 
-def _gpu(place: int, spec: FakeGpu) -> GpuState:
-    uuid = spec.uuid or f"GPU-fa4e0000-0000-4000-8000-{place:012d}"
+def _gpu(index: int, spec: FakeGpu) -> GpuState:
+    uuid = spec.uuid or f"GPU-fa4e0000-0000-4000-8000-{index:012d}"
     found_w = spec.default_w if spec.requested_w is None else spec.requested_w
     return GpuState(spec=replace(spec, uuid=uuid), requested_w=found_w, accepted_w=found_w)

@@ -16,6 +16,7 @@ from rejoule.replay.energy.fake.calls import ENERGY, READS, SETS, SYSTEM
 from rejoule.replay.energy.fake.moment import HANDLES_AT, Code, Moment, Refused
 from rejoule.replay.energy.fake.state import Store
 from rejoule.replay.energy.fake.timeline import changed, current
+from rejoule.replay.energy.variables import FAKE
 from rejoule.traces import RejouleError
 
 
@@ -60,25 +61,25 @@ class FakeLibrary:
     def _device(self, name: str, handle: Any, *arguments: Any) -> None:
         if not self._users:
             raise Refused(Code.UNINITIALIZED)
-        place = (ctypes.cast(handle, ctypes.c_void_p).value or 0) - HANDLES_AT
+        index = (ctypes.cast(handle, ctypes.c_void_p).value or 0) - HANDLES_AT
         if name == "nvmlDeviceGetFieldValues":
-            self._dawdle(place, _counters(*arguments))
+            self._dawdle(index, _counters(*arguments))
         with current(self._store) as state:
-            moment = Moment(self._store, state).of(place)
+            moment = Moment(self._store, state).of(index)
             if (code := moment.answers(name)) != Code.SUCCESS:
                 raise Refused(code)
             if name in READS:
                 READS[name](moment, *arguments)
                 return
-        with changed(self._store, place) as gpu:
+        with changed(self._store, index) as gpu:
             SETS[name](gpu, *arguments)
 
-    def _dawdle(self, place: int, counters: int) -> None:
+    def _dawdle(self, index: int, counters: int) -> None:
         """Takes the time that reads of the counter need and a fault wants, on whichever clock there is."""
         with self._store.locked() as state:
-            known = place < len(state.gpus)
-            delay_s = counters * state.gpus[place].spec.counter_read_s if known else 0.0
-            slow = [f for f in state.faults if f.kind == "slow" and f.holds(state.now_ns, place)]
+            known = index < len(state.gpus)
+            delay_s = counters * state.gpus[index].spec.counter_read_s if known else 0.0
+            slow = [f for f in state.faults if f.kind == "slow" and f.holds(state.now_ns, index)]
             if slow:
                 slow[0].calls = None if slow[0].calls is None else slow[0].calls - 1
                 delay_s += slow[0].seconds
@@ -105,7 +106,7 @@ def library_of(path: str) -> FakeLibrary:
         return FakeLibrary(Path(path))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RejouleError(
-            f"REJOULE_FAKE_NVML={path} names no stand-in GPUs",
+            f"{FAKE}={path} names no stand-in GPUs",
             "make some with rejoule.replay.energy.fake.create, or unset it",
         ) from error
 

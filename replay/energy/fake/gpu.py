@@ -14,7 +14,7 @@ class FakeGpu:
     scenario: Scenario | None = None
     """What it would draw without a limit; its idle power if not given. The first load replaces it."""
     uuid: str | None = None
-    """One is made up from its place if not given."""
+    """One is made up from its index if not given."""
     name: str = "Fake H200"
     idle_w: float = 80.0
 

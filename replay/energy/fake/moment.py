@@ -11,7 +11,7 @@ from rejoule.replay.energy.fake.sensors import Sensors
 from rejoule.replay.energy.fake.state import GpuState, State, Store
 
 HANDLES_AT: Final = 0x1000
-"""A handle is a pointer that nobody follows: this plus the GPU's place."""
+"""A handle is a pointer that nobody follows: this plus the GPU's index."""
 
 
 class Code(IntEnum):
@@ -38,7 +38,7 @@ class Refused(Exception):  # noqa: N818
 
 
 class Moment:
-    """Raises Refused without a driver, and, of a GPU, if there is none in that place or it is gone."""
+    """Raises Refused without a driver, and, of a GPU, if there is none in that index or it is gone."""
 
     gpu: GpuState
     spec: FakeGpu
@@ -49,7 +49,7 @@ class Moment:
     def __init__(self, store: Store, state: State) -> None:
         self.state = state
         self.now_ns = state.now_ns
-        self.place: int | None = None
+        self.index: int | None = None
         self._store = store
         if self._fault("unloaded"):
             raise Refused(Code.DRIVER_NOT_LOADED)
@@ -58,17 +58,17 @@ class Moment:
     def wall_us(self) -> int:
         return (self.now_ns + self.state.wall_offset_ns) // 1000
 
-    def of(self, place: int) -> Self:
+    def of(self, index: int) -> Self:
         """For one of the GPUs."""
-        if not 0 <= place < len(self.state.gpus):
+        if not 0 <= index < len(self.state.gpus):
             raise Refused(Code.INVALID_ARGUMENT)
-        self.place = place
+        self.index = index
         if self._fault("lost"):
             raise Refused(Code.GPU_IS_LOST)
-        self.gpu = self.state.gpus[place]
+        self.gpu = self.state.gpus[index]
         self.spec = self.gpu.spec
-        self.sensors = Sensors(self.spec, place, tuple(self.gpu.resets_ns))
-        self.log = Log(self._store, place, self.gpu.points)
+        self.sensors = Sensors(self.spec, index, tuple(self.gpu.resets_ns))
+        self.log = Log(self._store, index, self.gpu.points)
         self.point = self.log.at(self.now_ns)
         return self
 
@@ -79,4 +79,4 @@ class Moment:
         return Code.UNKNOWN if self._fault("silent", what) else Code.SUCCESS
 
     def _fault(self, kind: str, what: int | str | None = None) -> bool:
-        return any(f.kind == kind and f.what == what and f.holds(self.now_ns, self.place) for f in self.state.faults)
+        return any(f.kind == kind and f.what == what and f.holds(self.now_ns, self.index) for f in self.state.faults)

@@ -75,8 +75,8 @@ class Levels(msgspec.Struct, tag=True, frozen=True):
 
     def at(self, ns: int) -> tuple[float, int | None]:
         hold_ns = round(self.hold_s * SECOND_NS)
-        place = ns // hold_ns
-        return Random(f"{self.seed}:{place}").uniform(self.low_w, self.high_w), (place + 1) * hold_ns
+        index = ns // hold_ns
+        return Random(f"{self.seed}:{index}").uniform(self.low_w, self.high_w), (index + 1) * hold_ns
 
 
 Scenario = Constant | Square | Steps | Ramp | Levels

@@ -26,10 +26,10 @@ class Curve(Protocol):
 class Sensors:
     """Of one GPU; times are nanoseconds of its clock, and ``resets_ns`` when its energy counter began anew."""
 
-    def __init__(self, spec: FakeGpu, place: int, resets_ns: tuple[int, ...] = ()) -> None:
+    def __init__(self, spec: FakeGpu, index: int, resets_ns: tuple[int, ...] = ()) -> None:
         self._spec = spec
         self._resets_ns = resets_ns
-        self._phase = {salt: Random(f"{spec.seed}:{place}:{salt}").random() for salt in SALT}
+        self._phase = {salt: Random(f"{spec.seed}:{index}:{salt}").random() for salt in SALT}
 
     def energy_mj(self, curve: Curve, ns: Any) -> Any:
         """The energy counter."""

@@ -37,21 +37,21 @@ def advance(store: Store, state: State, now_ns: int) -> bool:
     for fault in state.faults:
         if fault.kind == "unloaded" and fault.at_ns <= now_ns and not fault.applied:
             fault.applied = moved = True
-            for place, gpu in enumerate(state.gpus):
-                _fill(store, state, place, fault.at_ns)
+            for index, gpu in enumerate(state.gpus):
+                _fill(store, state, index, fault.at_ns)
                 gpu.requested_w = gpu.accepted_w = gpu.spec.default_w
                 gpu.locked_mhz = None
                 gpu.resets_ns = sorted([*gpu.resets_ns, fault.at_ns])
-                log = Log(store, place, gpu.points)
+                log = Log(store, index, gpu.points)
                 gpu.points = log.append([next_point(gpu, log[len(log) - 1], fault.at_ns, state.start_ns)])
-    for place in range(len(state.gpus)):
-        moved |= _fill(store, state, place, now_ns)
+    for index in range(len(state.gpus)):
+        moved |= _fill(store, state, index, now_ns)
     return moved
 
 
-def _fill(store: Store, state: State, place: int, now_ns: int) -> bool:
-    gpu = state.gpus[place]
-    log = Log(store, place, gpu.points)
+def _fill(store: Store, state: State, index: int, now_ns: int) -> bool:
+    gpu = state.gpus[index]
+    log = Log(store, index, gpu.points)
     last = log[len(log) - 1]
     points: list[Point] = []
     while (due_ns := next_change_ns(gpu, last, state.start_ns)) <= now_ns:

@@ -244,7 +244,7 @@ def test_two_recordings_in_one_process(witness: Witness, tmp_path: Path) -> None
     code = (
         "import gc, sys\n"
         "from openai import AsyncOpenAI\n"
-        "from rejoule.replay.cli import rejoule\n"
+        "from rejoule.replay.cli.main import rejoule\n"
         "gc.disable()\n"
         f"for command in {commands!r}:\n"
         f"    rejoule([*command, '--engine', {witness.base_url!r}], prog_name='rejoule', standalone_mode=False)\n"

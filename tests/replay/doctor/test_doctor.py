@@ -11,7 +11,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from rejoule.replay.cli import rejoule
+from rejoule.replay.cli.main import rejoule
 from rejoule.replay.doctor.finding import Finding
 from rejoule.replay.doctor.gpus import gpu_findings, permission, privileged
 from rejoule.replay.doctor.machine import disk_finding, journals_finding, machine_findings, rapl_finding, vllm_finding

@@ -48,6 +48,6 @@ def test_not_so(configuration: Configuration, said: str) -> None:
 
 def test_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a GPU there is nothing to set."""
-    monkeypatch.setattr("rejoule.replay.knobs.bench.has_gpu", lambda: False)
+    monkeypatch.setattr("rejoule.replay.knobs.gpu_session.has_gpu", lambda: False)
     with pytest.raises(RejouleError, match="no NVIDIA GPU answers"):
         check_configuration(Configuration(engine=LOCAL, power_cap_w=300))

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from rejoule.replay.energy.fake import FakeNvml
-from rejoule.replay.server.testing import install
+from rejoule.replay.vllm.server.testing import install
 from rejoule.traces.refused import load_refused
 from rejoule.traces.runs import load_runs
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rejoule.replay.check import check_configuration
-from rejoule.replay.engines.base import Engine, Place, PowerBetween
+from rejoule.replay.engine import Engine, PowerBetween, RealServer
 from rejoule.replay.engines.http import HttpEngine
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.protocol.agreement import agree
@@ -69,8 +69,8 @@ def with_power(watts: PowerBetween, bare_w: float | None = None) -> OpenEngine:
 
     class Watched(HttpEngine):
         @property
-        def place(self) -> Place | None:
-            found = super().place
+        def real_server(self) -> RealServer | None:
+            found = super().real_server
             return None if found is None else replace(found, power_w=watts, bare_w=bare_w)
 
     async def opened(configuration: Configuration, _: Trace) -> Engine:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rejoule.replay.engines.sim import check_sim
-from rejoule.replay.requests import digest, ids_digest
+from rejoule.replay.exactness.requests import digest, ids_digest
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Configuration
 

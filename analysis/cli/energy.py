@@ -1,0 +1,205 @@
+"""``rejoule energy``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rejoule.analysis.energy import Spent, Split
+    from rejoule.analysis.methods import Compared
+
+
+@click.command()
+@click.argument("runs", type=FOLDER)
+@click.option("--a", "only", multiple=True, metavar="KNOB=VALUE", help="Keep these runs; may be repeated.")
+@click.option(
+    "--by",
+    type=click.Choice(["workload", "node", "phase", "workflow"]),
+    default="node",
+    show_default=True,
+    help="What the joules are split by.",
+)
+@click.option("--methods", is_flag=True, help="Put the usual ways to split joules by node side by side with this one.")
+@click.option("--force", is_flag=True, help="Show joules by node even where the fit is poor.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every configuration.")
+def energy(runs: Path, only: tuple[str, ...], by: Split, methods: bool, force: bool, as_json: bool) -> None:
+    """Say where the joules of RUNS went: by node, with idle, adding up to the total.
+
+    \b
+    rejoule energy RUNS
+    rejoule energy RUNS --a max_num_seqs=8 --a power_cap_w=300 --by phase
+    rejoule energy RUNS --a max_num_seqs=8 --a power_cap_w=300 --methods
+    """
+    from rejoule.analysis import energy as energies
+    from rejoule.analysis import methods as ways
+    from rejoule.analysis.pairing import choices, parse_filters, select
+    from rejoule.traces.errors import RejouleError
+
+    everything = load_folder(runs).runs
+    chosen = select(everything, parse_filters(only))
+    if methods and by != "node":
+        raise RejouleError(f"--methods splits joules by node, not by {by}", "leave out --by, or --methods")
+    if methods:
+        _methods(ways.side_by_side(chosen, everything), as_json)
+        return
+    found = energies.spent(chosen, by, everything, force)
+    if as_json:
+        print_json({"by": by, "configurations": [energies.as_json(spent) for spent in found]})
+        return
+    for trace in dict.fromkeys(spent.trace for spent in found):
+        mine = [spent for spent in found if spent.trace == trace]
+        if len(mine) == 1:
+            _print_parts(mine[0], by)
+        else:
+            free = choices([run for run in chosen if run.trace == trace])
+            _print_configurations(mine, f"for its joules by {by}, choose one with --a KNOB=VALUE: {free}")
+
+
+def _print_parts(spent: Spent, by: Split) -> None:
+    from rejoule.analysis.cli.console import say, show
+    from rejoule.analysis.summary.units import amount, percent
+
+    title = f"{spent.trace}, {spent.label}: {_total(spent)}, {spent.source}"
+    rows = [
+        (
+            part.name,
+            "" if part.prefill_j is None else amount(part.prefill_j, "J"),
+            "" if part.decode_j is None else amount(part.decode_j, "J"),
+            amount(part.energy_j, "J"),
+            "" if part.uncertainty_j is None else f"±{amount(_visible(part.uncertainty_j, part.energy_j), 'J')}",
+            percent(part.share),
+            "" if part.call_j is None else amount(part.call_j, "J"),
+            "" if part.calls is None else str(part.calls),
+        )
+        for part in spent.parts
+    ]
+    if not rows:
+        click.echo()
+        say(title, "bold")
+        return
+    known = [part for part in spent.parts if part.prefill_j is not None and part.decode_j is not None]
+    prefill, decode = (sum(getattr(part, name) for part in known) for name in ("prefill_j", "decode_j"))
+    phases = (amount(prefill, "J"), amount(decode, "J")) if known else ("", "")
+    rows.append(("total", *phases, amount(spent.gpu_j, "J"), "", percent(1.0), "", str(spent.calls)))
+    heads = (by if by != "workload" else "", "prefill", "decode", "joules", "95 %", "share", "J/call", "calls")
+    show(title, heads, rows)
+    _print_evidence(spent)
+    for note in spent.notes:
+        say(f"note: {note}", "yellow")
+
+
+def _print_evidence(spent: Spent) -> None:
+    """Components, then what the cap did, the steady state and the conditions, a line each."""
+    from rejoule.analysis.cli.console import say, show
+    from rejoule.analysis.summary.facts import conditions, control, steady_state
+    from rejoule.analysis.summary.units import amount, percent
+
+    found = spent.evidence
+    parts = [
+        ("GPU", spent.gpu_j, True),
+        ("  its core", found.core_j, True),
+        ("  its memory (HBM)", found.hbm_j, True),
+        ("CPU", found.cpu_j, False),
+        ("DRAM", found.dram_j, False),
+        ("GPU, net of idle power", found.net_j, True),
+    ]
+    if any(joules is not None for _, joules, _ in parts[1:]):
+        rows = [
+            (name, amount(joules, "J"), percent(joules / spent.gpu_j) if within and joules and spent.gpu_j else "")
+            for name, joules, within in parts
+        ]
+        show("by component", ("", "joules", "share"), rows)
+    for facts in (control(found), steady_state(found), conditions(found)):
+        if facts:
+            say("; ".join(f"{name} {value}" for name, value in facts), "dim")
+
+
+def _methods(found: Sequence[Compared], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from rejoule.analysis.cli.console import say, show
+    from rejoule.analysis.methods import METHODS
+    from rejoule.analysis.summary.units import amount, percent
+
+    if as_json:
+        print_json({"configurations": [asdict(compared) for compared in found]})
+        return
+    for compared in found:
+        rows = [(row.name, *(amount(row.joules.get(method), "J") for method in METHODS)) for row in compared.rows]
+        total = compared.gpu_j
+        if total:
+            sums = [compared.rows[-1].joules.get(method) for method in METHODS]
+            rows.append(("of the total", *(percent(None if joules is None else joules / total) for joules in sums)))
+        title = f"{compared.trace}, {compared.label}: {amount(total, 'J')}, by node and by method"
+        show(title, ("", *METHODS), rows)
+        if compared.withheld:
+            say(f"note: {compared.withheld}: do not trust the first column", "yellow")
+
+
+def _visible(part: float, whole: float) -> float:
+    """0 for what is only rounding beside ``whole``."""
+    return part if abs(part) > 1e-9 * abs(whole) else 0.0
+
+
+def _total(spent: Spent) -> str:
+    from rejoule.analysis.summary.units import amount
+
+    if spent.trials == 1:
+        own = spent.evidence.uncertainty_j
+        error = "" if own is None else f" ± {amount(own, 'J')}"
+        return f"{amount(spent.gpu_j, 'J')}{error}, one trial"
+    spread = f"{spent.trials} trials"
+    if spent.interval is not None:
+        low, high = amount(spent.interval.low, "J"), amount(spent.interval.high, "J")
+        spread += f", 95 % interval {low} to {high}"
+    return f"{amount(spent.gpu_j, 'J')}, mean of {spread}"
+
+
+def _print_configurations(found: Sequence[Spent], choose: str) -> None:
+    from rejoule.analysis.cli.console import say, show
+    from rejoule.analysis.diff import MARGIN
+    from rejoule.analysis.summary.units import amount, percent
+
+    def joules(spent: Spent, name: str) -> float | None:
+        return next((part.energy_j for part in spent.parts if part.name == name), None)
+
+    known = [spent.gpu_j for spent in found if spent.gpu_j is not None]
+    least, most = min(known, default=0.0), max(known, default=0.0)
+    differ = most > least * (1.0 + MARGIN)
+    rows = []
+    for spent in found:
+        shares = [
+            "" if spent_j is None or not spent.gpu_j else percent(spent_j / spent.gpu_j)
+            for spent_j in (joules(spent, "tool wait"), joules(spent, "idle"))
+        ]
+        mark = {least: "least", most: "most"}.get(spent.gpu_j or 0.0, "") if differ else ""
+        rows.append(
+            (
+                spent.label,
+                amount(spent.gpu_j, "J"),
+                *shares,
+                amount(spent.gpu_j / spent.calls, "J") if spent.gpu_j is not None and spent.calls else "",
+                amount(spent.workflow_p50_s, "s"),
+                "" if spent.evidence.net_j is None else amount(spent.evidence.net_j, "J"),
+                "" if spent.evidence.in_force_w is None else amount(spent.evidence.in_force_w, "W"),
+                "" if spent.evidence.bound_fraction is None else percent(spent.evidence.bound_fraction),
+                "" if spent.evidence.sm_clock_mhz is None else amount(spent.evidence.sm_clock_mhz, "MHz"),
+                str(spent.trials),
+                mark,
+            )
+        )
+    source = ", ".join(dict.fromkeys(spent.source for spent in found))
+    evidence = ("net", "in force", "bound", "SM clock")
+    heads = ("configuration", "joules", "tool wait", "idle", "J/call", "workflow p50", *evidence, "trials", "")
+    show(f"{found[0].trace}: {len(found)} configurations, {source}", heads, rows)
+    for spent in found:
+        for reason in spent.evidence.rejected:
+            say(f"note: {spent.label}: do not use its joules: {reason}", "yellow")
+    say(choose, "dim")

@@ -1,0 +1,30 @@
+"""``rejoule report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
+
+
+@click.command()
+@click.argument("runs", type=FOLDER)
+@click.option("-o", "--output", type=FOLDER, default=Path("report.html"), show_default=True)
+@click.option("--title", help="Heading of the page.")
+@click.option("--force", is_flag=True, help="Write over a file that is not a report.")
+@click.option("--json", "as_json", is_flag=True, help="Print path and size as one JSON object.")
+def report(runs: Path, output: Path, title: str | None, force: bool, as_json: bool) -> None:
+    """Write RUNS as one self-contained page of interactive pictures."""
+    from rejoule.analysis.report import file, render
+    from rejoule.traces.refused import load_refused
+
+    file.check(output, force)
+    folder = load_folder(runs)
+    page = render(folder.runs, folder.traces, folder.experiment, title, load_refused(runs)).encode()
+    file.write(output, page)
+    if as_json:
+        print_json({"path": str(output), "bytes": len(page)})
+    else:
+        click.echo(f"{output}  {len(page) / 1e6:.1f} MB")

@@ -1,0 +1,173 @@
+"""``rejoule calibrate``."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rejoule.replay.cli.options import floats
+from rejoule.traces import RejouleError
+
+if TYPE_CHECKING:
+    from rejoule.replay.calibration.calibrate import Calibration
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=PATH)
+@click.option("-o", "--output", required=True, type=PATH, help="Profile to write, or with --grid-only the trace.")
+@click.option("--base", metavar="PROFILE", help="Profile to begin from: its model, GPU and limits stay.")
+@click.option("--grid-only", is_flag=True, help="Write the trace to measure with, and stop.")
+@click.option("--max-num-seqs", type=click.IntRange(1), default=256, show_default=True, help="Of the grid's server.")
+@click.option("--max-model-len", type=click.IntRange(512), default=16384, show_default=True, help="The same.")
+@click.option("--kv-tokens", type=click.IntRange(4096), default=640_000, show_default=True,
+              help="Tokens that its KV cache holds: num_gpu_blocks times the block size.")  # fmt: skip
+@click.option("--cell-s", type=click.FloatRange(0.01), default=1.2, show_default=True, help="How long a cell lasts.")
+@click.option("--holdout", multiple=True, type=PATH, help="Runs to tell the errors on, not to fit; may be repeated.")
+@click.option("--timing-only", is_flag=True, help="Keep the base's power: the runs hold no power readings.")
+@click.option("--engine", help="vllm: measure the grid first, on a server started with the options given.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of that engine.")
+@click.option("--power-cap", type=floats, help="Caps in watts under which it is measured, as in 300,500,700.")
+@click.option("--sm-clock", type=floats, help="SM clock locks in MHz, the same.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print constants and errors as one JSON object.")
+def calibrate(
+    runs: tuple[Path, ...],
+    output: Path,
+    base: str | None,
+    grid_only: bool,
+    max_num_seqs: int,
+    max_model_len: int,
+    kv_tokens: int,
+    cell_s: float,
+    holdout: tuple[Path, ...],
+    timing_only: bool,
+    engine: str | None,
+    options: tuple[str, ...],
+    power_cap: list[float | None] | None,
+    sm_clock: list[float | None] | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Fit a profile to what was measured in RUNS.
+
+    \b
+    rejoule calibrate --grid-only -o grid.jsonl.zst
+    rejoule replay grid.jsonl.zst -o RUNS --engine vllm --option model=… --max-num-seqs 256 --power-cap 300,500,700
+    rejoule calibrate RUNS -o PROFILE.json
+    """
+    from rejoule.replay.calibration.calibrate import calibrate as fitted
+    from rejoule.replay.calibration.calibrate import write_profile
+    from rejoule.replay.calibration.grid import Limits, grid
+    from rejoule.replay.engines.sim import DEFAULT_PROFILE
+    from rejoule.replay.sim.profile import load_profile
+    from rejoule.traces.runs import load_runs
+    from rejoule.traces.store import save
+
+    profile = load_profile(base or DEFAULT_PROFILE)
+    limits = Limits(max_num_seqs=max_num_seqs, max_model_len=max_model_len, kv_tokens=kv_tokens, cell_s=cell_s)
+    if grid_only:
+        if runs:
+            raise RejouleError("--grid-only reads no runs", "leave them out, or leave out --grid-only")
+        save(grid(profile, limits, seed), output)
+        click.echo(
+            f"{output} is written; replay it on a server, then: rejoule calibrate RUNS -o PROFILE.json", err=True
+        )
+        return
+    if output.suffix != ".json":
+        raise RejouleError(f"{output} is not the name of a profile", "give one that ends in .json")
+    folders = list(runs)
+    # The simulated engine has no power to measure; its time alone can be fitted, which proves the fit.
+    if engine not in (None, "vllm") and not (engine == "sim" and timing_only):
+        raise RejouleError(f"--engine {engine} cannot be calibrated", "give vllm, or RUNS that were measured elsewhere")
+    if engine is not None:
+        measured = output.with_suffix("")
+        measured.mkdir(parents=True, exist_ok=True)
+        trace = measured / "grid.jsonl.zst"
+        save(grid(profile, limits, seed), trace)
+        _replay(trace, measured / "runs", engine, options, max_num_seqs, power_cap, sm_clock, as_json)
+        folders.append(measured / "runs")
+    if not folders:
+        raise RejouleError("no RUNS to fit", "give the folder of measured runs, or measure now: --engine vllm")
+    found = fitted(
+        profile,
+        output.stem,
+        [run for folder in folders for run in load_runs(folder).runs],
+        [run for folder in holdout for run in load_runs(folder).runs],
+        timing_only=timing_only,
+    )
+    write_profile(found.profile, output)
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(found.as_json()).decode())
+    else:
+        _print(found, output)
+
+
+def _replay(
+    trace: Path,
+    folder: Path,
+    engine: str,
+    options: tuple[str, ...],
+    max_num_seqs: int,
+    power_cap: list[float | None] | None,
+    sm_clock: list[float | None] | None,
+    quiet: bool,
+) -> None:
+    from rejoule.replay.cli.replay import replay
+
+    words = [str(trace), "-o", str(folder), "--engine", engine, "--max-num-seqs", str(max_num_seqs)]
+    words += [word for option in options for word in ("--option", option)]
+    for name, values in (("--power-cap", power_cap), ("--sm-clock", sm_clock)):
+        if values:
+            words += [name, ",".join("none" if value is None else f"{value:g}" for value in values)]
+    if quiet:
+        with redirect_stdout(sys.stderr):
+            replay.main(words, prog_name="rejoule replay", standalone_mode=False)
+    else:
+        replay.main(words, prog_name="rejoule replay", standalone_mode=False)
+
+
+def _print(found: Calibration, output: Path) -> None:
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+
+    from rejoule.replay.calibration.calibrate import UNDETERMINED
+    from rejoule.replay.calibration.fit import ALIKE, FEW
+
+    console = Console()
+    constants = Table("constant", "value", "±", box=None, header_style="bold", pad_edge=False)
+    for column in constants.columns[1:]:
+        column.justify = "right"
+    parts = {"timing": found.profile.timing, "power": found.profile.power}
+    for name, error in found.known.items():
+        part, _, field = name.partition(".")
+        value = msgspec.to_builtins(parts[part])[field]
+        constants.add_row(name, f"{value:.4g}", "not determined" if error > UNDETERMINED else f"{100 * error:.1f} %")
+    console.print(constants)
+    errors = Table("error", "count", "MAPE", "of the sum", "R²", box=None, header_style="bold", pad_edge=False)
+    for column in errors.columns[1:]:
+        column.justify = "right"
+    rows = {f"step time, {kind}": error for kind, error in found.timing.items()}
+    if found.power is not None:
+        rows["power"] = found.power
+    rows |= {f"held out: {what}": error for what, error in found.held_out.items()}
+    for name, row in rows.items():
+        r2 = "–" if row.r2 is None else f"{row.r2:.3f}"
+        errors.add_row(name, str(row.count), f"{100 * row.mape:.1f} %", f"{100 * row.total:+.1f} %", r2)
+    console.print()
+    console.print(errors)
+    if any(row.r2 is None for row in rows.values()):
+        few = f"fewer than {FEW} values, or they vary by less than {100 * ALIKE:.0f} % or less than the errors do"
+        why = f"R² –: it would mean nothing ({few})"
+        console.print(why, style="dim", highlight=False)
+    for note in found.notes:
+        console.print(f"note: {note}", style="yellow", highlight=False)
+    click.echo(f"\n{output} is written; use it with: rejoule replay TRACE -o RUNS --profile {output}")

@@ -1,0 +1,117 @@
+"""The command ``rejoule``: finds each subcommand by name, and loads only the one that is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from rejoule.traces import RejouleError
+
+COMMANDS: Final = {
+    "demo": ("rejoule.replay.cli.demo:demo", "Record, replay and compare all four workloads without a GPU."),
+    "record": ("rejoule.graphs.commands:record", "Run a LangGraph graph live and record what it asks of the server."),
+    "inspect": ("rejoule.traces.commands:inspect", "Show what is in a trace."),
+    "replay": ("rejoule.replay.cli.replay:replay", "Replay traces under every combination of knobs."),
+    "run": ("rejoule.replay.cli.replay:run", "Replay as an experiment file says; takes up where it stopped."),
+    "energy": ("rejoule.analysis.cli.energy:energy", "Say which node spent every joule of a run."),
+    "diff": (
+        "rejoule.analysis.cli.diff:diff",
+        "Say what one configuration costs against another, and how sure that is.",
+    ),
+    "report": ("rejoule.analysis.cli.report:report", "Write the pictures of a run folder into one HTML file."),
+    "calibrate": ("rejoule.replay.cli.calibrate:calibrate", "Fit a profile of the simulator to measured runs."),
+    "doctor": (
+        "rejoule.replay.cli.doctor:doctor",
+        "Say what this machine can measure and control, and what to fix.",
+    ),
+    "restore": ("rejoule.replay.cli.restore:restore", "Put power limits and clocks back after a crash."),
+    "validate": (
+        "rejoule.analysis.cli.validate:validate",
+        "Say how far simulated runs are from measured ones.",
+    ),
+    "import": ("rejoule.traces.formats.commands:import_", "Make a trace of another tool's."),
+    "serve": ("rejoule.replay.cli.serve:serve", "Serve the embedded engine as an OpenAI-compatible server."),
+}
+"""Where each subcommand lives, and its line in the help, which must not cost an import."""
+
+USER_ERROR: Final = 2
+INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What commands of other packages may use of this one."""
+
+    open_engine: Callable[[str, Mapping[str, Any], Path], AbstractContextManager[str]]
+    """Takes ``sim``, ``vllm`` or a URL, options, and a folder for logs; gives the root of an API, ending in ``/v1``,
+    for as long as it is open."""
+
+
+class LazyGroup(click.Group):
+    """Subcommands that are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _open_engine(engine: str, options: Mapping[str, Any], log_folder: Path) -> AbstractContextManager[str]:
+    from rejoule.replay.engines.engine_url import open_engine
+
+    return open_engine(engine, options, log_folder)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "obj": Services(_open_engine)})
+@click.version_option(package_name="rejoule")
+def rejoule() -> None:
+    """Record what agent workflows ask of an LLM server, replay it exactly, and see which node spent every joule."""
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake ends in one line on stderr, and exit status 2."""
+    try:
+        status = rejoule(prog_name="rejoule", standalone_mode=False)
+    except RejouleError as error:
+        _say(str(error))
+        status = USER_ERROR
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        status = 0
+    except click.ClickException as error:
+        _say(f"{error.format_message().rstrip('.')}; see: {_usage(error)}")
+        status = USER_ERROR
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted; runs that had finished are kept")
+        status = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _say(text: str) -> None:
+    print(f"error: {text}", file=sys.stderr)
+
+
+def _usage(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context else 'rejoule'} --help"

@@ -1,0 +1,188 @@
+"""``rejoule replay`` and ``rejoule run``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from rejoule.replay.cli.options import engine_options, floats, integers
+from rejoule.traces import RejouleError
+from rejoule.traces.run import Configuration
+from rejoule.traces.words import counted
+
+
+@click.command()
+@click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option("--engine", default="sim", show_default=True, help="sim, the URL of a server, or vllm: start one.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the engine; may be repeated. With --engine vllm, any of vLLM's, and model.",
+)
+@click.option("--profile", help="Profile of the simulated engine: a name or a file.")
+@click.option("--max-num-seqs", type=integers, help="Batch sizes, as in 1,8,64.")
+@click.option("--power-cap", type=floats, help="GPU power caps in watts, as in 300,500,700.")
+@click.option("--sm-clock", type=floats, help="SM clock locks in MHz.")
+@click.option("--output-scale", type=floats, default="1", show_default=True, help="Factors on output lengths.")
+@click.option("--input-scale", type=floats, default="1", show_default=True, help="Factors on prompt lengths.")
+@click.option("--edges", type=click.Choice(["barrier", "trigger"]), default="barrier", show_default=True,
+              help="Wait as LangGraph did, or only as control flow required.")  # fmt: skip
+@click.option("--arrivals", default="recorded", show_default=True, help="recorded, burst, or poisson:RATE.")
+@click.option("--concurrency", type=click.IntRange(1), help="Most calls in flight at a time.")
+@click.option("--time-scale", type=click.FloatRange(0), default=1.0, show_default=True,
+              help="Factor on recorded arrivals, thinking and tool times.")  # fmt: skip
+@click.option("--loops", type=click.IntRange(1), default=1, show_default=True,
+              help="Times to go through the trace within a run, each with a cold cache.")  # fmt: skip
+@click.option("--trials", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option("--salvage", is_flag=True, help="Use what is complete of a cut trace.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
+def replay(
+    traces: tuple[Path, ...],
+    folder: Path,
+    engine: str,
+    options: tuple[str, ...],
+    profile: str | None,
+    max_num_seqs: list[int | None] | None,
+    power_cap: list[float | None] | None,
+    sm_clock: list[float | None] | None,
+    output_scale: list[float],
+    input_scale: list[float],
+    edges: str,
+    arrivals: str,
+    concurrency: int | None,
+    time_scale: float,
+    loops: int,
+    trials: int,
+    seed: int,
+    salvage: bool,
+    as_json: bool,
+) -> None:
+    """Replay TRACES under every combination of knobs, into a run folder.
+
+    Repeat the command to take up an experiment that was interrupted.
+    """
+    from rejoule.replay.plan import Sweep, swept
+
+    base = Configuration(
+        engine=engine,
+        profile=profile,
+        edge_set=edges,
+        arrivals=arrivals,
+        concurrency=concurrency,
+        time_scale=time_scale,
+        loops=loops,
+        seed=seed,
+        options=engine_options(options),
+    )
+    sweep: Sweep = {
+        "max_num_seqs": max_num_seqs or [None],
+        "power_cap_w": power_cap or [None],
+        "sm_clock_mhz": sm_clock or [None],
+        "input_scale": input_scale,
+        "output_scale": output_scale,
+    }
+    _execute(traces, folder, list(swept(base, sweep)), trials, seed, salvage, as_json)
+
+
+@click.command()
+@click.argument("experiment", type=click.Path(path_type=Path))
+@click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
+def run(experiment: Path, folder: Path, as_json: bool) -> None:
+    """Replay as EXPERIMENT, a TOML file, says; repeat the command to take it up where it stopped."""
+    from rejoule.replay.cli.experiment_file import read
+
+    file = read(experiment)
+    _execute(file.traces, folder, file.configurations, file.trials, file.seed, False, as_json)
+
+
+def _execute(
+    paths: Sequence[Path],
+    folder: Path,
+    configurations: Sequence[Configuration],
+    trials: int,
+    seed: int,
+    salvage: bool,
+    as_json: bool,
+) -> None:
+    import asyncio
+
+    from rejoule.replay.check import check_configuration
+    from rejoule.replay.cli.progress import Progress
+    from rejoule.replay.engines.client_health import client_limit
+    from rejoule.replay.engines.fine_loop import fine_loop
+    from rejoule.replay.engines.open import Engines
+    from rejoule.replay.experiment import load_traces, run_experiment
+    from rejoule.replay.plan import plan
+    from rejoule.replay.protocol.preparation import Preparation
+    from rejoule.replay.protocol.rejection import advice
+    from rejoule.traces.runs import finished, load_runs
+    from rejoule.traces.store import trace_digest
+
+    for configuration in configurations:
+        check_configuration(configuration)
+    traces = load_traces(paths, salvage=salvage)
+    digests = {name: trace_digest(trace) for name, trace in traces.items()}
+    experiment = plan(digests, configurations, trials=trials, seed=seed)
+    calls = {name: sum(call.succeeded for call in trace.calls) for name, trace in traces.items()}
+
+    async def work(progress: Progress) -> None:
+        async with Engines(folder / "servers", progress.note) as engines:
+            await run_experiment(
+                experiment,
+                traces,
+                folder,
+                engines.open,
+                preparation=Preparation(progress.note, engines.cool),
+                prepare=engines.prepare,
+                attest=engines.attest,
+                on_found=progress.found,
+                on_begin=progress.begin,
+                on_answer=progress.answer,
+                on_run=progress.finish,
+                on_refused=progress.refuse,
+            )
+
+    with (
+        Progress(experiment, folder, calls, as_json=as_json) as progress,
+        asyncio.Runner(loop_factory=fine_loop) as runner,
+    ):
+        runner.run(work(progress))
+    if progress.refused and not finished(folder):
+        raise progress.refused[0]
+    for run in progress.runs:
+        if (limit := client_limit(run)) is not None:
+            click.echo(f"warning: {run.id}: {limit}", err=True)
+        for reason in run.conditions.rejected if run.conditions is not None else ():
+            click.echo(f"warning: {run.id}: its joules should not be used: {reason}", err=True)
+        if (hint := advice(run)) is not None:
+            click.echo(f"note: {run.id}: {hint}", err=True)
+        if run.certificate.violations:
+            noted, more = run.certificate.violations[0], len(run.certificate.violations) - 1
+            click.echo(f"warning: {run.id}: {noted}{f', and {more} more' if more else ''}", err=True)
+    if not as_json:
+        from rejoule.replay.cli.tables import print_runs
+
+        runs = load_runs(folder).runs
+        print_runs(runs)
+        click.echo(f"\n{folder} holds {counted(len(runs), 'run')}. Which node spent the energy:")
+        click.echo(f"  rejoule energy {folder}\n  rejoule report {folder} -o report.html")
+    failed = [run for run in progress.runs if run.failed_calls]
+    if failed:
+        first, count = failed[0].failed_calls[0], sum(len(run.failed_calls) for run in failed)
+        raise RejouleError(
+            f"{counted(count, 'call')} failed in {counted(len(failed), 'run')}, first {first.id}: {first.error}",
+            "the runs are kept and marked; the server's log may say why",
+        )
+    if progress.refused:
+        count, reasons = len(progress.refused), dict.fromkeys(map(str, progress.refused))
+        raise RejouleError(
+            f"{count} of {counted(len(experiment.runs), 'run')} left out: {' | '.join(reasons)}",
+            "repeat the command to try them again",
+        )

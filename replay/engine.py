@@ -1,0 +1,93 @@
+"""The seam between the driver and whatever answers calls. Each engine brings its own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rejoule.traces.model import Call
+from rejoule.traces.run import Conditions, Energy, PowerCap, Reading, Step, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a call ended. Times are seconds on the engine's clock; ``None`` is unknown."""
+
+    call_id: str
+    sent_s: float
+    end_s: float
+    first_token_s: float | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    preemptions: int | None = None
+    finish_reason: str | None = None
+    exact: bool | None = None
+    prompt_digest: str = ""
+    """Of what was sent."""
+    output_digest: str = ""
+    """Of what came back, as far as the tier promises that it is equal."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the engine and its meters know once the last call has ended."""
+
+    energy: Energy
+    power_cap: PowerCap = field(default_factory=PowerCap)
+    steps: tuple[Step, ...] | None = None
+    readings: tuple[Reading, ...] | None = None
+    conditions: Conditions | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    block_size: int | None = None
+    """Tokens in a block of a prefix cache that was cold at the start; ``None`` if that is not known."""
+    violations: Sequence[str] = ()
+    """What kept the run from being the experiment that it was meant to be."""
+
+
+PowerBetween = Callable[[float, float], Awaitable[float | None]]
+"""Mean power of the GPUs between two times of the monotonic clock, in watts; ``None`` if it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class RealServer:
+    """Where a real engine answers: a server in wall time."""
+
+    server: str
+    """Names it, and is another one each time that it is started."""
+    isolates_runs: bool
+    """Whether a run finds nothing in the prefix cache that an earlier engine of this server left."""
+    power_w: PowerBetween | None = None
+    """``None`` where power is not sampled."""
+    bare_w: float | None = None
+    """Idle power before the server was started."""
+
+
+class Engine(Protocol):
+    """Answers the calls of one run.
+
+    ``start`` sets the clock to zero. ``wait`` returns once a call has ended or the clock has reached ``until_s``,
+    whichever is first; with ``until_s`` of ``None``, once a call has ended.
+    """
+
+    @property
+    def tier(self) -> Tier: ...
+
+    @property
+    def real_server(self) -> RealServer | None:
+        """``None`` in virtual time, and of modelled servers: they need no warm-up and have no idle power to measure."""
+        ...
+
+    async def start(self) -> None: ...
+
+    def now_s(self) -> float: ...
+
+    def send(self, call: Call, due_s: float) -> None: ...
+
+    async def wait(self, until_s: float | None) -> Sequence[Answer]: ...
+
+    async def finish(self) -> Measured: ...
+
+    async def close(self) -> None: ...
