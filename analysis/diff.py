@@ -16,6 +16,7 @@ from rejoule.analysis.summary.summary import METRICS, Summary, trials
 from rejoule.analysis.summary.trust import withheld
 from rejoule.analysis.summary.units import change
 from rejoule.traces.run import Run
+from rejoule.traces.tabular import Columns, Tabular, columns_of
 
 Scope = Literal["workload", "node", "phase"]
 Verdict = Literal["less", "more", "no difference", "cannot tell"]
@@ -51,7 +52,9 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Diff:
+class Diff(Tabular):
+    """Two sides compared; as a table it has a row a figure."""
+
     a: str
     """What side A is called."""
     b: str
@@ -59,6 +62,27 @@ class Diff:
     headlines: tuple[str, ...]
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
+
+    def columns(self) -> Columns:
+        return columns_of(
+            {
+                "scope": row.scope,
+                "trace": row.trace,
+                "name": row.name,
+                "unit": row.unit,
+                "a": row.a,
+                "b": row.b,
+                "delta": row.delta,
+                "change": row.change,
+                "change_low": None if row.interval is None else row.interval.low,
+                "change_high": None if row.interval is None else row.interval.high,
+                "p": row.p,
+                "pairs": row.pairs,
+                "verdict": row.verdict,
+                "source": self.source,
+            }
+            for row in self.rows
+        )
 
     def of(self, scope: Scope) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if row.scope == scope)

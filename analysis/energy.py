@@ -12,9 +12,9 @@ from rejoule.analysis.statistics import Interval
 from rejoule.analysis.summary.cells import Cell, gather, part_half_width_j
 from rejoule.analysis.summary.evidence import Evidence, start_temperatures_c
 from rejoule.analysis.summary.evidence import as_json as evidence_json
-from rejoule.analysis.summary.naming import knobs, source_label
+from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.trust import UNSEEN, basis
-from rejoule.traces.run import Run
+from rejoule.traces.run import Run, knobs
 from rejoule.traces.words import counted
 
 Split = Literal["workload", "node", "phase", "workflow"]

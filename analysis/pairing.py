@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import orjson
 
-from rejoule.analysis.summary.naming import knobs, varying
+from rejoule.analysis.summary.naming import varying
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import Run
+from rejoule.traces.run import Run, knobs
 
 
 @dataclass(frozen=True, slots=True)

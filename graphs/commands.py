@@ -15,14 +15,10 @@ from rejoule.traces.words import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rejoule.graphs.capture import ServerInfo
     from rejoule.graphs.record import Progress, Recorded
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
-
-THREADS = 256
-"""Synchronous nodes that may wait for their calls at once; with asyncio's own few threads they would wait in line."""
 
 
 @click.command()
@@ -69,10 +65,12 @@ def record(
     Workloads are sequential, interactive, agentic and composite. Your own graph may be compiled or a builder, or a
     function that makes one, with any client built on OpenAI's SDK; it runs unchanged.
     """
+    import asyncio
     import sys
     from contextlib import redirect_stdout
 
     from rejoule.graphs.record import arrival_times
+    from rejoule.graphs.session import record_trace, with_threads
     from rejoule.graphs.source import Request
 
     request = Request(graph, model, workflows, seed, _pairs(settings, "--set"), documents, input_text)
@@ -84,65 +82,27 @@ def record(
     answers = [_json_or_text(text) for text in resume]
     own = {"profile": profile, "model": model, "seed": seed}
     given = own | {k.replace("-", "_"): _json_or_text(v) for k, v in _pairs(options, "--option").items()}
+
+    async def work(base_url: str, on_progress: Callable[[Progress], None]) -> Recorded:
+        with_threads()
+        return await record_trace(
+            request,
+            base_url,
+            output,
+            concurrency=concurrency,
+            arrivals=arrivals,
+            resume=answers,
+            on_progress=on_progress,
+        )
+
     with (
         _opened(context, engine, given, output) as base_url,
         # What nodes print must not mix with what this command prints.
         redirect_stdout(sys.stderr),
         _progress(workflows) as on_progress,
     ):
-        server, recorded = _recorded(request, base_url, output, concurrency, arrivals, answers, on_progress)
-    _report(output, request, server, recorded, engine, as_json)
-
-
-def _recorded(
-    request: Any,
-    base_url: str,
-    output: Path,
-    concurrency: int,
-    arrivals: str,
-    resume: list[Any],
-    on_progress: Callable[[Progress], None],
-) -> tuple[ServerInfo, Recorded]:
-    import asyncio
-    from concurrent.futures import ThreadPoolExecutor
-    from importlib.metadata import version
-
-    from rejoule.graphs.capture import probe
-    from rejoule.graphs.record import record as record_all
-    from rejoule.traces.model import Header
-    from rejoule.traces.store import TraceWriter
-
-    async def run() -> tuple[ServerInfo, Recorded]:
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
-        server = await probe(base_url)
-        with server.environment():
-            async with request.source(server) as source:
-                header = Header(
-                    graph=request.target,
-                    model=source.model,
-                    server=server.description,
-                    settings=source.settings,
-                    seed=request.seed,
-                    recorded_at=_now(),
-                    rejoule_version=version("rejoule"),
-                )
-                with TraceWriter(output, header) as writer:
-                    recorded = await record_all(
-                        source.graph,
-                        source.inputs,
-                        server=server,
-                        writer=writer,
-                        model=source.model,
-                        name=request.target,
-                        concurrency=concurrency,
-                        arrivals=arrivals,
-                        seed=request.seed,
-                        resume=resume,
-                        on_progress=on_progress,
-                    )
-            return server, recorded
-
-    return asyncio.run(run())
+        recorded = asyncio.run(work(base_url, on_progress))
+    _report(output, request, recorded, engine, as_json)
 
 
 def _opened(
@@ -198,12 +158,6 @@ def _check_output(output: Path, force: bool) -> None:
         raise RejouleError(f"cannot write {output}", "choose a folder that you may write to")
 
 
-def _now() -> str:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 @contextmanager
 def _progress(workflows: int | None) -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
@@ -218,45 +172,35 @@ def _progress(workflows: int | None) -> Iterator[Callable[[Progress], None]]:
         yield lambda progress: bar.update(task, completed=progress.workflows, calls=progress.calls)
 
 
-def _report(output: Path, request: Any, server: ServerInfo, recorded: Recorded, engine: str, as_json: bool) -> None:
+def _report(output: Path, request: Any, recorded: Recorded, engine: str, as_json: bool) -> None:
     from rejoule.graphs.source import summary
 
     if recorded.stopped:
         _say_stopped(output, recorded)
         # As a shell expects of a command that ended by Ctrl-C; whoever called this one ends too.
         raise SystemExit(INTERRUPTED)
-    called = any(workflow.calls for workflow in recorded.workflows)
     found = {"trace": str(output), "graph": request.target, **summary(recorded)}
-    failed = [w for w in recorded.workflows if w.status == "failed"]
     if as_json:
         import orjson
 
         click.echo(orjson.dumps(found).decode())
     else:
         _print(found)
-    for path, count in recorded.ignored.items():
-        click.echo(
-            f"warning: {counted(count, 'request')} to {path} not in the trace, which holds only completions", err=True
-        )
-    if failed:
-        first = f"{failed[0].id}: {failed[0].error}"
-        if len(failed) == len(recorded.workflows):
-            remedy = f"{output} holds what they did until then"
-            if not called:
-                output.unlink(missing_ok=True)
-                remedy = "no LLM call was made, and no trace is kept"
-            elif engine == "sim":
-                remedy += "; the embedded engine's answers are made up: try --engine URL"
-            raise RejouleError(f"no workflow came to its end; {first}", remedy)
-        click.echo(f"warning: {counted(len(failed), 'workflow')} failed, and recorded as such; {first}", err=True)
-    if not called:
-        click.echo(f"warning: no LLM call was made; {output} has nothing to replay", err=True)
-    if stopped := sum(w.status == "interrupted" for w in recorded.workflows):
-        click.echo(f"note: {counted(stopped, 'workflow')} stopped at an interrupt; answer it with --resume", err=True)
+    if len(recorded.failed) == len(recorded.workflows):
+        remedy = f"{output} holds what they did until then"
+        if not recorded.called:
+            output.unlink(missing_ok=True)
+            remedy = "no LLM call was made, and no trace is kept"
+        elif engine == "sim":
+            remedy += "; the embedded engine's answers are made up: try --engine URL"
+        first = recorded.failed[0]
+        raise RejouleError(f"no workflow came to its end; {first.id}: {first.error}", remedy)
+    for remark in recorded.remarks():
+        click.echo(f"warning: {remark}", err=True)
 
 
 def _say_stopped(output: Path, recorded: Recorded) -> None:
-    if not any(workflow.calls for workflow in recorded.workflows):
+    if not recorded.called:
         output.unlink(missing_ok=True)
         click.echo("interrupted before any LLM call ended; no trace is kept", err=True)
         return

@@ -34,7 +34,7 @@ async def load_graph(target: str) -> Graph:
         raise RejouleError(f"{place!r} is neither a Python file nor a module", "give FILE.py:GRAPH or MODULE:GRAPH")
     module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
     found = _named(module, name, place) if name else _only(module, place)
-    return await _graph(found, f"{place}:{name}" if name else place)
+    return await as_graph(found, f"{place}:{name}" if name else place)
 
 
 def graphs_in(module: ModuleType) -> list[str]:
@@ -120,7 +120,8 @@ def _choice(module: ModuleType, place: str) -> str:
     return f"choose {' or '.join(f'{place}:{name}' for name in names)}" if names else "define a graph there"
 
 
-async def _graph(found: Any, target: str) -> Graph:
+async def as_graph(found: Any, target: str) -> Graph:
+    """A compiled graph, a builder, or what a function without arguments makes; ``target`` is what errors call it."""
     if inspect.isfunction(found) or inspect.ismethod(found):
         found = await _made(found, target)
     if isinstance(found, StateGraph):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from rejoule.graphs.capture import Recording, Rewrite, ServerInfo
 from rejoule.graphs.capture.exits import exits_contained
 from rejoule.traces.arrivals import poisson_rate, poisson_times
 from rejoule.traces.model import Call, Task, ToolCall, Workflow
+from rejoule.traces.words import counted
 
 DEFAULT_CONCURRENCY = 8
 
@@ -45,6 +46,28 @@ class Recorded:
     """Requests to endpoints that are not captured, by path."""
     stopped: bool = False
     """Whether it was cancelled; the workflows in progress are then interrupted ones, and others never began."""
+
+    @property
+    def failed(self) -> tuple[Workflow, ...]:
+        return tuple(w for w in self.workflows if w.status == "failed")
+
+    @property
+    def called(self) -> bool:
+        """Whether any LLM call was made."""
+        return any(workflow.calls for workflow in self.workflows)
+
+    def remarks(self) -> Iterator[str]:
+        """What a reader must know of the trace, each in a sentence."""
+        for path, count in self.ignored.items():
+            yield f"{counted(count, 'request')} to {path} not in the trace, which holds only completions"
+        if self.failed:
+            first = self.failed[0]
+            yield f"{counted(len(self.failed), 'workflow')} failed, and recorded as such; {first.id}: {first.error}"
+        if not self.called:
+            yield "no LLM call was made; the trace has nothing to replay"
+        if stopped := sum(w.status == "interrupted" for w in self.workflows):
+            answer = "answer it with --resume, in Python with resume=[…]"
+            yield f"{counted(stopped, 'workflow')} stopped at an interrupt; {answer}"
 
 
 async def record(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from rejoule.graphs.capture import ServerInfo
-from rejoule.graphs.load import Graph, load_graph
+from rejoule.graphs.load import Graph, as_graph, load_graph
 from rejoule.graphs.record import Recorded
 from rejoule.graphs.workloads import WORKLOADS, load, settings_from
 from rejoule.traces.errors import RejouleError
@@ -73,13 +73,9 @@ class Request:
 
         A workload's client is closed with it, in the event loop that used it.
         """
-        if self.model and server.models and self.model not in server.models:
-            raise RejouleError(
-                f"{server.base_url} does not serve {self.model!r}", f"choose one of {', '.join(server.models)}"
-            )
-        model = self.model or next(iter(server.models), "default")
+        model = _served(self.model, server)
         if not self.is_workload:
-            yield await self._own(model)
+            yield _own(await load_graph(self.target), model, self._given(), self.workflows)
             return
         from openai import AsyncOpenAI
 
@@ -95,12 +91,6 @@ class Request:
         graph = workload.build(client, model, settings, corpus).compile()
         inputs = [workload.inputs(settings, corpus, self.seed, index) for index in range(self.workflows or 1)]
         return Source(graph, inputs, model, asdict(settings))
-
-    async def _own(self, model: str) -> Source:
-        graph = await load_graph(self.target)
-        given = self._given() or [default_input(graph)]
-        count = self.workflows or len(given)
-        return Source(graph, [given[index % len(given)] for index in range(count)], model)
 
     def _given(self) -> list[Any]:
         """The inputs of ``--input``; empty without it."""
@@ -124,6 +114,63 @@ class Request:
         if not found:
             raise RejouleError(f"{self.input_text} holds no input", "put one JSON value a line there")
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class OwnGraph:
+    """A graph that the caller holds: compiled, a builder, a function that makes one, or ``FILE.py:GRAPH``."""
+
+    graph: Any
+    target: str
+    inputs: Sequence[Any] = ()
+    """One a workflow, over again where there are fewer; a message where there is none."""
+    model: str | None = None
+    workflows: int | None = None
+    seed: int = 0
+
+    @asynccontextmanager
+    async def source(self, server: ServerInfo) -> AsyncIterator[Source]:
+        """Makes the graph; its clients may read the environment now."""
+        graph = await (load_graph(self.graph) if isinstance(self.graph, str) else as_graph(self.graph, self.target))
+        yield _own(graph, _served(self.model, server), self.inputs, self.workflows)
+
+
+def wanted(
+    graph: Any,
+    inputs: Sequence[Any] = (),
+    *,
+    name: str | None = None,
+    model: str | None = None,
+    workflows: int | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Request | OwnGraph:
+    """What to record, given as an object or by name. Raises RejouleError for what cannot be recorded."""
+    workload = isinstance(graph, str) and Request(graph).is_workload
+    if workload:
+        if inputs:
+            raise RejouleError("a workload makes its own inputs", "leave inputs out, or set sizes with settings")
+        sizes = {key: str(value) for key, value in (settings or {}).items()}
+        request = Request(graph, model, workflows, seed, sizes)
+        request.check()
+        return request
+    if settings:
+        raise RejouleError("settings are for workloads", "give your graph its input with inputs")
+    target = graph if isinstance(graph, str) else str(getattr(graph, "name", None) or "graph")
+    return OwnGraph(graph, name or target, inputs, model, workflows, seed)
+
+
+def _served(model: str | None, server: ServerInfo) -> str:
+    """The model to record: the one asked for, or the server's first."""
+    if model and server.models and model not in server.models:
+        raise RejouleError(f"{server.base_url} does not serve {model!r}", f"choose one of {', '.join(server.models)}")
+    return model or next(iter(server.models), "default")
+
+
+def _own(graph: Graph, model: str, inputs: Sequence[Any], workflows: int | None) -> Source:
+    given = inputs or [default_input(graph)]
+    count = workflows or len(given)
+    return Source(graph, [given[index % len(given)] for index in range(count)], model)
 
 
 def default_input(graph: Graph) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import isfinite
 from typing import Final
 
@@ -13,6 +14,12 @@ from rejoule.traces.check import EDGE_SETS
 from rejoule.traces.run import Configuration
 
 POSITIVE: Final = ("max_num_seqs", "power_cap_w", "sm_clock_mhz", "input_scale", "output_scale", "concurrency")
+
+
+def check_configurations(configurations: Iterable[Configuration]) -> None:
+    """Raises RejouleError for the first that cannot be run."""
+    for configuration in configurations:
+        check_configuration(configuration)
 
 
 def check_configuration(configuration: Configuration) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rejoule.replay.engine import Answer
@@ -16,7 +17,7 @@ from rejoule.traces.runs import Experiment, PlannedRun, create, finished, save_r
 from rejoule.traces.store import load
 
 
-def load_traces(paths: Sequence[Path], *, salvage: bool = False) -> dict[str, Trace]:
+def load_traces(paths: Iterable[Path], *, salvage: bool = False) -> dict[str, Trace]:
     """Traces by name, which is the file's name without its endings. Raises RejouleError if two share a name."""
     traces: dict[str, Trace] = {}
     for path in paths:
@@ -24,9 +25,20 @@ def load_traces(paths: Sequence[Path], *, salvage: bool = False) -> dict[str, Tr
         if name in traces:
             raise RejouleError(f"two traces are called {name}", "rename one of the files")
         traces[name] = load(path, salvage=salvage)
-        if not any(call.succeeded for call in traces[name].calls):
-            raise RejouleError(f"{path} holds no call that succeeded", "record it again against a server that answers")
+    check_traces(traces)
     return traces
+
+
+def trace_name(trace: Trace) -> str:
+    """What a trace without a file is called: its graph, in letters that a file's name may have."""
+    return re.sub(r"[^\w.-]+", "-", trace.header.graph.rpartition("/")[2]) or "trace"
+
+
+def check_traces(traces: Mapping[str, Trace]) -> None:
+    """Raises RejouleError for one that has nothing to replay."""
+    for name, trace in traces.items():
+        if not any(call.succeeded for call in trace.calls):
+            raise RejouleError(f"{name} holds no call that succeeded", "record it again against a server that answers")
 
 
 async def as_it_is(run: Run) -> Run:

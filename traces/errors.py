@@ -13,3 +13,7 @@ class RejouleError(Exception):
         super().__init__(f"{what}; {remedy}")
         self.what = what
         self.remedy = remedy
+
+
+class RejouleWarning(UserWarning):
+    """What a reader must know before using a result."""

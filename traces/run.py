@@ -6,7 +6,7 @@ Every time is in seconds from the start of the run, on the engine's own clock. W
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -261,3 +261,9 @@ class Run:
 def configuration_key(configuration: Configuration) -> str:
     """A configuration's canonical JSON: equal for equal configurations, on any machine."""
     return orjson.dumps(configuration, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def knobs(configuration: Configuration) -> dict[str, Any]:
+    """Every knob by name; an engine option ``x`` is ``options.x``."""
+    plain = {f.name: getattr(configuration, f.name) for f in fields(configuration) if f.name != "options"}
+    return plain | {f"options.{key}": value for key, value in configuration.options.items()}

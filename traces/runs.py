@@ -26,8 +26,10 @@ import zstandard
 
 from rejoule.traces import store
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.frames import Calls, run_columns
 from rejoule.traces.model import Trace
 from rejoule.traces.run import Configuration, Reading, Run, Step, configuration_key
+from rejoule.traces.tabular import Columns, Tabular
 
 T = TypeVar("T")
 
@@ -67,14 +69,22 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """A run folder, read."""
+class RunFolder(Tabular):
+    """A run folder, read; as a table it has one row a run."""
 
     path: Path
     experiment: Experiment
     runs: tuple[Run, ...]
     """Finished runs by trace, batch size, power cap and trial, whatever order they ran in."""
     traces: Mapping[str, Trace]
+
+    @property
+    def calls(self) -> Calls:
+        """The calls of all runs, as a table of their own."""
+        return Calls(self.runs)
+
+    def columns(self) -> Columns:
+        return run_columns(self.runs)
 
 
 def create(path: Path, experiment: Experiment, traces: Mapping[str, Trace]) -> None:

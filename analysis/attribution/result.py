@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from rejoule.analysis.attribution.costs import Costs
 from rejoule.traces.run import Run
+from rejoule.traces.tabular import Columns, Tabular, columns_of
 
 TOLERANCE: Final = 1e-9
 """Relative difference below which a sum of joules and its total are the same."""
@@ -61,8 +62,11 @@ class Uncertainty:
 
 
 @dataclass(frozen=True, slots=True)
-class Attribution:
-    """Where a run's joules went: ``calls``, ``idle_j`` and ``unattributed_j`` add up to ``gpu_j``."""
+class Attribution(Tabular):
+    """Where a run's joules went: ``calls``, ``idle_j`` and ``unattributed_j`` add up to ``gpu_j``.
+
+    As a table it has a row a call, and one for each line that no call owes; their ``energy_j`` add up to ``gpu_j``.
+    """
 
     gpu_j: float
     source: str
@@ -109,6 +113,22 @@ class Attribution:
         """Joules that no call owes, by line: with those of the calls they add up to ``gpu_j``."""
         joules = (self.tool_wait_j, self.idle_j - self.tool_wait_j, self.unattributed_j)
         return {name: j for name, j in zip(WITHOUT_WORK, joules, strict=True) if j or name == "idle"}
+
+    def columns(self) -> Columns:
+        calls = (
+            {
+                "line": "call",
+                "call": c.call,
+                "workflow": c.workflow,
+                "node": c.node,
+                "prefill_j": c.energy.prefill_j,
+                "decode_j": c.energy.decode_j,
+                "energy_j": c.energy.total_j,
+                "uncertainty_j": c.energy.uncertainty_j,
+            }
+            for c in self.calls
+        )
+        return columns_of([*calls, *({"line": line, "energy_j": j} for line, j in self.without_work().items())])
 
     def _summed(self, key: Callable[[CallEnergy], str], half_widths: Mapping[str, float]) -> dict[str, PhaseEnergy]:
         groups: dict[str, list[PhaseEnergy]] = {}

@@ -7,10 +7,10 @@ from html import escape
 from typing import Any, Final
 
 from rejoule.analysis.summary.cells import GRID, Workload
-from rejoule.analysis.summary.naming import is_foreign, knobs, label, varying
+from rejoule.analysis.summary.naming import is_foreign, label, varying
 from rejoule.analysis.summary.summary import Summary
 from rejoule.analysis.summary.units import UNKNOWN, amount, percent
-from rejoule.traces.run import Configuration
+from rejoule.traces.run import Configuration, knobs
 
 Column = tuple[str, Callable[[Summary], float | None], Callable[[float | None], str]]
 

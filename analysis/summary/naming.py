@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from typing import Any, Final
 
-from rejoule.traces.run import Configuration, Run
-
-
-def knobs(configuration: Configuration) -> dict[str, Any]:
-    """Every knob by name; an engine option ``x`` is ``options.x``."""
-    plain = {f.name: getattr(configuration, f.name) for f in fields(configuration) if f.name != "options"}
-    return plain | {f"options.{key}": value for key, value in configuration.options.items()}
+from rejoule.traces.run import Configuration, Run, knobs
 
 
 def label(knob: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import click
 import orjson
@@ -14,21 +15,27 @@ from rich.progress import Progress as Bars
 
 from rejoule.replay.engine import Answer
 from rejoule.replay.knobs.setting import KnobRefused
+from rejoule.traces import Trace
 from rejoule.traces.run import Run
 from rejoule.traces.runs import Experiment, PlannedRun, finished, load_run
 from rejoule.traces.summary import described, summary
 
+Show = Literal["bars", "json", "nothing"]
+
 
 class Progress:
-    """Two bars on stderr, runs and the calls of the present one; or a JSON object on stdout for each finished run."""
+    """Two bars on stderr, runs and the calls of the present one; or a JSON object on stdout for each finished run; or
+    nothing."""
 
-    def __init__(self, experiment: Experiment, folder: Path, calls: Mapping[str, int], *, as_json: bool) -> None:
+    def __init__(
+        self, experiment: Experiment, folder: Path, traces: Mapping[str, Trace], *, show: Show = "bars"
+    ) -> None:
         self.runs: list[Run] = []
         self.refused: list[KnobRefused] = []
         """The reason of each run that was left out."""
         self._folder = folder
-        self._calls = calls
-        self._as_json = as_json
+        self._calls = {name: sum(call.succeeded for call in trace.calls) for name, trace in traces.items()}
+        self._show = show
         self._description, self._total = "", 0
         self._waiting = False
         self._bars = Bars(
@@ -37,7 +44,7 @@ class Progress:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
-            disable=as_json,
+            disable=show != "bars",
             transient=True,
             # Drawing takes turns from the thread that sends.
             refresh_per_second=2,
@@ -54,7 +61,7 @@ class Progress:
         self._bars.stop()
 
     def found(self, run: PlannedRun) -> None:
-        if self._as_json:
+        if self._show == "json":
             click.echo(orjson.dumps(summary(load_run(self._folder, run.id))).decode())
 
     def begin(self, run: PlannedRun) -> None:
@@ -67,7 +74,7 @@ class Progress:
         self._bars.reset(self._run, description=text, total=None)
         self._waiting = True
 
-    def answer(self, _: Answer) -> None:
+    def answer(self, answer: Answer) -> None:
         if self._waiting:
             self._bars.reset(self._run, description=self._description, total=self._total)
             self._waiting = False
@@ -83,5 +90,5 @@ class Progress:
     def finish(self, run: Run) -> None:
         self.runs.append(run)
         self._bars.advance(self._all)
-        if self._as_json:
+        if self._show == "json":
             click.echo(orjson.dumps(summary(run)).decode())

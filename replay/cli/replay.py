@@ -111,61 +111,23 @@ def _execute(
     salvage: bool,
     as_json: bool,
 ) -> None:
-    import asyncio
-
-    from rejoule.replay.check import check_configuration
+    from rejoule.replay.check import check_configurations
     from rejoule.replay.cli.progress import Progress
-    from rejoule.replay.engines.client_health import client_limit
-    from rejoule.replay.engines.fine_loop import fine_loop
-    from rejoule.replay.engines.open import Engines
-    from rejoule.replay.experiment import load_traces, run_experiment
-    from rejoule.replay.plan import plan
-    from rejoule.replay.protocol.preparation import Preparation
-    from rejoule.replay.protocol.rejection import advice
+    from rejoule.replay.execute import execute, planned
+    from rejoule.replay.experiment import load_traces
+    from rejoule.replay.remarks import remarks
     from rejoule.traces.runs import finished, load_runs
-    from rejoule.traces.store import trace_digest
 
-    for configuration in configurations:
-        check_configuration(configuration)
+    check_configurations(configurations)  # before traces are read, which may take a while
     traces = load_traces(paths, salvage=salvage)
-    digests = {name: trace_digest(trace) for name, trace in traces.items()}
-    experiment = plan(digests, configurations, trials=trials, seed=seed)
-    calls = {name: sum(call.succeeded for call in trace.calls) for name, trace in traces.items()}
-
-    async def work(progress: Progress) -> None:
-        async with Engines(folder / "servers", progress.note) as engines:
-            await run_experiment(
-                experiment,
-                traces,
-                folder,
-                engines.open,
-                preparation=Preparation(progress.note, engines.cool),
-                prepare=engines.prepare,
-                attest=engines.attest,
-                on_found=progress.found,
-                on_begin=progress.begin,
-                on_answer=progress.answer,
-                on_run=progress.finish,
-                on_refused=progress.refuse,
-            )
-
-    with (
-        Progress(experiment, folder, calls, as_json=as_json) as progress,
-        asyncio.Runner(loop_factory=fine_loop) as runner,
-    ):
-        runner.run(work(progress))
+    experiment = planned(traces, configurations, trials=trials, seed=seed)
+    with Progress(experiment, folder, traces, show="json" if as_json else "bars") as progress:
+        execute(experiment, traces, folder, progress)
     if progress.refused and not finished(folder):
         raise progress.refused[0]
     for run in progress.runs:
-        if (limit := client_limit(run)) is not None:
-            click.echo(f"warning: {run.id}: {limit}", err=True)
-        for reason in run.conditions.rejected if run.conditions is not None else ():
-            click.echo(f"warning: {run.id}: its joules should not be used: {reason}", err=True)
-        if (hint := advice(run)) is not None:
-            click.echo(f"note: {run.id}: {hint}", err=True)
-        if run.certificate.violations:
-            noted, more = run.certificate.violations[0], len(run.certificate.violations) - 1
-            click.echo(f"warning: {run.id}: {noted}{f', and {more} more' if more else ''}", err=True)
+        for remark in remarks(run):
+            click.echo(f"{remark.level}: {remark.text}", err=True)
     if not as_json:
         from rejoule.replay.cli.tables import print_runs
 

@@ -1,0 +1,336 @@
+"""What scripts and notebooks need of ReJoule; nothing else is promised.
+
+::
+
+    import rejoule
+
+    trace = rejoule.record(graph, [{"topic": "joules"}])
+    runs = rejoule.replay_traces(trace, "runs", sweep={"max_num_seqs": [1, 8]})
+    rejoule.energy(runs).to_pandas()
+
+Importing this costs nothing: each function loads what it uses when it is called. All of them raise ``RejouleError``,
+whose message says what is wrong and what to do, and warn with ``RejouleWarning`` of what a reader must know. The
+functions can be called from code that runs in an event loop, as a notebook's does; only ``record_async`` is awaited.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from os import PathLike
+    from pathlib import Path
+    from typing import ParamSpec, TypeVar
+
+    from rejoule.analysis.attribution import Attribution
+    from rejoule.analysis.diff import Diff
+    from rejoule.analysis.energies import Energies
+    from rejoule.analysis.energy import Split
+    from rejoule.traces.errors import RejouleError, RejouleWarning
+    from rejoule.traces.model import Trace
+    from rejoule.traces.run import Configuration, Run
+    from rejoule.traces.runs import RunFolder
+
+    Runs = RunFolder | str | PathLike[str]
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+__all__ = [
+    "Configuration",
+    "RejouleError",
+    "RejouleWarning",
+    "RunFolder",
+    "Trace",
+    "attribute",
+    "diff",
+    "energy",
+    "open_runs",
+    "open_trace",
+    "record",
+    "record_async",
+    "replay_traces",
+    "report",
+    "run_experiment",
+    "save_trace",
+]
+
+
+async def record_async(
+    graph: Any,
+    inputs: Sequence[Any] = (),
+    *,
+    engine: str = "sim",
+    workflows: int | None = None,
+    output: str | PathLike[str] | None = None,
+    name: str | None = None,
+    model: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    context: Any = None,
+    resume: Sequence[Any] = (),
+    settings: Mapping[str, Any] | None = None,
+    concurrency: int = 8,
+    arrivals: str = "burst",
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> Trace:
+    """Runs a LangGraph graph live, once for each input, and records what it asks of the LLM server.
+
+    ``graph`` is compiled, a builder, a function without arguments that makes one, ``"FILE.py:GRAPH"``, or the name of
+    a workload (``"agentic"``, with its sizes in ``settings``). Its OpenAI clients are sent to ``engine``: ``"sim"``,
+    the embedded one, whose words are made up; ``"vllm"``, started with ``options``; or the URL of a server.
+    ``workflows`` is how many to run where that is not one an input; at most ``concurrency`` run at once, and begin by
+    ``arrivals``: ``"burst"`` or ``"poisson:RATE"``. ``config`` and ``context`` go to every run of the graph, ``resume``
+    answers its interrupts. The trace is also written to ``output``, if given. Workflows that fail are recorded as
+    failed.
+    """
+    import asyncio
+    from contextlib import ExitStack
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from rejoule.graphs.session import record_trace
+    from rejoule.graphs.source import wanted
+    from rejoule.replay.engines.engine_url import open_engine
+    from rejoule.traces.store import load
+
+    asked = wanted(graph, inputs, name=name, model=model, workflows=workflows, seed=seed, settings=settings or {})
+    given = {"model": model, "seed": seed, **(options or {})}
+    with ExitStack() as held:
+        folder = Path(held.enter_context(TemporaryDirectory()))
+        path = Path(output) if output is not None else folder / "trace.jsonl"
+        url = await asyncio.to_thread(held.enter_context, open_engine(engine, given, folder))
+        recorded = await record_trace(
+            asked, url, path, concurrency=concurrency, arrivals=arrivals, resume=resume, config=config, context=context
+        )
+        for remark in recorded.remarks():
+            _warn(remark)
+        return load(path)
+
+
+def _waited(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """``work`` for code that does not await."""
+
+    @wraps(work)
+    def waiting(*args: P.args, **options: P.kwargs) -> T:
+        import asyncio
+
+        from rejoule.graphs.session import with_threads
+
+        async def run() -> T:
+            with_threads()
+            return await work(*args, **options)
+
+        return _outside_event_loops(lambda: asyncio.run(run()))
+
+    waiting.__name__ = waiting.__qualname__ = work.__name__.removesuffix("_async")
+    return waiting
+
+
+record = _waited(record_async)
+
+
+def open_trace(path: str | PathLike[str], *, salvage: bool = False) -> Trace:
+    """Reads a trace; ``salvage`` takes what is complete of a cut one."""
+    from pathlib import Path
+
+    from rejoule.traces.store import load
+
+    return load(Path(path), salvage=salvage)
+
+
+def save_trace(trace: Trace, path: str | PathLike[str]) -> None:
+    """Writes a trace: JSON lines, compressed if the name ends in ``.zst``."""
+    from pathlib import Path
+
+    from rejoule.traces.store import save
+
+    save(trace, Path(path))
+
+
+def replay_traces(
+    traces: Trace | str | PathLike[str] | Mapping[str, Trace] | Iterable[str | PathLike[str]],
+    folder: str | PathLike[str],
+    configuration: Configuration | None = None,
+    *,
+    sweep: Mapping[str, Sequence[Any]] | None = None,
+    trials: int = 1,
+    seed: int = 0,
+    progress: bool = True,
+) -> RunFolder:
+    """Replays traces under every combination of the swept knobs, into a run folder, and takes up what is there.
+
+    ``traces`` is one, a file, several files, or traces by name. ``configuration`` holds the knobs that stay (its
+    engine is ``"sim"`` by default); ``sweep`` the values of those that vary:
+    ``{"max_num_seqs": [1, 8], "power_cap_w": [400]}``.
+    """
+    from collections.abc import Mapping
+    from os import PathLike
+    from pathlib import Path
+
+    from rejoule.replay.experiment import check_traces, load_traces, trace_name
+    from rejoule.replay.plan import swept
+    from rejoule.traces.model import Trace
+    from rejoule.traces.run import Configuration
+
+    if isinstance(traces, Trace):
+        named = {trace_name(traces): traces}
+    elif isinstance(traces, Mapping):
+        named = dict(traces)
+    else:
+        named = load_traces(map(Path, [traces] if isinstance(traces, str | PathLike) else traces))
+    check_traces(named)
+    base = configuration or Configuration(seed=seed)
+    return _made(named, Path(folder), list(swept(base, sweep or {})), trials, seed, progress)
+
+
+def run_experiment(experiment: str | PathLike[str], folder: str | PathLike[str], *, progress: bool = True) -> RunFolder:
+    """Replays as an experiment file (TOML) says, into a run folder, and takes up what is there."""
+    from pathlib import Path
+
+    from rejoule.replay.cli.experiment_file import read
+    from rejoule.replay.experiment import load_traces
+
+    file = read(Path(experiment))
+    return _made(load_traces(file.traces), Path(folder), file.configurations, file.trials, file.seed, progress)
+
+
+def open_runs(folder: Runs) -> RunFolder:
+    """Reads a run folder. ``to_pandas()`` gives one row a run, ``calls.to_pandas()`` one a call of a run."""
+    from pathlib import Path
+
+    from rejoule.traces.runs import RunFolder, load_runs
+
+    return folder if isinstance(folder, RunFolder) else load_runs(Path(folder))
+
+
+def energy(runs: Runs, *, by: Split = "node", where: Mapping[str, Any] | None = None, force: bool = False) -> Energies:
+    """Where the joules of each trace went under each configuration: means over its trials.
+
+    ``by`` is ``"node"``, ``"phase"``, ``"workflow"`` or ``"workload"``; ``where`` keeps the runs with these values of
+    knobs; ``force`` shows joules by node that are withheld because their fit is poor.
+    """
+    from rejoule.analysis.energies import Energies
+    from rejoule.analysis.energy import spent
+    from rejoule.analysis.pairing import select
+
+    everything = open_runs(runs).runs
+    return Energies(by, spent(select(everything, where or {}), by, everything, force))
+
+
+def attribute(run: Run) -> Attribution | None:
+    """Where one run's joules went, call by call; ``None`` where none were measured or modelled."""
+    from rejoule.analysis.attribution import attribute
+
+    return attribute(run)
+
+
+def diff(
+    runs_a: Runs,
+    runs_b: Runs | None = None,
+    *,
+    a: Mapping[str, Any] | None = None,
+    b: Mapping[str, Any] | None = None,
+    allow_different_work: bool = False,
+    allow_modelled: bool = False,
+    force: bool = False,
+) -> Diff:
+    """What changed from side A to side B, and how sure that is.
+
+    ``a`` and ``b`` choose the runs of each side by their knobs; without ``runs_b`` both come from ``runs_a``. Runs that
+    did different work, and modelled joules with measured ones, are compared only if that is allowed.
+    """
+    from rejoule.analysis.diff import compare
+    from rejoule.analysis.pairing import pair, select
+
+    side_a = open_runs(runs_a)
+    side_b = side_a if runs_b is None else open_runs(runs_b)
+    chosen = select(side_a.runs, a or {}), select(side_b.runs, b or {})
+    pairs = pair(*chosen, allow_different_work=allow_different_work, allow_modelled=allow_modelled)
+    return compare(pairs, force=force)
+
+
+def report(
+    runs: Runs, output: str | PathLike[str] = "report.html", *, title: str | None = None, force: bool = False
+) -> Path:
+    """Writes runs as one self-contained page of pictures; ``force`` writes over a file that is no report."""
+    from pathlib import Path
+
+    from rejoule.analysis.report import file, render
+    from rejoule.traces.refused import load_refused
+
+    path, folder = Path(output), open_runs(runs)
+    file.check(path, force)
+    page = render(folder.runs, folder.traces, folder.experiment, title, load_refused(folder.path))
+    file.write(path, page.encode())
+    return path
+
+
+_LAZY = {
+    "Configuration": "rejoule.traces.run",
+    "RejouleError": "rejoule.traces.errors",
+    "RejouleWarning": "rejoule.traces.errors",
+    "RunFolder": "rejoule.traces.runs",
+    "Trace": "rejoule.traces.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _LAZY:
+        raise AttributeError(f"module 'rejoule' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _made(
+    traces: Mapping[str, Trace],
+    folder: Path,
+    configurations: Sequence[Configuration],
+    trials: int,
+    seed: int,
+    progress: bool,
+) -> RunFolder:
+    from rejoule.replay.cli.progress import Progress
+    from rejoule.replay.execute import execute, planned
+    from rejoule.replay.remarks import remarks
+    from rejoule.traces.runs import finished, load_runs
+
+    experiment = planned(traces, configurations, trials=trials, seed=seed)
+    with Progress(experiment, folder, traces, show="bars" if progress else "nothing") as watched:
+        _outside_event_loops(lambda: execute(experiment, traces, folder, watched))
+    if watched.refused and not finished(folder):
+        raise watched.refused[0]
+    for run in watched.runs:
+        for remark in remarks(run):
+            _warn(remark.text)
+    for reason in dict.fromkeys(map(str, watched.refused)):
+        _warn(f"runs are left out: {reason}")
+    return load_runs(folder)
+
+
+def _warn(text: str) -> None:
+    import warnings
+
+    from rejoule.traces.errors import RejouleWarning
+
+    warnings.warn(text, RejouleWarning, stacklevel=3)
+
+
+def _outside_event_loops(work: Callable[[], T]) -> T:
+    """The result of ``work``, which runs an event loop of its own: in another thread where one runs here already."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+    from contextvars import copy_context
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(copy_context().run, work).result()

@@ -1,0 +1,83 @@
+"""A recording from its server to its trace file: asks the server what it is, makes the graph, records, and closes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from rejoule.graphs.capture import ServerInfo, probe
+from rejoule.graphs.record import DEFAULT_CONCURRENCY, Progress, Recorded, record
+from rejoule.graphs.source import Source
+from rejoule.traces.model import Header
+from rejoule.traces.store import TraceWriter
+
+THREADS: Final = 256
+"""Synchronous nodes that may wait for their calls at once; with asyncio's own few threads they would wait in line."""
+
+
+class Wanted(Protocol):
+    """What is to be recorded; `rejoule.graphs.source` has the two kinds."""
+
+    @property
+    def target(self) -> str:
+        """Its name in the trace."""
+        ...
+
+    @property
+    def seed(self) -> int: ...
+
+    def source(self, server: ServerInfo) -> AbstractAsyncContextManager[Source]: ...
+
+
+async def record_trace(
+    wanted: Wanted,
+    base_url: str,
+    output: Path,
+    *,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    arrivals: str = "burst",
+    resume: Sequence[Any] = (),
+    config: Mapping[str, Any] | None = None,
+    context: Any = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Recorded:
+    """Records into ``output`` from the server whose API is at ``base_url``. Raises RejouleError as `record` does."""
+    server = await probe(base_url)
+    with server.environment():
+        async with wanted.source(server) as source:
+            header = Header(
+                graph=wanted.target,
+                model=source.model,
+                server=server.description,
+                settings=source.settings,
+                seed=wanted.seed,
+                recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                rejoule_version=version("rejoule"),
+            )
+            with TraceWriter(output, header) as writer:
+                return await record(
+                    source.graph,
+                    source.inputs,
+                    server=server,
+                    writer=writer,
+                    model=source.model,
+                    name=wanted.target,
+                    concurrency=concurrency,
+                    arrivals=arrivals,
+                    seed=wanted.seed,
+                    resume=resume,
+                    config=config,
+                    context=context,
+                    on_progress=on_progress,
+                )
+
+
+def with_threads() -> None:
+    """Lets the synchronous nodes of all workflows wait side by side; for event loops that are ReJoule's own."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
