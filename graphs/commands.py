@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.terminal import say
 from rejoule.traces.words import counted
 
 if TYPE_CHECKING:
@@ -160,14 +161,15 @@ def _check_output(output: Path, force: bool) -> None:
 
 @contextmanager
 def _progress(workflows: int | None) -> Iterator[Callable[[Progress], None]]:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    console = Console(stderr=True)
+    from rejoule.traces.terminal import console
+
+    out = console(stderr=True)
     calls = TextColumn("workflows, {task.fields[calls]} calls")
     columns = (TextColumn("recording"), BarColumn(), MofNCompleteColumn(), calls, TimeElapsedColumn())
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal, redirect_stdout=False) as bar:
+    with Bar(*columns, console=out, transient=True, disable=not out.is_terminal, redirect_stdout=False) as bar:
         task = bar.add_task("", total=workflows, calls=0)
         yield lambda progress: bar.update(task, completed=progress.workflows, calls=progress.calls)
 
@@ -196,7 +198,7 @@ def _report(output: Path, request: Any, recorded: Recorded, engine: str, as_json
         first = recorded.failed[0]
         raise RejouleError(f"no workflow came to its end; {first.id}: {first.error}", remedy)
     for remark in recorded.remarks():
-        click.echo(f"warning: {remark}", err=True)
+        say(f"warning: {remark}", err=True)
 
 
 def _say_stopped(output: Path, recorded: Recorded) -> None:
@@ -206,15 +208,16 @@ def _say_stopped(output: Path, recorded: Recorded) -> None:
         return
     cut = sum(workflow.status == "interrupted" and workflow.error is not None for workflow in recorded.workflows)
     whole = counted(len(recorded.workflows) - cut, "workflow")
-    click.echo(f"interrupted; {output} holds {whole} that came to an end, and {cut:,} as far as they were", err=True)
+    say(f"interrupted; {output} holds {whole} that came to an end, and {cut:,} as far as they were", err=True)
 
 
 def _print(found: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
+    from rejoule.traces.terminal import console
+
+    out = console()
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("node")
     for name in ("calls", "prompt tokens", "cached", "output tokens"):
@@ -224,13 +227,12 @@ def _print(found: Mapping[str, Any]) -> None:
         table.add_row(node["node"], *(_figure(node[key]) for key in keys))
     table.add_section()
     table.add_row("all", *(_figure(found[key]) for key in keys), style="bold")
-    console.print(
-        f"[bold]{escape(found['trace'])}[/]: {counted(found['workflows'], 'workflow')} of {escape(found['graph'])} "
-        f"in {found['duration_s']:.1f} s, {counted(found['tool_calls'], 'tool call')}",
-        highlight=False,
+    what = f"{counted(found['workflows'], 'workflow')} of {found['graph']} in {found['duration_s']:.1f} s"
+    out.print(
+        Text.assemble((found["trace"], "bold"), f": {what}, {counted(found['tool_calls'], 'tool call')}"),
         soft_wrap=True,
     )
-    console.print(table)
+    out.print(table)
 
 
 def _figure(value: int | None) -> str:

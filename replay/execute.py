@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from rejoule.replay.check import check_configurations
+from rejoule.replay.check import check_configurations, check_size
 from rejoule.replay.engine import Answer
 from rejoule.replay.engines.fine_loop import fine_loop
 from rejoule.replay.engines.open import Engines
@@ -43,8 +43,9 @@ class Observer(Protocol):
 def planned(
     traces: Mapping[str, Trace], configurations: Sequence[Configuration], *, trials: int, seed: int
 ) -> Experiment:
-    """Raises RejouleError for a configuration that cannot be run."""
+    """Raises RejouleError for a configuration that cannot be run, and for an experiment beyond all measure."""
     check_configurations(configurations)
+    check_size(traces, configurations, trials)
     digests = {name: trace_digest(trace) for name, trace in traces.items()}
     return plan(digests, configurations, trials=trials, seed=seed)
 

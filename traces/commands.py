@@ -29,17 +29,17 @@ def inspect(trace: Path, salvage: bool, as_json: bool) -> None:
 
 
 def _print(trace: Path, found: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
-    console.print(
-        f"[bold]{escape(str(trace))}[/]: {escape(found['graph'])}, {counted(found['workflows'], 'workflow')}, "
-        f"{counted(found['calls'], 'call')}, {counted(found['tool_calls'], 'tool call')}, "
-        f"model {escape(found['model'])}",
-        highlight=False,
+    from rejoule.traces.terminal import console
+
+    out = console()
+    counts = ", ".join(
+        counted(found[key], noun)
+        for key, noun in (("workflows", "workflow"), ("calls", "call"), ("tool_calls", "tool call"))
     )
+    out.print(Text.assemble((str(trace), "bold"), f": {found['graph']}, {counts}, model {found['model']}"))
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("node")
     for name in ("calls", "prompt tokens", "cached", "output tokens", "failed"):
@@ -47,21 +47,20 @@ def _print(trace: Path, found: dict[str, Any]) -> None:
     for node in found["nodes"]:
         values = (node[k] for k in ("calls", "prompt_tokens", "cached_tokens", "output_tokens", "failed_calls"))
         table.add_row(node["node"], *("–" if v is None else f"{v:,}" for v in values))
-    console.print(table)
+    out.print(table)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("workflow", "calls", "depth", "width", "seconds", "critical path s", "status"):
         table.add_column(name, justify="left" if name in ("workflow", "status") else "right")
     for flow in found["each_workflow"]:
         seconds = (f"{flow[k]:.2f}" for k in ("duration_s", "critical_path_s"))
         table.add_row(flow["id"], str(flow["calls"]), str(flow["depth"]), str(flow["width"]), *seconds, flow["status"])
-    console.print(table)
+    out.print(table)
     shared = found["shared_prompt_fraction"]
-    console.print(
+    out.print(
         "sharing: "
         + (
             "not known, no call was answered"
             if shared is None
             else f"at most {shared:.0%} of all prompt {found['shared_prompt_unit']} can come from a prefix cache"
-        ),
-        highlight=False,
+        )
     )

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 import orjson
 
+from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Configuration
 
@@ -21,6 +22,9 @@ class Refused:
     run: str
     configuration: Configuration
     reason: str
+
+
+_REFUSED: Final = msgspec.json.Decoder(tuple[Refused, ...]).decode
 
 
 def save_refused(folder: Path, refused: Sequence[Refused]) -> None:
@@ -37,8 +41,8 @@ def save_refused(folder: Path, refused: Sequence[Refused]) -> None:
 def load_refused(folder: Path) -> tuple[Refused, ...]:
     """What the latest pass over a run folder left out."""
     try:
-        return msgspec.json.decode((folder / FILE).read_bytes(), type=tuple[Refused, ...])
+        return decoded((folder / FILE).read_bytes(), _REFUSED)
     except FileNotFoundError:
         return ()
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, DamagedError) as error:
         raise RejouleError(f"cannot read {folder / FILE}: {error}", "repeat the experiment") from error

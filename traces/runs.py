@@ -18,13 +18,14 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 import orjson
 import zstandard
 
 from rejoule.traces import store
+from rejoule.traces.decoding import DamagedError, decoded, lines_of
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.frames import Calls, run_columns
 from rejoule.traces.model import Trace
@@ -37,6 +38,31 @@ FORMAT_VERSION: Final = 1
 RUN_FORMAT_VERSION: Final = 1
 LINES: Final = ("steps", "readings")
 """What of a run is kept in files of its own."""
+AGAIN: Final = "replay the traces again into a new folder"
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _StepRow(msgspec.Struct, array_like=True, frozen=True):
+    """A line of ``steps.jsonl.zst``; calls are named by their place in the run."""
+
+    start_s: float
+    end_s: float
+    steps: Count
+    energy_j: float | None
+    sm_clock_mhz: float | None
+    cap_bound: bool | None
+    prefill: tuple[tuple[int, Count, Count], ...]
+    decode: tuple[tuple[int, Count], ...]
+    preempted: tuple[int, ...]
+    prefill_context: tuple[Count, ...] = ()
+    decode_context: tuple[Count, ...] = ()
+
+
+_STEP: Final = msgspec.json.Decoder(_StepRow).decode
+_READING: Final = msgspec.json.Decoder(
+    tuple[float, float, float, float | None, float | None, float | None, float | None, float | None, float | None]
+).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,38 +181,41 @@ def load_run(path: Path, run_id: str) -> Run:
 
 
 def read_experiment(path: Path) -> Experiment:
+    """What a run folder is to hold. Raises RejouleError if it is none, or damaged."""
     file = path / "experiment.json"
     try:
-        body = orjson.loads(file.read_bytes())
+        data = file.read_bytes()
     except FileNotFoundError:
         raise RejouleError(f"{path} is not a run folder", "make one with: rejoule replay TRACE -o RUNS") from None
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise RejouleError(f"cannot read {file}: {error}", "replay the traces again into a new folder") from error
-    return _converted(body, Experiment, file, FORMAT_VERSION)
+    except OSError as error:
+        raise RejouleError(f"cannot read {file}: {error.strerror}", AGAIN) from error
+    return _converted(data, Experiment, file, FORMAT_VERSION)
 
 
 def _read_run(folder: Path) -> Run:
     file = folder / "run.json"
     try:
-        run = _converted(orjson.loads(file.read_bytes()), Run, file, RUN_FORMAT_VERSION)
-        steps, readings = _unpacked(folder / "steps.jsonl.zst"), _unpacked(folder / "readings.jsonl.zst")
-    except (OSError, orjson.JSONDecodeError, zstandard.ZstdError) as error:
+        run = _converted(file.read_bytes(), Run, file, RUN_FORMAT_VERSION)
+        steps = _rows(folder / "steps.jsonl.zst", _STEP)
+        readings = _rows(folder / "readings.jsonl.zst", _READING)
+        return replace(
+            run,
+            steps=None if steps is None else _steps(steps, run),
+            readings=None if readings is None else tuple(Reading(*row) for row in readings),
+        )
+    except (OSError, DamagedError) as error:
         raise RejouleError(f"cannot read {folder}: {error}", "remove it and run the experiment again") from error
-    return replace(
-        run,
-        steps=None if steps is None else _steps(steps, run),
-        readings=None if readings is None else tuple(Reading(*row) for row in readings),
-    )
 
 
-def _converted(body: Any, kind: type[T], file: Path, version: int) -> T:
-    found = body.get("format_version") if isinstance(body, dict) else None
-    if isinstance(found, int) and found > version:
-        raise RejouleError(f"{file} has format version {found}", "please update: pip install -U rejoule")
+def _converted(data: bytes, kind: type[T], file: Path, version: int) -> T:
     try:
+        body = decoded(data, msgspec.json.decode)
+        found = body.get("format_version") if isinstance(body, dict) else None
+        if isinstance(found, int) and found > version:
+            raise RejouleError(f"{file} has format version {found}", "please update: pip install -U rejoule")
         return msgspec.convert(body, kind)
-    except msgspec.ValidationError as error:
-        raise RejouleError(f"{file}: {error}", "replay the traces again into a new folder") from None
+    except (DamagedError, msgspec.ValidationError) as error:
+        raise RejouleError(f"{file}: {error}", AGAIN) from None
 
 
 def _packed(row: Callable[[T], Any], items: Iterable[T]) -> bytes:
@@ -194,10 +223,18 @@ def _packed(row: Callable[[T], Any], items: Iterable[T]) -> bytes:
     return zstandard.ZstdCompressor(level=6).compress(lines)
 
 
-def _unpacked(file: Path) -> list[Sequence[Any]] | None:
+def _rows(file: Path, decode: Callable[[bytes], T]) -> list[T] | None:
+    """The rows of a file of lines; ``None`` without one. Raises DamagedError."""
     if not file.exists():
         return None
-    return [orjson.loads(line) for line in zstandard.ZstdDecompressor().decompress(file.read_bytes()).splitlines()]
+    rows: list[T] = []
+    try:
+        with file.open("rb") as packed:
+            for line in lines_of(packed, compressed=True):
+                rows.append(decoded(line, decode))  # noqa: PERF401  # an error names its line
+    except DamagedError as error:
+        raise DamagedError(f"{file.name}, line {len(rows) + 1}: {error}") from None
+    return rows
 
 
 def _step_row(run: Run) -> Callable[[Step], Sequence[Any]]:
@@ -222,37 +259,28 @@ def _step_row(run: Run) -> Callable[[Step], Sequence[Any]]:
     return row
 
 
-def _steps(rows: Sequence[Sequence[Any]], run: Run) -> tuple[Step, ...]:
+def _steps(rows: Sequence[_StepRow], run: Run) -> tuple[Step, ...]:
     names = [call.id for call in run.calls]
 
-    def step(
-        start: float,
-        end: float,
-        steps: int,
-        energy: float | None,
-        clock: float | None,
-        bound: bool | None,
-        prefill: Sequence[tuple[int, int, int]],
-        decode: Sequence[tuple[int, int]],
-        preempted: Sequence[int],
-        prefill_context: Sequence[int] = (),
-        decode_context: Sequence[int] = (),
-    ) -> Step:
+    def step(row: _StepRow) -> Step:
+        prefill, decode, preempted = row.prefill, row.decode, row.preempted
+        if any(not 0 <= i < len(names) for i in (*(p[0] for p in prefill), *(d[0] for d in decode), *preempted)):
+            raise DamagedError("a step names a call that the run does not have")
         return Step(
-            start_s=start,
-            end_s=end,
-            steps=steps,
-            energy_j=energy,
-            sm_clock_mhz=clock,
-            cap_bound=bound,
+            start_s=row.start_s,
+            end_s=row.end_s,
+            steps=row.steps,
+            energy_j=row.energy_j,
+            sm_clock_mhz=row.sm_clock_mhz,
+            cap_bound=row.cap_bound,
             prefill=tuple((names[i], new, cached) for i, new, cached in prefill),
             decode=tuple((names[i], tokens) for i, tokens in decode),
             preempted=tuple(names[i] for i in preempted),
-            prefill_context=tuple(prefill_context),
-            decode_context=tuple(decode_context),
+            prefill_context=row.prefill_context,
+            decode_context=row.decode_context,
         )
 
-    return tuple(step(*row) for row in rows)
+    return tuple(map(step, rows))
 
 
 def _reading_order(run: PlannedRun) -> tuple[str, int, float, str, int]:

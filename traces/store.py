@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import orjson
 import zstandard
 
 from rejoule.traces.check import problems
+from rejoule.traces.decoding import DamagedError, decoded, lines_of
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.migrate import migrated
 from rejoule.traces.model import Call, Edge, Header, Task, ToolCall, Trace, Workflow, WorkflowStatus
@@ -65,6 +66,7 @@ class _Line(msgspec.Struct):
 
 
 _name_of: Final = msgspec.json.Decoder(_Line).decode
+_raw: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _DECODE: Final = {kind: msgspec.json.Decoder(kind).decode for kind in NAMES}
 
 
@@ -241,18 +243,20 @@ class _Reader:
 
     def _decode(self, number: int, line: bytes) -> Any:
         try:
-            kind = KINDS[_name_of(line).record]
-        except (msgspec.DecodeError, KeyError):
+            kind = KINDS[decoded(line, _name_of).record]
+        except (DamagedError, KeyError) as error:
             if self.header is None:
                 _no_trace(self.path)
-            raise self._wrong(number, "not a record of a trace" if line.endswith(b"\n") else "cut short") from None
+            why = f" ({error})" if isinstance(error, DamagedError) else ""
+            what = f"not a record of a trace{why}" if line.endswith(b"\n") else "cut short"
+            raise self._wrong(number, what) from None
         if (kind is Header) != (self.header is None):
             raise self._wrong(number, "the header must be the first record, and the only one")
         try:
             if kind is Header:
-                return msgspec.convert(migrated(msgspec.json.decode(line), str(self.path)), Header)
-            return _DECODE[kind](line)
-        except msgspec.DecodeError as error:
+                return decoded(line, lambda data: msgspec.convert(migrated(_raw(data), str(self.path)), Header))
+            return decoded(line, _DECODE[kind])
+        except DamagedError as error:
             raise self._wrong(number, str(error)) from None
 
     def _take(self, number: int, record: Header | Closing | Member) -> None:
@@ -332,28 +336,12 @@ def _no_trace(path: Path) -> Header:
 def _lines(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
-            if path.suffix == ".zst":
-                yield from _unpacked(file)
-            else:
-                yield from file
+            yield from lines_of(file, compressed=path.suffix == ".zst")
+    except DamagedError as error:
+        raise RejouleError(f"{path}: {error}", SALVAGE) from None
     except FileNotFoundError:
         raise RejouleError(f"{path} does not exist", "record one with: rejoule record WORKLOAD -o TRACE") from None
     except OSError as error:
         raise RejouleError(
             f"cannot read {path}: {error.strerror}", "give the path of a trace that you may read"
         ) from error
-
-
-def _unpacked(file: BinaryIO) -> Iterator[bytes]:
-    # A cut frame still gives every block before the cut; the missing end record then tells the reader.
-    unpack = zstandard.ZstdDecompressor().decompressobj()
-    rest = b""
-    try:
-        while piece := file.read(1 << 18):
-            *lines, rest = (rest + unpack.decompress(piece)).split(b"\n")
-            yield from (line + b"\n" for line in lines)
-    except zstandard.ZstdError:
-        yield rest + b"\0"
-        return
-    if rest:
-        yield rest

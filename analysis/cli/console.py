@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from rich.cells import cell_len
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from rejoule.traces.terminal import console, shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,7 +19,7 @@ NARROWEST: Final = 16
 
 
 def say(text: str, style: str = "") -> None:
-    Console().print(Text(text, style=style))
+    console().print(Text(shown(text), style=style))
 
 
 def show(title: str, heads: Sequence[str], rows: Sequence[Sequence[str | Text]], caption: str = "") -> None:
@@ -36,16 +37,16 @@ def show(title: str, heads: Sequence[str], rows: Sequence[Sequence[str | Text]],
     for row in rows:
         cells: list[RenderableType] = [row[i] if isinstance(row[i], Text) else Text(_plain(row[i])) for i in kept]
         table.add_row(*cells)
-    console = Console()
-    console.print()
-    console.print(Text(title, style="bold"))
+    out = console()
+    out.print()
+    out.print(Text(shown(title), style="bold"))
     needed = names + sum(widths[1:]) + 2 * (len(widths) - 1)
-    if console.width < needed:
-        console = Console(width=needed)
-    console.print(table)
+    if out.width < needed:
+        out = console(width=needed)
+    out.print(table)
     if caption:
-        Console().print(Text(caption, style="dim"))
+        console().print(Text(caption, style="dim"))
 
 
 def _plain(cell: str | Text) -> str:
-    return cell.plain if isinstance(cell, Text) else cell
+    return shown(cell.plain if isinstance(cell, Text) else cell)

@@ -54,8 +54,8 @@ def render(
         panels=panels,
         footer=_footer(runs, experiment),
         style=_text("style.css"),
-        # A '</' in the data would end its script element.
-        data=data.replace("</", "<\\/"),
+        # A '</script' in the data would end its element, and a '<!--' change how a browser reads what follows.
+        data=data.replace("<", "\\u003c"),
         plotly=get_plotlyjs(),
         script=_text("script.js"),
     )

@@ -19,8 +19,8 @@ from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.profile import PowerCurve, Profile, Timing
 
 TIMING: Final = {
-    "compute_efficiency": (0.05, 1.2),
-    "memory_efficiency": (0.05, 1.2),
+    "compute_efficiency": (0.05, 1.0),
+    "memory_efficiency": (0.05, 1.0),
     "memory_knee": (0.05, 1.0),
     "overlap_norm": (1.0, 20.0),
     "per_request_s": (1e-8, 1e-3),
@@ -30,7 +30,7 @@ TIMING: Final = {
     "host_prefill_s": (1e-5, 0.2),
     "host_eager_s": (1e-5, 0.2),
     "host_first_s": (1e-5, 0.2),
-    "attention_efficiency": (0.05, 1.2),
+    "attention_efficiency": (0.05, 1.0),
 }
 """What is fitted, and between which bounds. The overhead by layer cannot be told from that by step, and stays."""
 POWER: Final = {

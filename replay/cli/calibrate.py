@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rejoule.replay.cli.options import floats
+from rejoule.replay.cli.options import FiniteRange, floats
 from rejoule.traces import RejouleError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--max-model-len", type=click.IntRange(512), default=16384, show_default=True, help="The same.")
 @click.option("--kv-tokens", type=click.IntRange(4096), default=640_000, show_default=True,
               help="Tokens that its KV cache holds: num_gpu_blocks times the block size.")  # fmt: skip
-@click.option("--cell-s", type=click.FloatRange(0.01), default=1.2, show_default=True, help="How long a cell lasts.")
+@click.option("--cell-s", type=FiniteRange(0.01), default=1.2, show_default=True, help="How long a cell lasts.")
 @click.option("--holdout", multiple=True, type=PATH, help="Runs to tell the errors on, not to fit; may be repeated.")
 @click.option("--timing-only", is_flag=True, help="Keep the base's power: the runs hold no power readings.")
 @click.option("--engine", help="vllm: measure the grid first, on a server started with the options given.")
@@ -136,13 +136,13 @@ def _replay(
 
 def _print(found: Calibration, output: Path) -> None:
     import msgspec
-    from rich.console import Console
     from rich.table import Table
 
     from rejoule.replay.calibration.calibrate import UNDETERMINED
     from rejoule.replay.calibration.fit import ALIKE, FEW
+    from rejoule.traces.terminal import console
 
-    console = Console()
+    out = console()
     constants = Table("constant", "value", "±", box=None, header_style="bold", pad_edge=False)
     for column in constants.columns[1:]:
         column.justify = "right"
@@ -151,7 +151,7 @@ def _print(found: Calibration, output: Path) -> None:
         part, _, field = name.partition(".")
         value = msgspec.to_builtins(parts[part])[field]
         constants.add_row(name, f"{value:.4g}", "not determined" if error > UNDETERMINED else f"{100 * error:.1f} %")
-    console.print(constants)
+    out.print(constants)
     errors = Table("error", "count", "MAPE", "of the sum", "R²", box=None, header_style="bold", pad_edge=False)
     for column in errors.columns[1:]:
         column.justify = "right"
@@ -162,12 +162,12 @@ def _print(found: Calibration, output: Path) -> None:
     for name, row in rows.items():
         r2 = "–" if row.r2 is None else f"{row.r2:.3f}"
         errors.add_row(name, str(row.count), f"{100 * row.mape:.1f} %", f"{100 * row.total:+.1f} %", r2)
-    console.print()
-    console.print(errors)
+    out.print()
+    out.print(errors)
     if any(row.r2 is None for row in rows.values()):
         few = f"fewer than {FEW} values, or they vary by less than {100 * ALIKE:.0f} % or less than the errors do"
         why = f"R² –: it would mean nothing ({few})"
-        console.print(why, style="dim", highlight=False)
+        out.print(why, style="dim")
     for note in found.notes:
-        console.print(f"note: {note}", style="yellow", highlight=False)
+        out.print(f"note: {note}", style="yellow")
     click.echo(f"\n{output} is written; use it with: rejoule replay TRACE -o RUNS --profile {output}")

@@ -7,13 +7,13 @@ from typing import Final
 
 import click
 import orjson
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rejoule.replay.doctor.finding import Finding
 from rejoule.replay.doctor.gpus import gpu_findings
 from rejoule.replay.doctor.machine import machine_findings
+from rejoule.traces.terminal import console
 
 MARKS: Final = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "dim")}
 
@@ -26,7 +26,7 @@ def doctor(as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps({"findings": findings}).decode())
     else:
-        Console().print(table(findings))
+        console().print(table(findings))
 
 
 def table(findings: Sequence[Finding]) -> Table:

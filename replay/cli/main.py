@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 
 from rejoule.traces import RejouleError
+from rejoule.traces.terminal import on_one_line, say
 
 COMMANDS: Final = {
     "demo": ("rejoule.replay.cli.demo:demo", "Record, replay and compare all four workloads without a GPU."),
@@ -109,7 +110,7 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    print(f"error: {text}", file=sys.stderr)
+    say(f"error: {on_one_line(text)}", err=True)
 
 
 def _usage(error: click.ClickException) -> str:

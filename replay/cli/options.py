@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 import click
@@ -33,6 +34,16 @@ class _List(click.ParamType[list[float | None]]):
             number = 0
         if not 0 < number < float("inf"):
             self.fail(f"{value!r} is not a list of {self.name}: give positive numbers separated by commas", param, ctx)
+        return number
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range; infinity and what is no number lie in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
         return number
 
 

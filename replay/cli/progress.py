@@ -9,7 +9,6 @@ from typing import Literal
 
 import click
 import orjson
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
@@ -19,6 +18,7 @@ from rejoule.traces import Trace
 from rejoule.traces.run import Run
 from rejoule.traces.runs import Experiment, PlannedRun, finished, load_run
 from rejoule.traces.summary import described, summary
+from rejoule.traces.terminal import console, say
 
 Show = Literal["bars", "json", "nothing"]
 
@@ -43,7 +43,7 @@ class Progress:
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console(stderr=True),
             disable=show != "bars",
             transient=True,
             # Drawing takes turns from the thread that sends.
@@ -83,7 +83,7 @@ class Progress:
     def refuse(self, run: PlannedRun, reason: KnobRefused) -> None:
         """Says, once for each reason, that runs are left out."""
         if str(reason) not in map(str, self.refused):
-            click.echo(f"warning: {run.id} is left out: {reason}", err=True)
+            say(f"warning: {run.id} is left out: {reason}", err=True)
         self.refused.append(reason)
         self._bars.advance(self._all)
 

@@ -10,6 +10,7 @@ import click
 from rejoule.replay.cli.options import engine_options, floats, integers
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Configuration
+from rejoule.traces.terminal import say
 from rejoule.traces.words import counted
 
 
@@ -127,14 +128,14 @@ def _execute(
         raise progress.refused[0]
     for run in progress.runs:
         for remark in remarks(run):
-            click.echo(f"{remark.level}: {remark.text}", err=True)
+            say(f"{remark.level}: {remark.text}", err=True)
     if not as_json:
         from rejoule.replay.cli.tables import print_runs
 
         runs = load_runs(folder).runs
         print_runs(runs)
-        click.echo(f"\n{folder} holds {counted(len(runs), 'run')}. Which node spent the energy:")
-        click.echo(f"  rejoule energy {folder}\n  rejoule report {folder} -o report.html")
+        say(f"\n{folder} holds {counted(len(runs), 'run')}. Which node spent the energy:")
+        say(f"  rejoule energy {folder}\n  rejoule report {folder} -o report.html")
     failed = [run for run in progress.runs if run.failed_calls]
     if failed:
         first, count = failed[0].failed_calls[0], sum(len(run.failed_calls) for run in failed)

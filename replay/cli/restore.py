@@ -8,6 +8,7 @@ import orjson
 from rejoule.replay.knobs.journal import knobs_folder
 from rejoule.replay.knobs.restore import restore_journaled
 from rejoule.traces import RejouleError
+from rejoule.traces.terminal import say
 
 
 @click.command()
@@ -21,7 +22,7 @@ def restore(as_json: bool) -> None:
         for gpu in done:
             if gpu.left is None:
                 limit = "" if gpu.limit_w is None else f", power limit {gpu.limit_w:g} W"
-                click.echo(f"{gpu.uuid}: put back{limit}{', clock unlocked' if gpu.clock_unlocked else ''}")
+                say(f"{gpu.uuid}: put back{limit}{', clock unlocked' if gpu.clock_unlocked else ''}")
         if not done:
             click.echo("Nothing to restore: no experiment left a GPU changed.")
     left = [gpu for gpu in done if gpu.left is not None]

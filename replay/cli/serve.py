@@ -10,6 +10,7 @@ from threading import Thread
 import click
 import orjson
 
+from rejoule.replay.cli.options import FiniteRange
 from rejoule.traces.run import Configuration
 
 DEFAULT_PORT = 8000
@@ -24,8 +25,8 @@ DEFAULT_PORT = 8000
 @click.option("--model", help="Name under which the model is served; the profile's, if not given.")
 @click.option("--any-model", is_flag=True, help="Answer whatever model a request names.")
 @click.option("--max-num-seqs", type=click.IntRange(1), help="Most requests in a batch.")
-@click.option("--power-cap", type=click.FloatRange(1), help="GPU power cap in watts.")
-@click.option("--sm-clock", type=click.FloatRange(1), help="SM clock lock in MHz.")
+@click.option("--power-cap", type=FiniteRange(1), help="GPU power cap in watts.")
+@click.option("--sm-clock", type=FiniteRange(1), help="SM clock lock in MHz.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the server's URL as a JSON object once it listens.")

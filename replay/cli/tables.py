@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from rejoule.traces.run import Run
 from rejoule.traces.summary import described, latencies_s, percentile
+from rejoule.traces.terminal import console
 
 
 def figure(value: float | None, form: str = ",.1f") -> str:
@@ -43,12 +43,11 @@ def print_runs(runs: Sequence[Run]) -> None:
             figure(run.power_cap.bound_fraction, ".0%"),
         )
         last = run.trace
-    console = Console()
-    console.print(table)
+    out = console()
+    out.print(table)
     sources = sorted({run.energy.source.get("gpu", "not measured") for run in runs})
-    console.print(
+    out.print(
         f"joules: GPU, {', '.join(sources)}; J/flow: a workflow; flow, TTFT: medians of workflows and calls; "
         "capped: share of the busy time in which the cap held the clock down",
         style="dim",
-        highlight=False,
     )

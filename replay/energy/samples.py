@@ -12,12 +12,14 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from pathlib import Path
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import msgspec
 import numpy as np
 import orjson
 
 from rejoule.traces import RejouleError
+from rejoule.traces.decoding import DamagedError, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +57,27 @@ RECORD: Final = np.dtype([*((name, "<i8") for name in COUNTS), *((name, "<f4") f
 _PACKED: Final = Struct(f"<{len(COUNTS)}q{len(VALUES)}f")
 MISSING: Final = -1
 NAN: Final = float("nan")
+
+
+class _HeadGpu(msgspec.Struct, frozen=True):
+    uuid: str
+    name: str
+    tick_s: float | None = None
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """The first line."""
+
+    rejoule_samples: int
+    gpus: tuple[_HeadGpu, ...]
+    driver: str
+    period_ns: Annotated[int, msgspec.Meta(gt=0)]
+    pid: int
+    monotonic_ns: int
+    wall_us: int
+
+
+_HEAD: Final = msgspec.json.Decoder(_Head).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +189,13 @@ def read_samples(path: Path, start_s: float | None = None, end_s: float | None =
     """
     try:
         with path.open("rb") as file:
-            head = orjson.loads(file.readline())
+            head = decoded(file.readline(), _HEAD)
             at = file.tell()
-        if head["rejoule_samples"] != FORMAT_VERSION:
-            raise RejouleError(f"{path} has samples of format {head['rejoule_samples']}", "use a newer ReJoule")
+        if head.rejoule_samples != FORMAT_VERSION:
+            raise RejouleError(f"{path} has samples of format {head.rejoule_samples}", "use a newer ReJoule")
         count = (path.stat().st_size - at) // RECORD.itemsize
         records = np.memmap(path, RECORD, "r", at, (count,)) if count else np.empty(0, RECORD)
-    except (OSError, KeyError, TypeError, orjson.JSONDecodeError) as error:
+    except (OSError, DamagedError) as error:
         raise RejouleError(f"{path} holds no samples: {error}", "give a .samples file of a run folder") from error
 
     def begun_s(at: int) -> float:
@@ -182,13 +205,12 @@ def read_samples(path: Path, start_s: float | None = None, end_s: float | None =
     last = count if end_s is None else bisect_right(range(count), end_s, key=begun_s)
     records = np.array(records[first:last])
     return Samples(
-        driver=head["driver"],
-        period_s=head["period_ns"] / 1e9,
-        pid=head["pid"],
-        wall_offset_s=head["wall_us"] / 1e6 - head["monotonic_ns"] / 1e9,
+        driver=head.driver,
+        period_s=head.period_ns / 1e9,
+        pid=head.pid,
+        wall_offset_s=head.wall_us / 1e6 - head.monotonic_ns / 1e9,
         gpus=tuple(
-            Track(gpu["uuid"], gpu["name"], records[records["gpu"] == i], gpu.get("tick_s"))
-            for i, gpu in enumerate(head["gpus"])
+            Track(gpu.uuid, gpu.name, records[records["gpu"] == i], gpu.tick_s) for i, gpu in enumerate(head.gpus)
         ),
     )
 

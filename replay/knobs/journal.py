@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 import orjson
 
+from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.errors import RejouleError
 
 POLL_S: Final = 0.02
@@ -44,6 +45,9 @@ class Found:
     def stale(self) -> bool:
         """Whether the machine was started anew since."""
         return self.boot != boot_id()
+
+
+_FOUND: Final = msgspec.json.Decoder(Found).decode
 
 
 def knobs_folder() -> Path:
@@ -81,10 +85,10 @@ def read(folder: Path, uuid: str) -> Found | None:
     """What is kept of a GPU. Raises RejouleError for a journal that cannot be read."""
     file = folder / f"{uuid}.json"
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Found)
+        return decoded(file.read_bytes(), _FOUND)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, DamagedError) as error:
         raise RejouleError(f"cannot read {file}: {error}", BY_HAND) from error
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.errors import RejouleError
 
 FOLDER = Path(__file__).resolve().parent.parent / "profiles"
@@ -27,6 +28,11 @@ Count = Annotated[int, Meta(gt=0)]
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+def _ordered(name: str, value: float, other: str, bound: float) -> None:
+    if value > bound:
+        raise ValueError(f"{name} is {value:g}, above {other}, which is {bound:g}")
 
 
 class ModelShape(Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,6 +63,12 @@ class ModelShape(Struct, frozen=True, forbid_unknown_fields=True):
     """Width of the rotary key that latent attention caches beside it."""
     attention_layers: Count | None = None
     """Layers whose cache grows with the context; ``None`` is all. Linear-attention layers are not counted."""
+
+    def __post_init__(self) -> None:
+        _ordered("kv_heads", self.kv_heads, "heads", self.heads)
+        _ordered("experts_per_token", self.experts_per_token, "experts", self.experts)
+        _ordered("attention_layers", self.attention_layers or 1, "layers", self.layers)
+        _ordered("layer_parameters", self.layer_parameters, "parameters", self.parameters)
 
     @property
     def active_parameters(self) -> int:
@@ -106,13 +118,18 @@ class Gpu(Struct, frozen=True, forbid_unknown_fields=True):
     link_bytes_per_s: Positive | None = None
     """To the other GPUs, in one direction; ``None`` allows no tensor parallelism."""
 
+    def __post_init__(self) -> None:
+        _ordered("min_clock_mhz", self.min_clock_mhz, "max_clock_mhz", self.max_clock_mhz)
+        _ordered("min_power_limit_w", self.min_power_limit_w, "default_power_limit_w", self.default_power_limit_w)
+        _ordered("default_power_limit_w", self.default_power_limit_w, "max_power_limit_w", self.max_power_limit_w)
+
 
 class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     """Efficiencies and overheads of the soft roofline, in seconds where not shares."""
 
-    compute_efficiency: Positive
+    compute_efficiency: Share
     """Share of the peak that matrix products reach, and attention too without ``attention_efficiency``."""
-    memory_efficiency: Positive
+    memory_efficiency: Share
     memory_knee: Annotated[float, Meta(ge=0, le=1)]
     """Clock, as a share of the greatest, below which the SMs cannot ask for all that the memory could give."""
     overlap_norm: Annotated[float, Meta(ge=1)]
@@ -127,7 +144,7 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     """The same where the step has more tokens than any captured graph, so that each kernel is launched by itself."""
     host_first_s: NonNegative = 0.0
     """What a step takes longer before which the GPU had nothing to do."""
-    attention_efficiency: NonNegative = 0.0
+    attention_efficiency: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Share of the peak that attention reaches; 0 is ``compute_efficiency``."""
     all_reduce_s: NonNegative = 0.0
     """Latency of one all-reduce, of which tensor parallelism needs two a layer."""
@@ -155,7 +172,11 @@ class PowerCurve(Struct, frozen=True, forbid_unknown_fields=True):
     cap_window_s: NonNegative = 0.0
     """Time constant of the mean that a power cap acts on; 0 caps each step by itself."""
     cap_peak: NonNegative = 0.0
-    """What a step may draw while that mean is below the cap, as a multiple of it; 0 is no limit."""
+    """What a step may draw while that mean is below the cap, as a multiple of it, from 1; 0 is no limit."""
+
+    def __post_init__(self) -> None:
+        if 0 < self.cap_peak < 1:
+            raise ValueError(f"cap_peak is {self.cap_peak:g}: a multiple of the cap from 1, or 0 for no limit")
 
 
 class Serving(Struct, frozen=True, forbid_unknown_fields=True):
@@ -166,7 +187,11 @@ class Serving(Struct, frozen=True, forbid_unknown_fields=True):
     max_num_seqs: Count
     max_num_batched_tokens: Count
     graph_sizes: tuple[Count, ...]
-    """Decode batches that CUDA graphs were captured for; smaller ones are padded to the next."""
+    """Decode batches that CUDA graphs were captured for, ascending; smaller ones are padded to the next."""
+
+    def __post_init__(self) -> None:
+        if list(self.graph_sizes) != sorted(set(self.graph_sizes)):
+            raise ValueError("graph_sizes are not in ascending order")
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -307,11 +332,11 @@ _Kind = TypeVar("_Kind")
 def _read(path: Path, kind: type[_Kind]) -> _Kind:
     """A JSON file, with one clear error for what is missing, unknown or of the wrong type or size."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except msgspec.ValidationError as error:
-        raise RejouleError(f"{path}: {error}", "compare it with a shipped profile") from error
-    except msgspec.DecodeError as error:
-        raise RejouleError(f"{path} is not JSON: {error}", "restore it, or take a shipped profile") from error
+        return decoded(path.read_bytes(), msgspec.json.Decoder(kind).decode)
+    except DamagedError as error:
+        raise RejouleError(f"{path}: {error}", "compare it with a shipped profile, or take one") from None
+    except OSError as error:
+        raise RejouleError(f"cannot read {path}: {error.strerror}", "give a profile that you may read") from None
 
 
 def _stems(folder: Path) -> list[str]:

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from rejoule.traces.decoding import DamagedError, decoded, lines_of
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.made_tokens import MadeTokens
 from rejoule.traces.model import Call, Header, Task, Workflow
@@ -28,7 +29,8 @@ REMEDY: Final = "give a Mooncake trace: one JSON object a line with timestamp, i
 
 
 class _Request(Struct):
-    timestamp: Annotated[float, Meta(ge=0)]
+    timestamp: Annotated[float, Meta(ge=0, le=1e12)]
+    """Milliseconds."""
     input_length: Annotated[int, Meta(ge=1, le=10**7)]
     output_length: Annotated[int, Meta(ge=1, le=10**7)]
     hash_ids: list[Annotated[int, Meta(ge=0, lt=ANSWERS)]]
@@ -52,14 +54,14 @@ def workflows(
     count = 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(lines_of(file, compressed=False), 1):
                 if limit is not None and count >= limit:
                     return
                 if not line.strip():
                     continue
                 try:
-                    request = decode(line)
-                except msgspec.DecodeError as error:
+                    request = decoded(line, decode)
+                except DamagedError as error:
                     raise RejouleError(f"{path}, line {number}: {error}", REMEDY) from None
                 needed = -(-request.input_length // block_tokens)
                 if len(request.hash_ids) != needed:
@@ -71,6 +73,8 @@ def workflows(
                 if longest is None or request.input_length + request.output_length <= longest:
                     yield _workflow(count, request, blocks, block_tokens)
                     count += 1
+    except DamagedError as error:
+        raise RejouleError(f"{path}: {error}", REMEDY) from None
     except OSError as error:
         raise RejouleError(f"cannot read {path}: {error.strerror}", REMEDY) from error
     if not count:
