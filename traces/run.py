@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import orjson
 
+from rejoule.traces.secrets import masked
+
 Tier = Literal["tokens", "spliced", "lengths", "none"]
 
 
@@ -38,7 +40,10 @@ class Configuration:
     """Times that the trace is gone through, one after another, each with a cold cache: a longer window to measure."""
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Further options of the engine, as given."""
+    """Further options of the engine, as given, but for keys and passwords: in their place are masks."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", masked(self.options))
 
 
 @dataclass(frozen=True, slots=True)

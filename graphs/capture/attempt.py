@@ -9,8 +9,8 @@ from uuid import UUID
 
 from rejoule.graphs.capture.answer import Piece, parse
 from rejoule.graphs.capture.rewrite import Outgoing, endpoint
-from rejoule.graphs.capture.secrets import Secrets
 from rejoule.traces.model import Call, Endpoint
+from rejoule.traces.secrets import described, hidden
 
 Clock = Callable[[], int]
 
@@ -32,7 +32,6 @@ class Attempt:
         run: UUID | None,
         attempt: int,
         now: Clock,
-        secrets: Secrets,
         done: Callable[[Attempt, Call], None],
     ) -> None:
         self.id = id
@@ -43,7 +42,6 @@ class Attempt:
         self._workflow = workflow
         self._attempt = attempt
         self._now = now
-        self._secrets = secrets
         self._done = done
         self._status: int | None = None
         self._streamed = False
@@ -61,7 +59,7 @@ class Attempt:
         self._finish(None)
 
     def broke(self, error: BaseException) -> None:
-        self._finish(self._secrets.described(error))
+        self._finish(described(error))
 
     def closed(self) -> None:
         self._finish(LET_GO)
@@ -83,7 +81,7 @@ class Attempt:
                     error, end_ns = None, self._pieces[-1][0]
                 elif error is None:
                     error = "the server cut the stream before its end"
-            error = error or (answer.error and self._secrets.hidden(answer.error))
+            error = error or (answer.error and hidden(answer.error))
         api: Endpoint = "chat" if endpoint(self.outgoing.url) == "chat/completions" else "completions"
         call = Call(
             id=self.id,

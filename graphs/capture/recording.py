@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 import uuid
@@ -23,7 +22,6 @@ from langgraph.types import Command, StateSnapshot
 from rejoule.graphs.capture.patching import SharedPatch
 from rejoule.graphs.capture.rewrite import Outgoing, Rewrite
 from rejoule.graphs.capture.runs import SPOKEN
-from rejoule.graphs.capture.secrets import Secrets
 from rejoule.graphs.capture.task_context import CodeContext, current_context
 from rejoule.graphs.capture.threads import inherited_context
 from rejoule.graphs.capture.wire import Request, Watch, tapped
@@ -31,6 +29,7 @@ from rejoule.graphs.capture.workflow import WorkflowRecorder
 from rejoule.graphs.capture.writes import WriteLog
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Call, Task, Workflow, WorkflowStatus
+from rejoule.traces.secrets import learn_headers
 
 CAPTURED = "/completions"
 """How the paths of both captured endpoints end; calls of others are only counted."""
@@ -79,7 +78,6 @@ class Recording:
         self._graph = graph
         self._keep_record = keep
         self._fault: Exception | None = None
-        self._secrets = Secrets([rewrite.server.api_key, os.environ.get("OPENAI_API_KEY") or ""])
         self._origin_ns = time.monotonic_ns()
         self._session = uuid.uuid4().hex[:12]
         self._begun = 0
@@ -113,9 +111,7 @@ class Recording:
         Raises ``RejouleError`` for calls that nothing ties to a node.
         """
         with self._lock:
-            recorder = WorkflowRecorder(
-                f"w{self._begun:04d}", owner=self, now=self.now, secrets=self._secrets, keep=self._keep
-            )
+            recorder = WorkflowRecorder(f"w{self._begun:04d}", owner=self, now=self.now, keep=self._keep)
             self._begun += 1
             self._active.add(recorder)
         log = WriteLog(graph.checkpointer, resumable=bool(turns or resume))
@@ -166,7 +162,7 @@ class Recording:
         if not path.endswith(CAPTURED):
             self.ignored[path] += 1
             return None
-        self._secrets.learn(request.headers)
+        learn_headers(request.headers)
         if recorder is not None and context is not None and not recorder.ended:
             return recorder.attempt(context, request.attempt, lambda id: self._fit(request, id))
         for suspect in [recorder] if recorder is not None else list(self._active):

@@ -11,8 +11,8 @@ import orjson
 
 from rejoule.graphs.capture.server import ServerInfo
 
-CREDENTIALS = ("authorization", "api-key", "x-api-key", "cookie", "openai-organization", "openai-project")
-"""Headers that must not follow a request to another host."""
+FOLLOWING = ("content-type", "accept", "user-agent", "traceparent", "tracestate")
+"""Headers that follow a request to another host than the client's own; any other may be a credential."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,11 @@ class Rewrite:
         ours = {"x-request-id": request_id, "accept-encoding": "identity"}
         if redirected:
             ours["authorization"] = f"Bearer {self.server.api_key}"
-        dropped = {*ours, "content-length", "host", *(CREDENTIALS if redirected else ())}
-        return [(k, v) for k, v in headers if k.lower() not in dropped] + list(ours.items())
+        dropped = {*ours, "content-length", "host"}
+        kept = [(k, v) for k, v in headers if k.lower() not in dropped]
+        if redirected:
+            kept = [(k, v) for k, v in kept if k.lower() in FOLLOWING]
+        return kept + list(ours.items())
 
 
 def endpoint(url: str) -> str:

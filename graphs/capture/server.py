@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.secrets import api_key
 
 SPEAKS_TOKEN_IDS = frozenset({"vllm", "rejoule"})
 """Values of ``owned_by`` of servers that answer ``return_token_ids``."""
@@ -58,12 +59,12 @@ class ServerInfo:
                     os.environ[name] = value
 
 
-async def probe(base_url: str, *, api_key: str | None = None) -> ServerInfo:
+async def probe(base_url: str, *, given: str | None = None) -> ServerInfo:
     """Asks a server what it serves; raises ``RejouleError`` where nothing usable answers."""
     import aiohttp
 
     base_url = base_url.rstrip("/")
-    key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
+    key = given or api_key() or "none"
     headers = {"Authorization": f"Bearer {key}"}
     timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
     try:

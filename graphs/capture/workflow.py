@@ -12,28 +12,25 @@ from rejoule.graphs.capture.attempt import Attempt
 from rejoule.graphs.capture.jsonable import jsonable
 from rejoule.graphs.capture.rewrite import Outgoing
 from rejoule.graphs.capture.runs import Runs, TaskRun
-from rejoule.graphs.capture.secrets import Secrets
 from rejoule.graphs.capture.task_context import CodeContext
 from rejoule.graphs.capture.writes import WriteLog
 from rejoule.traces.lineage import Lineage
 from rejoule.traces.model import Call, Task, Workflow, WorkflowStatus
+from rejoule.traces.secrets import described
 
 
 class WorkflowRecorder:
     """Collects, and makes the `Workflow` at its end."""
 
-    def __init__(
-        self, id: str, *, owner: object, now: Callable[[], int], secrets: Secrets, keep: Callable[[Call | Task], None]
-    ) -> None:
+    def __init__(self, id: str, *, owner: object, now: Callable[[], int], keep: Callable[[Call | Task], None]) -> None:
         self.id = id
         self.owner = owner
         """The recording that it is part of."""
-        self.runs = Runs(id, now, secrets.described, self._task_finished)
+        self.runs = Runs(id, now, described, self._task_finished)
         self.ended = False
         self.unplaced = 0
         """Calls that nothing ties to any node."""
         self._now = now
-        self._secrets = secrets
         self._keep = keep
         self._arrival_ns = now()
         self._lock = threading.Lock()
@@ -57,7 +54,6 @@ class WorkflowRecorder:
                 run=context.run,
                 attempt=number,
                 now=self._now,
-                secrets=self._secrets,
                 done=self._call_finished,
             )
         return attempt
@@ -78,7 +74,7 @@ class WorkflowRecorder:
             arrival_ns=self._arrival_ns,
             end_ns=end_ns,
             status=status,
-            error=None if error is None else self._secrets.described(error),
+            error=None if error is None else described(error),
             input=jsonable(input),
             tasks=tasks,
             calls=calls,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import orjson
 from rejoule.replay.vllm.server.installation import Vllm, release, server_env
 from rejoule.replay.vllm.server.options import ServerOptions
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.secrets import MASK, hidden, is_secret, revealed
 
 HOST = "127.0.0.1"
 ACTIVE_SEQS_SINCE = (0, 31)
@@ -35,7 +35,6 @@ REFUSED = {
     "disable_log_stats": "ReJoule proves cold caches from the server's counters",
     "config": "give its options one by one, so that they are recorded",
 }
-SECRET = re.compile(r"(^|[-_])(token|key|password|secret)$", re.IGNORECASE)
 
 BatchKnob = Literal["max_num_seqs", "max_num_active_seqs"]
 
@@ -75,7 +74,7 @@ def command(options: ServerOptions, vllm: Vllm, port: int, inherited: Mapping[st
         *(vllm.python, *vllm.entry, options.model),
         *("--host", HOST, "--port", str(port), "--enable-prompt-tokens-details"),
         *flags,
-        *(word for name, value in options.arguments.items() for word in as_flags(name, value)),
+        *(word for name, value in options.arguments.items() for word in as_flags(name, revealed(value))),
         *options.plugin.arguments,
     )
     return Launch(argv, server_env(options, inherited), knob, options.num_gpu_blocks is not None)
@@ -99,15 +98,17 @@ def as_flags(name: str, value: Any) -> Iterator[str]:
 
 
 def without_secrets(argv: Sequence[str]) -> tuple[str, ...]:
-    """A command that may be kept: values of options whose names end in token, key, password or secret are masked."""
-    masked: list[str] = []
+    """A command that may be kept: what options hold whose names are those of keys is masked, alone and inside JSON."""
+    kept: list[str] = []
     hide = False
     for word in argv:
         name, equals, _ = word.partition("=")
-        secret = word.startswith("--") and SECRET.search(name) is not None
-        masked.append("***" if hide and not word.startswith("--") else f"{name}=***" if secret and equals else word)
+        secret = word.startswith("--") and is_secret(name)
+        kept.append(
+            MASK if hide and not word.startswith("--") else f"{name}={MASK}" if secret and equals else hidden(word)
+        )
         hide = secret and not equals
-    return tuple(masked)
+    return tuple(kept)
 
 
 def _check(arguments: Mapping[str, Any]) -> None:

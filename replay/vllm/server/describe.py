@@ -8,8 +8,9 @@ from typing import Any
 
 import aiohttp
 
-from rejoule.replay.vllm.server.command import SECRET, Launch, without_secrets
+from rejoule.replay.vllm.server.command import Launch, without_secrets
 from rejoule.replay.vllm.server.metrics import parse_cache_config
+from rejoule.traces.secrets import masked
 
 EFFECTIVE = {
     "num_gpu_blocks": ("cache_config", "num_gpu_blocks"),
@@ -60,22 +61,15 @@ def description(
         **limits,
         "max_model_len": limits["max_model_len"] or model.get("max_model_len"),
         "command": list(without_secrets(launch.argv)),
-        "configuration": _open(configuration),
-        "environment": _open(info.get("vllm_env") or {}),
-        "system": _open(info.get("system_env") or {}),
+        "configuration": masked(configuration),
+        "environment": masked(info.get("vllm_env") or {}),
+        "system": masked(info.get("system_env") or {}),
     }
 
 
 def _at(tree: Mapping[str, Any], section: str, name: str) -> Any:
     inside = tree.get(section)
     return inside.get(name) if isinstance(inside, Mapping) else None
-
-
-def _open(tree: Any) -> Any:
-    """``tree`` with the values of secrets masked."""
-    if isinstance(tree, Mapping):
-        return {k: "***" if v and isinstance(v, str) and SECRET.search(str(k)) else _open(v) for k, v in tree.items()}
-    return [_open(v) for v in tree] if isinstance(tree, list) else tree
 
 
 async def _json(http: aiohttp.ClientSession, url: str) -> Mapping[str, Any]:
