@@ -8,7 +8,7 @@ from rejoule.analysis.energy import Spent, Split
 from rejoule.traces.tabular import Columns, Tabular, columns_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Energies(Tabular):
     """Where the joules of each trace went under each configuration; as a table it has a row a part.
 
@@ -18,6 +18,9 @@ class Energies(Tabular):
 
     by: Split
     configurations: tuple[Spent, ...]
+
+    def __repr__(self) -> str:
+        return f"<Energies by {self.by} of {len(self.configurations)} configurations; to_pandas() has the rows>"
 
     def columns(self) -> Columns:
         return columns_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import fsum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rejoule.analysis.attribution import Attribution, Method, PhaseEnergy
 from rejoule.analysis.statistics import Interval
@@ -14,6 +14,7 @@ from rejoule.analysis.summary.evidence import Evidence, start_temperatures_c
 from rejoule.analysis.summary.evidence import as_json as evidence_json
 from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.trust import UNSEEN, basis
+from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Run, knobs
 from rejoule.traces.words import counted
 
@@ -79,6 +80,8 @@ def spent(
 
     Where the fit is poor, all calls are one part, whatever is asked for, unless it is asked for with ``force``.
     """
+    if by not in get_args(Split):
+        raise RejouleError(f"joules cannot be split by {by!r}", f"choose one of {', '.join(get_args(Split))}")
     return tuple(_spent(w.name, cell, by, force) for w in gather(runs, {}, among) for cell in w.cells)
 
 

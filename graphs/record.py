@@ -12,6 +12,7 @@ from langgraph.pregel import Pregel
 from rejoule.graphs.capture import Recording, Rewrite, ServerInfo
 from rejoule.graphs.capture.exits import exits_contained
 from rejoule.traces.arrivals import poisson_rate, poisson_times
+from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Call, Task, ToolCall, Workflow
 from rejoule.traces.words import counted
 
@@ -93,6 +94,8 @@ async def record(
     interrupted, and returns. Raises ``RejouleError`` where a call has no known place in
     the graph, once the other workflows are written.
     """
+    if concurrency < 1:
+        raise RejouleError(f"concurrency = {concurrency} lets no workflow begin", "give 1 or more")
     arrives = arrival_times(len(inputs), arrivals, seed)
     slots = asyncio.Semaphore(concurrency)
     calls = 0

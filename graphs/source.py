@@ -146,6 +146,12 @@ def wanted(
     settings: Mapping[str, Any] | None = None,
 ) -> Request | OwnGraph:
     """What to record, given as an object or by name. Raises RejouleError for what cannot be recorded."""
+    if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Sequence):
+        raise RejouleError("inputs is no list", "give a list with one input for each workflow: [input]")
+    if workflows is not None and workflows < max(1, len(inputs)):
+        raise RejouleError(
+            f"workflows = {workflows} for {len(inputs)} inputs", "give at least as many workflows as inputs, or none"
+        )
     workload = isinstance(graph, str) and Request(graph).is_workload
     if workload:
         if inputs:

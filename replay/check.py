@@ -59,6 +59,8 @@ def check_configuration(configuration: Configuration) -> None:
 
 def check_size(traces: Mapping[str, Trace], configurations: Sequence[Configuration], trials: int) -> None:
     """Raises RejouleError for an experiment, a run or a call that is larger than a machine can hold."""
+    if not traces or not configurations:
+        raise RejouleError("there is nothing to replay", "give at least one trace, and one value for each swept knob")
     if not 1 <= trials <= MOST_TRIALS:
         raise RejouleError(f"{trials:,} trials are not possible", f"give 1 to {MOST_TRIALS:,}")
     if (runs := len(traces) * len(configurations) * trials) > MOST_RUNS:

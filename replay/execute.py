@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +15,7 @@ from rejoule.replay.knobs.setting import KnobRefused
 from rejoule.replay.plan import plan
 from rejoule.replay.protocol.preparation import Preparation
 from rejoule.traces import Trace
+from rejoule.traces.event_loops import finished
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import Experiment, PlannedRun
 from rejoule.traces.store import trace_digest
@@ -52,8 +52,7 @@ def planned(
 
 def execute(experiment: Experiment, traces: Mapping[str, Trace], folder: Path, observer: Observer) -> None:
     """Makes the runs that the folder does not hold yet, in an event loop of its own. Raises RejouleError."""
-    with asyncio.Runner(loop_factory=fine_loop) as runner:
-        runner.run(_execute(experiment, traces, folder, observer))
+    finished(lambda: _execute(experiment, traces, folder, observer), fine_loop)
 
 
 async def _execute(experiment: Experiment, traces: Mapping[str, Trace], folder: Path, observer: Observer) -> None:

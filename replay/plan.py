@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from itertools import product
 from typing import Any
 
+import msgspec
+
 from rejoule.replay.engines.run_options import RUN_OPTIONS
+from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Configuration, configuration_key
 from rejoule.traces.runs import Experiment, PlannedRun
 
@@ -22,6 +25,24 @@ def swept(base: Configuration, sweep: Sweep) -> Iterator[Configuration]:
     """Every combination of the swept values, on top of ``base``."""
     for values in product(*sweep.values()):
         yield replace(base, **dict(zip(sweep, values, strict=True)))
+
+
+def configurations(knobs: Configuration | Mapping[str, Any], sweep: Sweep) -> tuple[Configuration, ...]:
+    """Every combination of the swept values on top of the knobs that stay. Raises RejouleError for one that is none."""
+    held = asdict(knobs) if isinstance(knobs, Configuration) else dict(knobs)
+    known = {f.name for f in fields(Configuration)}
+    if unknown := sorted((set(held) | set(sweep)) - known):
+        raise RejouleError(f"no knob is called {', '.join(unknown)}", f"knobs are {', '.join(sorted(known))}")
+    for name, values in sweep.items():
+        if isinstance(values, str | Mapping) or not isinstance(values, Collection):
+            raise RejouleError(f"{name} = {values!r} is no list of values", f"write {name} = [{values!r}]")
+        if not values:
+            raise RejouleError(f"{name} is an empty list", "give at least one value")
+    try:
+        base = msgspec.convert(held, Configuration)
+        return tuple(msgspec.convert(asdict(c), Configuration) for c in swept(base, sweep))
+    except msgspec.ValidationError as error:
+        raise RejouleError(f"a knob has a value that it cannot have: {error}", "see docs/experiments.md") from None
 
 
 def plan(traces: Mapping[str, str], configurations: Sequence[Configuration], *, trials: int, seed: int) -> Experiment:

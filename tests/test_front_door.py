@@ -6,8 +6,11 @@ import ast
 import asyncio
 import inspect
 import re
+import signal
 import subprocess
 import sys
+import time
+import warnings
 from dataclasses import dataclass
 from math import fsum
 from pathlib import Path
@@ -211,6 +214,112 @@ def test_writes_the_report(runs: rejoule.RunFolder, tmp_path: Path) -> None:
     (tmp_path / "notes.html").write_text("mine")
     with pytest.raises(rejoule.RejouleError, match="is not a report"):
         rejoule.report(runs, tmp_path / "notes.html")
+
+
+BAD: dict[str, tuple[str, str]] = {
+    "unknown knob": ("replay_traces(t, new, sweep={'max_seqs': [1]})", "no knob is called max_seqs; knobs are"),
+    "no list": ("replay_traces(t, new, sweep={'max_num_seqs': 8})", "write max_num_seqs = [8]"),
+    "letters": ("replay_traces(t, new, sweep={'arrivals': 'burst'})", "write arrivals = ['burst']"),
+    "text": ("replay_traces(t, new, sweep={'max_num_seqs': ['8']})", "a knob has a value that it cannot have"),
+    "half": ("replay_traces(t, new, sweep={'max_num_seqs': [1.5]})", "a knob has a value that it cannot have"),
+    "nothing swept": ("replay_traces(t, new, sweep={'max_num_seqs': []})", "max_num_seqs is an empty list"),
+    "no traces": ("replay_traces([], new)", "there is nothing to replay"),
+    "no trials": ("replay_traces(t, new, trials=0)", "0 trials are not possible"),
+    "nameless": ("replay_traces([t, t], new)", "several traces need names"),
+    "missing": ("replay_traces('no.jsonl', new)", "no.jsonl does not exist"),
+    "foreign folder": ("replay_traces(t, full)", "holds other things"),
+    "engine": ("replay_traces(t, new, Configuration(engine='simm'))", "engine 'simm' is unknown"),
+    "inputs": ("record(joker, {'topic': 'x'})", "inputs is no list"),
+    "letters in": ("record(joker, 'text')", "inputs is no list"),
+    "fewer": ("record(joker, [{}, {}], workflows=1)", "at least as many workflows as inputs"),
+    "none": ("record(joker, [{}], workflows=0)", "at least as many workflows as inputs"),
+    "stuck": ("record(joker, [{'topic': 'x'}], concurrency=0)", "concurrency = 0 lets no workflow begin"),
+    "no graph": ("record(42, [{}])", "is no graph but 'int'"),
+    "taken": ("record(joker, [{'topic': 'x'}], output=full / 'notes')", "exists; give another output"),
+    "swapped": ("save_trace('t.jsonl', t)", "trace cannot be a str; give the trace first"),
+    "overwritten": ("save_trace(t, full / 'notes')", "exists; give another path"),
+    "by": ("energy(runs, by='nodes')", "joules cannot be split by 'nodes'; choose one of workload, node"),
+    "where": ("energy(runs, where='max_num_seqs=1')", "where cannot be a str"),
+    "sides": ("diff(runs, a='max_num_seqs=1')", "a cannot be a str"),
+    "whole folder": ("attribute(runs)", "run cannot be a RunFolder; give one run"),
+    "number": ("open_runs(5)", "runs cannot be a int"),
+    "file": ("open_runs(full / 'notes')", "is not a run folder"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_is_named_with_its_remedy(
+    name: str, trace: rejoule.Trace, runs: rejoule.RunFolder, tmp_path: Path
+) -> None:
+    """What a user gets wrong raises RejouleError in a sentence, and leaves nothing behind."""
+    code, said = BAD[name]
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "notes").write_text("mine")
+    names = {"t": trace, "runs": runs, "joker": joker, "full": full, "new": tmp_path / "new"}
+    with pytest.raises(rejoule.RejouleError, match=re.escape(said)):
+        eval(f"rejoule.{code}", {"rejoule": rejoule, "Configuration": rejoule.Configuration, **names})
+    assert (full / "notes").read_text() == "mine"
+    assert not (tmp_path / "new").exists()
+
+
+INTERRUPTED = """
+import asyncio, sys, rejoule
+def work():
+    rejoule.{call}
+    print("went on")
+async def notebook():
+    work()
+print("begun", flush=True)
+{how}
+"""
+
+
+@pytest.mark.parametrize("how", ["work()", "asyncio.run(notebook())"])
+@pytest.mark.parametrize(
+    ("call", "kept"),
+    [
+        ("record('agentic', workflows=200, concurrency=2, output='t.jsonl')", "t.jsonl"),
+        ("replay_traces('many.jsonl', 'runs', {'loops': 50}, sweep={'max_num_seqs': range(1, 60)})", "runs/runs/*"),
+    ],
+)
+def test_ctrl_c_ends_what_is_running(call: str, kept: str, how: str, tmp_path: Path) -> None:
+    """An interrupt ends a recording or a replay at once, is not swallowed, and what was done is kept."""
+    rejoule.record("sequential", workflows=4, output=tmp_path / "many.jsonl")
+    script = INTERRUPTED.format(call=call, how=how)
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        while not list(tmp_path.glob(kept)):
+            time.sleep(0.05)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert "went on" not in out
+    assert "KeyboardInterrupt" in err
+    if kept == "t.jsonl":
+        assert "the recording was interrupted; t.jsonl holds" in err
+        rejoule.open_trace(tmp_path / "t.jsonl")
+    else:
+        assert 0 < len(rejoule.open_runs(tmp_path / "runs").runs) < 59
+
+
+def test_warnings_come_each_time_and_name_the_caller() -> None:
+    """A cell that is run again warns again, at its own line."""
+
+    def silent() -> StateGraph[State]:
+        graph: StateGraph[State] = StateGraph(State)
+        graph.add_node("joke", lambda state: state)
+        graph.add_edge(START, "joke")
+        return graph
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            rejoule.record(silent, [{"topic": "joules"}])
+    assert [Path(one.filename).name for one in told] == [Path(__file__).name] * 2
 
 
 @pytest.mark.parametrize("script", ["record_in_code.py", "joules_by_node.py"])

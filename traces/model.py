@@ -180,12 +180,15 @@ class Workflow:
         return gaps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """Recorded workflows, in order of arrival."""
 
     header: Header
     workflows: tuple[Workflow, ...]
+
+    def __repr__(self) -> str:
+        return f"<Trace of {self.header.graph}: {len(self.workflows)} workflows, {sum(1 for _ in self.calls)} calls>"
 
     @property
     def calls(self) -> Iterator[Call]:

@@ -38,6 +38,9 @@ FORMAT_VERSION: Final = 1
 RUN_FORMAT_VERSION: Final = 1
 LINES: Final = ("steps", "readings")
 """What of a run is kept in files of its own."""
+OURS: Final = frozenset({"runs", "traces", "servers", "samples", "refused.json", ".experiment.json"})
+"""What may lie in a run folder before its plan does."""
+NO_FOLDER: Final = "make one with: rejoule replay TRACE -o RUNS"
 AGAIN: Final = "replay the traces again into a new folder"
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -94,7 +97,7 @@ class Experiment:
         return tuple(found)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunFolder(Tabular):
     """A run folder, read; as a table it has one row a run."""
 
@@ -103,6 +106,9 @@ class RunFolder(Tabular):
     runs: tuple[Run, ...]
     """Finished runs by trace, batch size, power cap and trial, whatever order they ran in."""
     traces: Mapping[str, Trace]
+
+    def __repr__(self) -> str:
+        return f"<RunFolder {self.path}: {len(self.runs)} runs of {', '.join(self.traces)}>"
 
     @property
     def calls(self) -> Calls:
@@ -119,13 +125,18 @@ def create(path: Path, experiment: Experiment, traces: Mapping[str, Trace]) -> N
         if (path / "experiment.json").exists():
             held = read_experiment(path)
             if held.traces != experiment.traces:
-                raise RejouleError(f"{path} holds an experiment on other traces", "choose a new folder")
+                raise RejouleError(
+                    f"{path} holds an experiment on other traces",
+                    "choose a new folder, or replay the same trace: recording again makes another one",
+                )
             known = {run.id for run in held.runs}
             more = tuple(run for run in experiment.runs if run.id not in known)
             if more:
                 grown = replace(held, runs=(*held.runs, *more), trials=max(held.trials, experiment.trials))
                 _write(path / "experiment.json", orjson.dumps(grown, option=orjson.OPT_INDENT_2))
             return
+        if path.is_dir() and (foreign := sorted({p.name for p in path.iterdir()} - OURS)):
+            raise RejouleError(f"{path} holds other things ({foreign[0]})", "choose a new folder for the runs")
         (path / "runs").mkdir(parents=True, exist_ok=True)
         (path / "traces").mkdir(exist_ok=True)
         for name, trace in traces.items():
@@ -166,6 +177,8 @@ def save_run(path: Path, run: Run) -> None:
 
 def load_runs(path: Path) -> RunFolder:
     """Reads a run folder with its traces. Raises RejouleError if there is none, or none of its runs finished."""
+    if path.exists() and not path.is_dir():
+        raise RejouleError(f"{path} is not a run folder", NO_FOLDER)
     experiment = read_experiment(path)
     here = finished(path)
     runs = tuple(_read_run(path / "runs" / r.id) for r in sorted(experiment.runs, key=_reading_order) if r.id in here)
@@ -186,7 +199,7 @@ def read_experiment(path: Path) -> Experiment:
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        raise RejouleError(f"{path} is not a run folder", "make one with: rejoule replay TRACE -o RUNS") from None
+        raise RejouleError(f"{path} is not a run folder", NO_FOLDER) from None
     except OSError as error:
         raise RejouleError(f"cannot read {file}: {error.strerror}", AGAIN) from error
     return _converted(data, Experiment, file, FORMAT_VERSION)

@@ -74,6 +74,7 @@ async def record_async(
     arrivals: str = "burst",
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    force: bool = False,
 ) -> Trace:
     """Runs a LangGraph graph live, once for each input, and records what it asks of the LLM server.
 
@@ -82,8 +83,8 @@ async def record_async(
     the embedded one, whose words are made up; ``"vllm"``, started with ``options``; or the URL of a server.
     ``workflows`` is how many to run where that is not one an input; at most ``concurrency`` run at once, and begin by
     ``arrivals``: ``"burst"`` or ``"poisson:RATE"``. ``config`` and ``context`` go to every run of the graph, ``resume``
-    answers its interrupts. The trace is also written to ``output``, if given. Workflows that fail are recorded as
-    failed.
+    answers its interrupts. The trace is also written to ``output``, if given; over one that is there with ``force``.
+    Workflows that fail are recorded as failed; an interrupted recording leaves what it has in ``output``, and raises.
     """
     import asyncio
     from contextlib import ExitStack
@@ -93,6 +94,7 @@ async def record_async(
     from rejoule.graphs.session import record_trace
     from rejoule.graphs.source import wanted
     from rejoule.replay.engines.engine_url import open_engine
+    from rejoule.traces.errors import RejouleError
     from rejoule.traces.store import load
 
     asked = wanted(graph, inputs, name=name, model=model, workflows=workflows, seed=seed, settings=settings or {})
@@ -100,10 +102,16 @@ async def record_async(
     with ExitStack() as held:
         folder = Path(held.enter_context(TemporaryDirectory()))
         path = Path(output) if output is not None else folder / "trace.jsonl"
+        if path.exists() and not force:
+            raise RejouleError(f"{path} exists", "give another output, or force=True to write over it")
         url = await asyncio.to_thread(held.enter_context, open_engine(engine, given, folder))
         recorded = await record_trace(
             asked, url, path, concurrency=concurrency, arrivals=arrivals, resume=resume, config=config, context=context
         )
+        if recorded.stopped:
+            kept = f"{output} holds what was recorded" if output is not None else "nothing is kept without an output"
+            _warn(f"the recording was interrupted; {kept}")
+            raise asyncio.CancelledError
         for remark in recorded.remarks():
             _warn(remark)
         return load(path)
@@ -114,15 +122,14 @@ def _waited(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
     @wraps(work)
     def waiting(*args: P.args, **options: P.kwargs) -> T:
-        import asyncio
-
         from rejoule.graphs.session import with_threads
+        from rejoule.traces.event_loops import finished
 
         async def run() -> T:
             with_threads()
             return await work(*args, **options)
 
-        return _outside_event_loops(lambda: asyncio.run(run()))
+        return finished(run)
 
     waiting.__name__ = waiting.__qualname__ = work.__name__.removesuffix("_async")
     return waiting
@@ -140,37 +147,44 @@ def open_trace(path: str | PathLike[str], *, salvage: bool = False) -> Trace:
     return load(Path(path), salvage=salvage)
 
 
-def save_trace(trace: Trace, path: str | PathLike[str]) -> None:
-    """Writes a trace: JSON lines, compressed if the name ends in ``.zst``."""
+def save_trace(trace: Trace, path: str | PathLike[str], *, force: bool = False) -> None:
+    """Writes a trace: JSON lines, compressed if the name ends in ``.zst``; over what is there with ``force``."""
     from pathlib import Path
 
+    from rejoule.traces.errors import RejouleError
+    from rejoule.traces.model import Trace
     from rejoule.traces.store import save
 
+    _expect(trace, Trace, "trace", "give the trace first, then the path")
+    if Path(path).exists() and not force:
+        raise RejouleError(f"{path} exists", "give another path, or force=True to write over it")
     save(trace, Path(path))
 
 
 def replay_traces(
     traces: Trace | str | PathLike[str] | Mapping[str, Trace] | Iterable[str | PathLike[str]],
     folder: str | PathLike[str],
-    configuration: Configuration | None = None,
+    configuration: Configuration | Mapping[str, Any] | None = None,
     *,
     sweep: Mapping[str, Sequence[Any]] | None = None,
     trials: int = 1,
-    seed: int = 0,
+    seed: int | None = None,
     progress: bool = True,
 ) -> RunFolder:
     """Replays traces under every combination of the swept knobs, into a run folder, and takes up what is there.
 
     ``traces`` is one, a file, several files, or traces by name. ``configuration`` holds the knobs that stay (its
-    engine is ``"sim"`` by default); ``sweep`` the values of those that vary:
+    engine is ``"sim"`` by default; ``seed`` is its seed too); ``sweep`` the values of those that vary:
     ``{"max_num_seqs": [1, 8], "power_cap_w": [400]}``.
     """
     from collections.abc import Mapping
+    from dataclasses import asdict
     from os import PathLike
     from pathlib import Path
 
     from rejoule.replay.experiment import check_traces, load_traces, trace_name
-    from rejoule.replay.plan import swept
+    from rejoule.replay.plan import configurations
+    from rejoule.traces.errors import RejouleError
     from rejoule.traces.model import Trace
     from rejoule.traces.run import Configuration
 
@@ -179,10 +193,17 @@ def replay_traces(
     elif isinstance(traces, Mapping):
         named = dict(traces)
     else:
-        named = load_traces(map(Path, [traces] if isinstance(traces, str | PathLike) else traces))
+        files = [traces] if isinstance(traces, str | PathLike) else list(traces)
+        if any(isinstance(file, Trace) for file in files):
+            raise RejouleError("several traces need names", 'give a mapping: {"name": trace}')
+        named = load_traces(map(Path, files))
     check_traces(named)
-    base = configuration or Configuration(seed=seed)
-    return _made(named, Path(folder), list(swept(base, sweep or {})), trials, seed, progress)
+    knobs = configuration if configuration is not None else Configuration()
+    knobs = {
+        **(asdict(knobs) if isinstance(knobs, Configuration) else knobs),
+        **({} if seed is None else {"seed": seed}),
+    }
+    return _made(named, Path(folder), configurations(knobs, sweep or {}), trials, knobs.get("seed", 0), progress)
 
 
 def run_experiment(experiment: str | PathLike[str], folder: str | PathLike[str], *, progress: bool = True) -> RunFolder:
@@ -198,11 +219,15 @@ def run_experiment(experiment: str | PathLike[str], folder: str | PathLike[str],
 
 def open_runs(folder: Runs) -> RunFolder:
     """Reads a run folder. ``to_pandas()`` gives one row a run, ``calls.to_pandas()`` one a call of a run."""
+    from os import PathLike
     from pathlib import Path
 
     from rejoule.traces.runs import RunFolder, load_runs
 
-    return folder if isinstance(folder, RunFolder) else load_runs(Path(folder))
+    if isinstance(folder, RunFolder):
+        return folder
+    _expect(folder, (str, PathLike), "runs", "give a run folder, or its path")
+    return load_runs(Path(folder))
 
 
 def energy(runs: Runs, *, by: Split = "node", where: Mapping[str, Any] | None = None, force: bool = False) -> Energies:
@@ -211,10 +236,13 @@ def energy(runs: Runs, *, by: Split = "node", where: Mapping[str, Any] | None = 
     ``by`` is ``"node"``, ``"phase"``, ``"workflow"`` or ``"workload"``; ``where`` keeps the runs with these values of
     knobs; ``force`` shows joules by node that are withheld because their fit is poor.
     """
+    from collections.abc import Mapping
+
     from rejoule.analysis.energies import Energies
     from rejoule.analysis.energy import spent
     from rejoule.analysis.pairing import select
 
+    _expect(where or {}, Mapping, "where", 'give knobs and their values: {"max_num_seqs": 8}')
     everything = open_runs(runs).runs
     return Energies(by, spent(select(everything, where or {}), by, everything, force))
 
@@ -222,7 +250,9 @@ def energy(runs: Runs, *, by: Split = "node", where: Mapping[str, Any] | None = 
 def attribute(run: Run) -> Attribution | None:
     """Where one run's joules went, call by call; ``None`` where none were measured or modelled."""
     from rejoule.analysis.attribution import attribute
+    from rejoule.traces.run import Run
 
+    _expect(run, Run, "run", "give one run of a folder: runs.runs[0]")
     return attribute(run)
 
 
@@ -241,9 +271,13 @@ def diff(
     ``a`` and ``b`` choose the runs of each side by their knobs; without ``runs_b`` both come from ``runs_a``. Runs that
     did different work, and modelled joules with measured ones, are compared only if that is allowed.
     """
+    from collections.abc import Mapping
+
     from rejoule.analysis.diff import compare
     from rejoule.analysis.pairing import pair, select
 
+    for name, side in (("a", a or {}), ("b", b or {})):
+        _expect(side, Mapping, name, 'give knobs and their values: {"max_num_seqs": 8}')
     side_a = open_runs(runs_a)
     side_b = side_a if runs_b is None else open_runs(runs_b)
     chosen = select(side_a.runs, a or {}), select(side_b.runs, b or {})
@@ -303,7 +337,7 @@ def _made(
 
     experiment = planned(traces, configurations, trials=trials, seed=seed)
     with Progress(experiment, folder, traces, show="bars" if progress else "nothing") as watched:
-        _outside_event_loops(lambda: execute(experiment, traces, folder, watched))
+        execute(experiment, traces, folder, watched)
     if watched.refused and not finished(folder):
         raise watched.refused[0]
     for run in watched.runs:
@@ -314,23 +348,25 @@ def _made(
     return load_runs(folder)
 
 
+def _expect(value: object, kind: type | tuple[type, ...], name: str, remedy: str) -> None:
+    from rejoule.traces.errors import RejouleError
+
+    if not isinstance(value, kind):
+        raise RejouleError(f"{name} cannot be a {type(value).__name__}", remedy)
+
+
 def _warn(text: str) -> None:
+    """Warns each time, at the line of the caller's that led here; where it is in another thread, at none."""
+    import sys
     import warnings
 
     from rejoule.traces.errors import RejouleWarning
 
-    warnings.warn(text, RejouleWarning, stacklevel=3)
+    frame = sys._getframe()
+    while frame.f_back is not None and (frame.f_globals.get("__name__") or "").partition(".")[0] in ("rejoule", *_WAYS):
+        frame = frame.f_back
+    warnings.warn_explicit(text, RejouleWarning, frame.f_code.co_filename, frame.f_lineno, registry={})
 
 
-def _outside_event_loops(work: Callable[[], T]) -> T:
-    """The result of ``work``, which runs an event loop of its own: in another thread where one runs here already."""
-    import asyncio
-    from concurrent.futures import ThreadPoolExecutor
-    from contextvars import copy_context
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return work()
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(copy_context().run, work).result()
+_WAYS = ("asyncio", "concurrent", "threading", "contextvars")
+"""What lies between a caller and the coroutine that it waits for."""

@@ -14,11 +14,8 @@ FOLDER: Final = click.Path(path_type=Path)
 
 
 def load_folder(path: Path) -> RunFolder:
-    from rejoule.traces.errors import RejouleError
     from rejoule.traces.runs import load_runs
 
-    if path.exists() and not path.is_dir():
-        raise RejouleError(f"{path} is not a run folder", "make one with: rejoule replay TRACE -o RUNS")
     return load_runs(path)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from rejoule.replay.plan import swept
+from rejoule.replay.plan import configurations
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Configuration
 
@@ -36,25 +36,24 @@ def read(path: Path) -> ExperimentFile:
     remedy = "see docs/experiments.md for an experiment file"
     try:
         body = msgspec.convert(tomllib.loads(path.read_text()), _File)
-        _check(path, body)
-        knobs = {"seed": body.seed, **body.configuration}
-        base = msgspec.convert(knobs, Configuration)
-        configurations = tuple(msgspec.convert(asdict(c), Configuration) for c in swept(base, body.sweep))
     except OSError as error:
         raise RejouleError(f"cannot read {path}: {error.strerror}", "give the path of an experiment file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise RejouleError(f"{path}: {error}", remedy) from None
-    return ExperimentFile(tuple(path.parent / t for t in body.traces), configurations, body.trials, body.seed)
+    except RecursionError:
+        raise RejouleError(f"{path}: nested too deeply", remedy) from None
+    _check(path, body)
+    try:
+        found = configurations({"seed": body.seed, **body.configuration}, body.sweep)
+    except RejouleError as error:
+        raise RejouleError(f"{path}: {error.what}", error.remedy) from None
+    return ExperimentFile(tuple(path.parent / t for t in body.traces), found, body.trials, body.seed)
 
 
 def _check(path: Path, body: _File) -> None:
-    known = {f.name for f in fields(Configuration)}
-    if unknown := sorted((set(body.configuration) | set(body.sweep)) - known):
-        raise RejouleError(f"{path}: no knob is called {', '.join(unknown)}", f"knobs are {', '.join(sorted(known))}")
     if twice := sorted(set(body.configuration) & set(body.sweep)):
         raise RejouleError(f"{path}: {', '.join(twice)} is both set and swept", "leave one of them out")
-    empty = [name for name, values in {"traces": body.traces, **body.sweep}.items() if not values]
-    if empty:
-        raise RejouleError(f"{path}: {empty[0]} is an empty list", "give at least one value")
+    if not body.traces:
+        raise RejouleError(f"{path}: traces is an empty list", "give at least one value")
     if body.trials < 1:
         raise RejouleError(f"{path}: trials must be at least 1", "give trials = 1 or more")

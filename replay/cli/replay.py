@@ -68,7 +68,7 @@ def replay(
 
     Repeat the command to take up an experiment that was interrupted.
     """
-    from rejoule.replay.plan import Sweep, swept
+    from rejoule.replay.plan import Sweep, configurations
 
     base = Configuration(
         engine=engine,
@@ -88,7 +88,7 @@ def replay(
         "input_scale": input_scale,
         "output_scale": output_scale,
     }
-    _execute(traces, folder, list(swept(base, sweep)), trials, seed, salvage, as_json)
+    _execute(traces, folder, configurations(base, sweep), trials, seed, salvage, as_json)
 
 
 @click.command()

@@ -52,10 +52,8 @@ def _embedded(options: Mapping[str, Any]) -> Iterator[str]:
             line = server.stdout.readline()
             if not line:
                 reason = server.stderr.read().decode().strip().splitlines() or ["it said nothing"]
-                raise RejouleError(
-                    f"the embedded engine did not start: {reason[0].removeprefix('error: ')}",
-                    "see: rejoule serve --help",
-                )
+                what, _, remedy = reason[0].removeprefix("error: ").rpartition("; ")
+                raise RejouleError(f"the embedded engine did not start: {what or remedy}", remedy)
             yield str(orjson.loads(line)["url"])
         finally:
             server.stdin.close()

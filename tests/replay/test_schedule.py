@@ -94,6 +94,14 @@ def test_failure_stops_only_dependants(seed: int) -> None:
     assert server.sent_s.keys() == {c.id for c in trace.calls} - (lost - {broken})
 
 
+def test_ties_go_by_the_order_of_the_trace() -> None:
+    """Calls that are due at one time come in the order of their workflows, then of the trace, whatever their names."""
+    flows = [made_workflow([made_call(w, c, 0, 10) for c in ("c1", "c0")], {}, name=w) for w in ("w1", "w0")]
+    schedule = Schedule(flows, [0.0, 0.0])
+    due = [item.call.id for item in schedule.due(0.0)]
+    assert due == [name for flow in flows for name in flow.vertices]
+
+
 def test_gap_and_tool_time() -> None:
     """A call goes out when the recorded tool time and the client's own time have passed after its predecessor."""
     vertices: list[Call | ToolCall] = [
