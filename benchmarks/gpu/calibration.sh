@@ -6,5 +6,5 @@ model=${1:?usage: calibration.sh MODEL OUT} out=${2:?usage: calibration.sh MODEL
 mkdir -p "$out"
 rejoule calibrate --grid-only -o "$out/grid.jsonl.zst"
 rejoule replay "$out/grid.jsonl.zst" -o "$out/grid" --engine vllm \
-    --option "model=$model" --option load_format=dummy --option max_model_len=16384 --option num_gpu_blocks=40000 \
+    --option "model=$model" --option load_format=dummy --option max_model_len=16384 --option "num_gpu_blocks=${BLOCKS:-40000}" \
     --max-num-seqs 256 --arrivals burst --option warm_up=false --option cool_down_s=5 --json > "$out/grid.json"
