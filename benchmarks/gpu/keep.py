@@ -22,6 +22,7 @@ from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import create, load_runs, save_run
 
 MODEL: Final = "llama-3.1-8b"
+SMALL: Final = "smollm2-135m"
 OF_THE_MACHINE: Final = ("command", "url", "id")
 
 
@@ -41,12 +42,17 @@ def keep(source: Path, target: Path, traces: Sequence[str] = (), samples: bool =
 
 
 def named(configuration: Configuration) -> Configuration:
-    return replace(configuration, options={**configuration.options, "model": MODEL})
+    """Without paths of the machine: the model's name, and of ``weights`` what comes before its file."""
+    options = configuration.options
+    name = SMALL if "smol" in str(options.get("model", "")) else MODEL
+    own = {"weights": options["weights"].partition(":")[0]} if "weights" in options else {}
+    return replace(configuration, options={**options, "model": name, **own})
 
 
 def rejudged(run: Run) -> Run:
-    engine = {name: value for name, value in run.engine.items() if name not in OF_THE_MACHINE} | {"model": MODEL}
-    run = replace(run, configuration=named(run.configuration), engine=engine)
+    kept = named(run.configuration)
+    engine = {name: value for name, value in run.engine.items() if name not in OF_THE_MACHINE}
+    run = replace(run, configuration=kept, engine=engine | {"model": kept.options["model"]})
     return run if run.conditions is None else judged(replace(run, conditions=replace(run.conditions, rejected=())))
 
 
