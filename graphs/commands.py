@@ -70,8 +70,9 @@ def record(
     import sys
     from contextlib import redirect_stdout
 
+    from rejoule.graphs.daemon_threads import use_daemon_threads
     from rejoule.graphs.record import arrival_times
-    from rejoule.graphs.session import record_trace, with_threads
+    from rejoule.graphs.session import record_trace
     from rejoule.graphs.source import Request
 
     request = Request(graph, model, workflows, seed, _pairs(settings, "--set"), documents, input_text)
@@ -85,7 +86,7 @@ def record(
     given = own | {k.replace("-", "_"): _json_or_text(v) for k, v in _pairs(options, "--option").items()}
 
     async def work(base_url: str, on_progress: Callable[[Progress], None]) -> Recorded:
-        with_threads()
+        use_daemon_threads()
         return await record_trace(
             request,
             base_url,

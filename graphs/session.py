@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from rejoule.graphs.capture import ServerInfo, probe
 from rejoule.graphs.record import DEFAULT_CONCURRENCY, Progress, Recorded, record
 from rejoule.graphs.source import Source
 from rejoule.traces.model import Header
 from rejoule.traces.store import TraceWriter
-
-THREADS: Final = 256
-"""Synchronous nodes that may wait for their calls at once; with asyncio's own few threads they would wait in line."""
 
 
 class Wanted(Protocol):
@@ -76,8 +71,3 @@ async def record_trace(
                     context=context,
                     on_progress=on_progress,
                 )
-
-
-def with_threads() -> None:
-    """Lets the synchronous nodes of all workflows wait side by side; for event loops that are ReJoule's own."""
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))

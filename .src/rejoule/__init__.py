@@ -122,11 +122,11 @@ def _waited(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
     @wraps(work)
     def waiting(*args: P.args, **options: P.kwargs) -> T:
-        from rejoule.graphs.session import with_threads
+        from rejoule.graphs.daemon_threads import use_daemon_threads
         from rejoule.traces.event_loops import finished
 
         async def run() -> T:
-            with_threads()
+            use_daemon_threads()
             return await work(*args, **options)
 
         return finished(run)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
+from rejoule.traces.check import MOST_TOKENS
 
 Piece = tuple[int, bytes]
 """Bytes of an answer's body, and when they arrived."""
@@ -30,7 +33,7 @@ class Answer:
     first_token_at: int | None = None
     chunks_at: tuple[int, ...] = ()
     complete: bool = True
-    """A stream said that it was done."""
+    """A stream said that it was done, or why it stopped: not all servers send both, and not all clients read on."""
     error: str | None = None
 
 
@@ -40,8 +43,8 @@ def parse(pieces: Sequence[Piece], *, status: int, streamed: bool) -> Answer:
     if status != 200:
         return Answer(error=_refusal(body, status))
     try:
-        return _streamed(pieces) if streamed else _plain(orjson.loads(body))
-    except (orjson.JSONDecodeError, AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return _streamed(pieces) if streamed else _plain(_json(body))
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError):
         return Answer(error=f"the answer is no completion: {_shortened(body)}")
 
 
@@ -67,9 +70,9 @@ def _plain(body: Mapping[str, Any]) -> Answer:
     choice = body["choices"][0]
     message: Mapping[str, Any] = choice.get("message") or {}
     return Answer(
-        text=choice["text"] if "text" in choice else message.get("content"),
-        tool_calls=tuple(message.get("tool_calls") or ()),
-        finish_reason=choice.get("finish_reason"),
+        text=_text(choice["text"] if "text" in choice else message.get("content")),
+        tool_calls=tuple(call for call in message.get("tool_calls") or () if isinstance(call, dict)),
+        finish_reason=_text(choice.get("finish_reason")),
         **_tokens(
             body.get("usage"),
             _first(body.get("prompt_token_ids"), choice.get("prompt_token_ids")),
@@ -89,7 +92,7 @@ def _streamed(pieces: Sequence[Piece]) -> Answer:
         if data.strip() == DONE:
             complete = True
             break
-        chunk = orjson.loads(data)
+        chunk = _json(data)
         chunks.append(at)
         if chunk.get("error"):
             error = _message(chunk)
@@ -101,7 +104,7 @@ def _streamed(pieces: Sequence[Piece]) -> Answer:
                 continue
             delta = choice.get("delta") or {}
             word = choice.get("text") or delta.get("content")
-            if word:
+            if isinstance(word, str) and word:
                 text.append(word)
             for part in delta.get("tool_calls") or ():
                 _extend(tools.setdefault(part.get("index", 0), {}), part)
@@ -113,12 +116,12 @@ def _streamed(pieces: Sequence[Piece]) -> Answer:
             if says and first_token is None:
                 first_token = at
     return Answer(
-        text="".join(text) if text or not tools else None,
+        text=_text("".join(text)) if text or not tools else None,
         tool_calls=tuple(tools[i] for i in sorted(tools)),
-        finish_reason=finish,
+        finish_reason=_text(finish),
         first_token_at=first_token,
         chunks_at=tuple(chunks),
-        complete=complete,
+        complete=complete or finish is not None,
         error=error,
         **_tokens(usage, prompt_ids, token_ids),
     )
@@ -138,13 +141,39 @@ def _tokens(
 ) -> dict[str, Any]:
     usage = usage or {}
     details = usage.get("prompt_tokens_details") or {}
+    prompt, output = _ids(prompt_ids), _ids(token_ids)
     return {
-        "prompt_token_ids": None if prompt_ids is None else tuple(prompt_ids),
-        "token_ids": None if token_ids is None else tuple(token_ids),
-        "prompt_tokens": _first(usage.get("prompt_tokens"), None if prompt_ids is None else len(prompt_ids)),
-        "output_tokens": _first(usage.get("completion_tokens"), None if token_ids is None else len(token_ids)),
-        "cached_tokens": details.get("cached_tokens"),
+        "prompt_token_ids": prompt,
+        "token_ids": output,
+        "prompt_tokens": _first(_count(usage.get("prompt_tokens")), None if prompt is None else len(prompt)),
+        "output_tokens": _first(_count(usage.get("completion_tokens")), None if output is None else len(output)),
+        "cached_tokens": _count(details.get("cached_tokens")),
     }
+
+
+def _json(data: bytes) -> Any:
+    """Raises ValueError. Servers in JavaScript send the halves of a character in two events, which orjson refuses."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
+
+
+def _text(value: Any) -> str | None:
+    """Text, its halves of characters joined, or replaced where one is missing; ``None`` for what is none."""
+    if not isinstance(value, str):
+        return None
+    return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens; ``None`` for what cannot be one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
+
+
+def _ids(value: Any) -> tuple[int, ...] | None:
+    known = isinstance(value, list) and all(type(i) is int and 0 <= i < 1 << 63 for i in value)
+    return tuple(value) if known else None
 
 
 def _first(known: Any, other: Any) -> Any:
