@@ -73,7 +73,7 @@ def measure_replay(calls: int) -> dict[str, Any]:
         engine = SimEngine(configuration, Trace(Header("", ""), ()))
         await engine.start()
         for call in recorded:
-            engine.send(call, 0.0)
+            engine.send(call, 0.0, 0.0)
         ended = 0
         while ended < calls:
             ended += len(await engine.wait(None))

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rejoule.replay.engine import Answer, Engine
+from rejoule.replay.engine import Engine
 from rejoule.replay.schedule import Schedule
+from rejoule.traces.run import CallResult
 
 
 async def drive(
-    schedule: Schedule, engine: Engine, on_answer: Callable[[Answer], None] = lambda _: None
-) -> tuple[list[Answer], dict[str, float]]:
-    """Sends every call when it is due, until nothing is left. Returns the answers and when each call was due.
+    schedule: Schedule, engine: Engine, on_answer: Callable[[CallResult], None] = lambda _: None
+) -> list[CallResult]:
+    """Sends every call when it is due, until nothing is left; what became of each, in the order in which they ended.
 
     A failed call's dependants are not sent; they are in ``schedule.skipped``.
     """
-    answers: list[Answer] = []
-    due_s: dict[str, float] = {}
+    results: list[CallResult] = []
     while not schedule.done:
         for item in schedule.due(engine.now_s()):
-            due_s[item.call.id] = item.due_s
-            engine.send(item.call, item.ready_s)
+            engine.send(item.call, item.due_s, item.ready_s)
         if schedule.done:
             break
-        for answer in await engine.wait(schedule.next_due_s):
-            if answer.error is None:
-                schedule.finished(answer.call_id, answer.end_s)
+        for result in await engine.wait(schedule.next_due_s):
+            if result.error is None:
+                schedule.finished(result.id, result.end_s)
             else:
-                schedule.failed(answer.call_id, answer.end_s)
-            answers.append(answer)
-            on_answer(answer)
-    return answers, due_s
+                schedule.failed(result.id, result.end_s)
+            results.append(result)
+            on_answer(result)
+    return results

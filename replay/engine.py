@@ -7,28 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from rejoule.traces.model import Call
-from rejoule.traces.run import Conditions, Energy, PowerCap, Reading, Step, Tier
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How a call ended. Times are seconds on the engine's clock; ``None`` is unknown."""
-
-    call_id: str
-    sent_s: float
-    end_s: float
-    first_token_s: float | None = None
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    output_tokens: int | None = None
-    preemptions: int | None = None
-    finish_reason: str | None = None
-    exact: bool | None = None
-    prompt_digest: str = ""
-    """Of what was sent."""
-    output_digest: str = ""
-    """Of what came back, as far as the tier promises that it is equal."""
-    error: str | None = None
+from rejoule.traces.run import CallResult, Conditions, Energy, PowerCap, Reading, Step, Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +47,9 @@ class RealServer:
 class Engine(Protocol):
     """Answers the calls of one run.
 
-    ``start`` sets the clock to zero. ``wait`` returns once a call has ended or the clock has reached ``until_s``,
-    whichever is first; with ``until_s`` of ``None``, once a call has ended.
+    ``start`` sets the clock to zero. ``send`` takes a call that was due at ``due_s`` and may go out at ``ready_s``.
+    ``wait`` returns once a call has ended or the clock has reached ``until_s``, whichever is first; with ``until_s`` of
+    ``None``, once a call has ended. Its results carry whole digests.
     """
 
     @property
@@ -84,9 +64,9 @@ class Engine(Protocol):
 
     def now_s(self) -> float: ...
 
-    def send(self, call: Call, due_s: float) -> None: ...
+    def send(self, call: Call, due_s: float, ready_s: float) -> None: ...
 
-    async def wait(self, until_s: float | None) -> Sequence[Answer]: ...
+    async def wait(self, until_s: float | None) -> Sequence[CallResult]: ...
 
     async def finish(self) -> Measured: ...
 

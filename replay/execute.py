@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Protocol
 
 from rejoule.replay.check import check_configurations, check_size
-from rejoule.replay.engine import Answer
 from rejoule.replay.engines.fine_loop import fine_loop
 from rejoule.replay.engines.open import Engines
 from rejoule.replay.experiment import run_experiment
@@ -16,7 +15,7 @@ from rejoule.replay.plan import plan
 from rejoule.replay.protocol.preparation import Preparation
 from rejoule.traces import Trace
 from rejoule.traces.event_loops import finished
-from rejoule.traces.run import Configuration, Run
+from rejoule.traces.run import CallResult, Configuration, Run
 from rejoule.traces.runs import Experiment, PlannedRun
 from rejoule.traces.store import trace_digest
 
@@ -32,7 +31,7 @@ class Observer(Protocol):
     def note(self, text: str) -> None:
         """What is being waited for."""
 
-    def answer(self, answer: Answer) -> None: ...
+    def answer(self, result: CallResult) -> None: ...
 
     def finish(self, run: Run) -> None: ...
 

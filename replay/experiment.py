@@ -6,13 +6,12 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rejoule.replay.engine import Answer
 from rejoule.replay.knobs.setting import KnobRefused, Setting
 from rejoule.replay.protocol.preparation import OpenEngine, Preparation
 from rejoule.replay.replay import replay
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.refused import Refused, save_refused
-from rejoule.traces.run import Configuration, Run
+from rejoule.traces.run import CallResult, Configuration, Run
 from rejoule.traces.runs import Experiment, PlannedRun, create, finished, save_run
 from rejoule.traces.store import load
 
@@ -56,7 +55,7 @@ async def run_experiment(
     attest: Callable[[Run], Awaitable[Run]] = as_it_is,
     on_found: Callable[[PlannedRun], None] = lambda _: None,
     on_begin: Callable[[PlannedRun], None] = lambda _: None,
-    on_answer: Callable[[Answer], None] = lambda _: None,
+    on_answer: Callable[[CallResult], None] = lambda _: None,
     on_run: Callable[[Run], None] = lambda _: None,
     on_refused: Callable[[PlannedRun, KnobRefused], None] = lambda *_: None,
 ) -> None:

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 
 from rejoule.replay.arrivals import arrival_times
 from rejoule.replay.driver import drive
-from rejoule.replay.engine import Answer, Engine
+from rejoule.replay.engine import Engine
 from rejoule.replay.schedule import Schedule, Waited
 from rejoule.traces import Trace
 from rejoule.traces.loops import of_pass
 from rejoule.traces.model import EdgeSet
-from rejoule.traces.run import Configuration
+from rejoule.traces.run import CallResult, Configuration
 
 
 @dataclass(frozen=True, slots=True)
 class Driven:
     """What the schedule did and the engine answered. Times are seconds on the engine's clock."""
 
-    answers: Sequence[Answer]
-    due_s: Mapping[str, float]
-    """When each call was due."""
+    results: Sequence[CallResult]
     arrival_s: Mapping[str, float]
     """Of each workflow."""
     waited: Sequence[Waited]
@@ -40,7 +38,7 @@ async def drive_pass(
     trial: int,
     number: int,
     engine: Engine,
-    on_answer: Callable[[Answer], None] = lambda _: None,
+    on_answer: Callable[[CallResult], None] = lambda _: None,
 ) -> Driven:
     """Goes through ``trace`` once, as pass ``number`` from 1, beginning now. Every pass has the same arrivals."""
     workflows = [of_pass(w, number) for w in trace.workflows]
@@ -58,15 +56,14 @@ async def drive_pass(
         time_scale=configuration.time_scale,
         concurrency=configuration.concurrency,
     )
-    answers, due_s = await drive(schedule, engine, on_answer)
-    return Driven(answers, due_s, schedule.arrival_s, schedule.waited, frozenset(schedule.skipped))
+    results = await drive(schedule, engine, on_answer)
+    return Driven(results, schedule.arrival_s, schedule.waited, frozenset(schedule.skipped))
 
 
 def joined(passes: Sequence[Driven]) -> Driven:
     """The passes of a run as one."""
     return Driven(
-        answers=[a for one in passes for a in one.answers],
-        due_s={name: at_s for one in passes for name, at_s in one.due_s.items()},
+        results=[r for one in passes for r in one.results],
         arrival_s={name: at_s for one in passes for name, at_s in one.arrival_s.items()},
         waited=[w for one in passes for w in one.waited],
         skipped=frozenset().union(*(one.skipped for one in passes)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from rejoule.replay.engine import Answer, Measured
+from rejoule.replay.engine import Measured
 from rejoule.replay.exactness.expected_cache import Served, cached_bounds
 from rejoule.replay.exactness.requests import digest
 from rejoule.replay.exactness.tiers import Tokens
@@ -13,7 +14,6 @@ from rejoule.replay.protocol.preparation import OpenEngine, Preparation, conclud
 from rejoule.replay.protocol.rejection import judged
 from rejoule.traces import Trace
 from rejoule.traces.loops import looped, pass_of
-from rejoule.traces.model import Call
 from rejoule.traces.run import CallResult, Certificate, Configuration, Run, Tier, ToolResult, WorkflowResult
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.summary import total
@@ -27,7 +27,7 @@ async def replay(
     plan: PlannedRun,
     trace_digest: str,
     open_engine: OpenEngine,
-    on_answer: Callable[[Answer], None] = lambda _: None,
+    on_answer: Callable[[CallResult], None] = lambda _: None,
     preparation: Preparation | None = None,
 ) -> Run:
     """Replays ``trace`` as ``plan`` says. Raises RejouleError if the engine cannot be had or dies.
@@ -62,8 +62,7 @@ def _run(
     measured: Measured,
     tier: Tier,
 ) -> Run:
-    calls = {call.id: call for call in trace.calls}
-    results = [_result(calls[a.call_id], a, driven.due_s[a.call_id]) for a in driven.answers]
+    results = driven.results
     waited = sorted(driven.waited, key=lambda w: (w.start_s, w.vertex.id))
     tools = tuple(
         ToolResult(w.vertex.id, w.vertex.workflow, w.vertex.node, _name(w.vertex), w.start_s, w.end_s) for w in waited
@@ -75,7 +74,7 @@ def _run(
         configuration=plan.configuration,
         trial=plan.trial,
         makespan_s=max([*(r.end_s for r in results), *(t.end_s for t in tools)], default=0.0),
-        calls=tuple(sorted(results, key=lambda r: r.id)),
+        calls=tuple(_shortened(r) for r in sorted(results, key=lambda r: r.id)),
         workflows=_workflows(trace, driven, results),
         tools=tools,
         energy=measured.energy,
@@ -88,25 +87,8 @@ def _run(
     )
 
 
-def _result(call: Call, answer: Answer, due_s: float) -> CallResult:
-    return CallResult(
-        id=call.id,
-        workflow=call.workflow,
-        node=call.node,
-        due_s=due_s,
-        sent_s=answer.sent_s,
-        end_s=answer.end_s,
-        first_token_s=answer.first_token_s,
-        prompt_tokens=answer.prompt_tokens,
-        cached_tokens=answer.cached_tokens,
-        output_tokens=answer.output_tokens,
-        preemptions=answer.preemptions,
-        finish_reason=answer.finish_reason,
-        exact=answer.exact,
-        error=answer.error,
-        prompt_digest=answer.prompt_digest[:DIGITS],
-        output_digest=answer.output_digest[:DIGITS],
-    )
+def _shortened(result: CallResult) -> CallResult:
+    return replace(result, prompt_digest=result.prompt_digest[:DIGITS], output_digest=result.output_digest[:DIGITS])
 
 
 def _name(vertex: object) -> str:
@@ -137,48 +119,44 @@ def _certificate(
     measured: Measured,
     configuration: Configuration,
 ) -> Certificate:
-    edge_set, answers = edges_of(configuration), driven.answers
+    edge_set = edges_of(configuration)
+    results = sorted(driven.results, key=lambda r: r.id)
     edges = sorted((e.source, e.target) for w in trace.workflows for e in w.edges if e.kind in (edge_set, "observed"))
-    work = sorted((a.call_id, a.prompt_digest, a.output_digest) for a in answers)
-    answers = sorted(answers, key=lambda a: a.call_id)
+    work = sorted((r.id, r.prompt_digest, r.output_digest) for r in results)
     violations = list(measured.violations)
-    violations += [f"{a.call_id} failed: {a.error}" for a in answers if a.error is not None]
+    violations += [f"{r.id} failed: {r.error}" for r in results if r.error is not None]
+    violations += [f"{r.id} did other work than asked for" for r in results if r.error is None and r.exact is False]
+    bounds = _cached_bounds(trace, results, measured.block_size, configuration)
     violations += [
-        f"{a.call_id} did other work than asked for" for a in answers if a.error is None and a.exact is False
+        f"{r.id} found {r.cached_tokens} tokens in the prefix cache, expected {bounds[r.id]}"
+        for r in results
+        if r.id in bounds and r.cached_tokens is not None and not _within(r.cached_tokens, bounds[r.id])
     ]
-    bounds = _cached_bounds(trace, answers, measured.block_size, configuration)
-    violations += [
-        f"{a.call_id} found {a.cached_tokens} tokens in the prefix cache, expected {bounds[a.call_id]}"
-        for a in answers
-        if a.call_id in bounds and a.cached_tokens is not None and not _within(a.cached_tokens, bounds[a.call_id])
-    ]
-    answered = {a.call_id for a in answers}
+    answered = {r.id for r in results}
     violations += [f"{name} was not sent" for name in sorted(driven.skipped - answered)]
     return Certificate(
         tier=tier,
         digest=digest([tier, work]),
         order=digest(edges),
-        exact_calls=sum(a.exact is True for a in answers),
+        exact_calls=sum(r.exact is True for r in results),
         violations=tuple(violations),
-        cached_tokens=total(a.cached_tokens for a in answers),
+        cached_tokens=total(r.cached_tokens for r in results),
         expected_cached_tokens=_summed(bounds.values()) if bounds else None,
     )
 
 
 def _cached_bounds(
-    trace: Trace, answers: Sequence[Answer], block_size: int | None, configuration: Configuration
+    trace: Trace, results: Sequence[CallResult], block_size: int | None, configuration: Configuration
 ) -> dict[str, tuple[int, int]]:
     if block_size is None:
         return {}
     calls = {call.id: call for call in trace.calls}
     rules = Tokens(configuration, "", "logits-processor")
     served: dict[int, list[Served]] = {}
-    for answer in answers:
-        asked = rules.ask(calls[answer.call_id])
-        one = Served(
-            answer.call_id, answer.sent_s, answer.end_s, asked.prompt, asked.output_ids or (), answer.first_token_s
-        )
-        served.setdefault(pass_of(answer.call_id), []).append(one)
+    for result in results:
+        asked = rules.ask(calls[result.id])
+        one = Served(result.id, result.sent_s, result.end_s, asked.prompt, asked.output_ids or (), result.first_token_s)
+        served.setdefault(pass_of(result.id), []).append(one)
     return {name: found for one_pass in served.values() for name, found in cached_bounds(one_pass, block_size).items()}
 
 

@@ -12,10 +12,9 @@ import orjson
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from rejoule.replay.engine import Answer
 from rejoule.replay.knobs.setting import KnobRefused
 from rejoule.traces import Trace
-from rejoule.traces.run import Run
+from rejoule.traces.run import CallResult, Run
 from rejoule.traces.runs import Experiment, PlannedRun, finished, load_run
 from rejoule.traces.summary import described, summary
 from rejoule.traces.terminal import console, say
@@ -74,7 +73,7 @@ class Progress:
         self._bars.reset(self._run, description=text, total=None)
         self._waiting = True
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, result: CallResult) -> None:
         if self._waiting:
             self._bars.reset(self._run, description=self._description, total=self._total)
             self._waiting = False

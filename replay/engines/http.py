@@ -18,7 +18,7 @@ from rejoule.replay.energy.counter import open_counter
 from rejoule.replay.energy.gpus import GpuRun, GpuWatch
 from rejoule.replay.energy.meter import Counts, Meter, energy_between, read
 from rejoule.replay.energy.rapl import open_rapl
-from rejoule.replay.engine import Answer, Measured, RealServer
+from rejoule.replay.engine import Measured, RealServer
 from rejoule.replay.engines.client_health import quantiles, undisturbed
 from rejoule.replay.engines.completion import Completion, error_text
 from rejoule.replay.engines.embedded_meter import open_embedded
@@ -28,7 +28,7 @@ from rejoule.replay.exactness.splicing import Spliced
 from rejoule.replay.exactness.tiers import Lengths, Rules, exact, output_digest
 from rejoule.traces import RejouleError
 from rejoule.traces.model import Call
-from rejoule.traces.run import Configuration, Tier
+from rejoule.traces.run import CallResult, Configuration, Tier
 
 EXACT_LENGTHS: Final = ("vllm", "rejoule")
 """Values of ``owned_by`` of servers that understand ``min_tokens`` and ``ignore_eos``."""
@@ -54,7 +54,7 @@ class HttpEngine:
         self._cpu_s = process_time()
         self._late_s: list[float] = []
         self._in_flight: set[asyncio.Task[None]] = set()
-        self._answers: list[Answer] = []
+        self._results: list[CallResult] = []
         self._wake: asyncio.Future[None] | None = None
 
     @classmethod
@@ -109,16 +109,16 @@ class HttpEngine:
     def now_s(self) -> float:
         return monotonic() - self._origin
 
-    def send(self, call: Call, due_s: float) -> None:
-        task = asyncio.create_task(self._answer(call, due_s))
+    def send(self, call: Call, due_s: float, ready_s: float) -> None:
+        task = asyncio.create_task(self._answer(call, due_s, ready_s))
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
 
-    async def wait(self, until_s: float | None) -> Sequence[Answer]:
-        if not self._answers:
+    async def wait(self, until_s: float | None) -> Sequence[CallResult]:
+        if not self._results:
             await self._pause(until_s)
-        found, self._answers = self._answers, []
-        if any(a.error for a in found) and (death := await self._death()) is not None:
+        found, self._results = self._results, []
+        if any(r.error for r in found) and (death := await self._death()) is not None:
             raise death
         return found
 
@@ -156,14 +156,14 @@ class HttpEngine:
         await self._wake
         if timer is not None and until_s is not None:
             timer.cancel()
-            while not self._answers and self.now_s() < until_s:
+            while not self._results and self.now_s() < until_s:
                 await asyncio.sleep(0)
 
     def _awake(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
-    async def _answer(self, call: Call, due_s: float) -> None:
+    async def _answer(self, call: Call, due_s: float, ready_s: float) -> None:
         asked = self._rules.ask(call)
         said = Completion()
         request = self._wire.request(asked.path, orjson.dumps(asked.body), said, name=call.id)
@@ -185,11 +185,14 @@ class HttpEngine:
                 self._rules.heard(call, said)
         except WireError as fault:
             error = str(fault)
-        self._late_s.append(request.sent_s - self._origin - due_s)
+        self._late_s.append(request.sent_s - self._origin - ready_s)
         self._calls.append((request.sent_s - self._origin, request.end_s - self._origin))
-        self._answers.append(
-            Answer(
-                call_id=call.id,
+        self._results.append(
+            CallResult(
+                id=call.id,
+                workflow=call.workflow,
+                node=call.node,
+                due_s=due_s,
                 sent_s=request.sent_s - self._origin,
                 end_s=request.end_s - self._origin,
                 first_token_s=None if said.first_token_s is None else said.first_token_s - self._origin,

@@ -9,7 +9,7 @@ from itertools import cycle, islice
 from math import fsum
 
 from rejoule.replay.embedded.tokenizer import chat_ids, encode
-from rejoule.replay.engine import Answer, Measured
+from rejoule.replay.engine import Measured
 from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.exactness.requests import ids_digest, scaled_ids, scaled_length
 from rejoule.replay.exactness.tiers import salted
@@ -20,7 +20,7 @@ from rejoule.replay.sim.profile import load_profile
 from rejoule.replay.sim.records import StepRecord
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.model import Call
-from rejoule.traces.run import Configuration, Energy, PowerCap, Step, Tier
+from rejoule.traces.run import CallResult, Configuration, Energy, PowerCap, Step, Tier
 
 DEFAULT_PROFILE = "h200-llama-3.1-8b"
 
@@ -71,7 +71,7 @@ class SimEngine:
     def __init__(self, configuration: Configuration, trace: Trace) -> None:
         self._configuration = configuration
         self._engine = StepEngine(engine_config(configuration))
-        self._sent: dict[str, Answer] = {}
+        self._sent: dict[str, CallResult] = {}
         self._first_token_s: dict[str, float] = {}
 
     @property
@@ -88,15 +88,18 @@ class SimEngine:
     def now_s(self) -> float:
         return self._engine.now_s
 
-    def send(self, call: Call, due_s: float) -> None:
+    def send(self, call: Call, due_s: float, ready_s: float) -> None:
         prompt, scale = prompt_ids(call), self._configuration.input_scale
         if scale != 1:
             prompt = scaled_ids(prompt, scale)
         output = output_ids(call, self._configuration.output_scale)
-        self._sent[call.id] = Answer(
-            call_id=call.id,
-            sent_s=due_s,
-            end_s=due_s,
+        self._sent[call.id] = CallResult(
+            id=call.id,
+            workflow=call.workflow,
+            node=call.node,
+            due_s=due_s,
+            sent_s=ready_s,
+            end_s=ready_s,
             prompt_tokens=len(prompt),
             output_tokens=len(output),
             finish_reason=call.finish_reason,
@@ -105,17 +108,17 @@ class SimEngine:
             output_digest=ids_digest(output),
         )
         salt = salted(call).get("cache_salt")
-        self._engine.add(SimRequest(call.id, prompt, len(output), output, cache_salt=salt), due_s)
+        self._engine.add(SimRequest(call.id, prompt, len(output), output, cache_salt=salt), ready_s)
 
-    async def wait(self, until_s: float | None) -> Sequence[Answer]:
+    async def wait(self, until_s: float | None) -> Sequence[CallResult]:
         # Virtual time passes without waiting; an interrupt is only seen where the event loop has its turn.
         await asyncio.sleep(0)
-        answers = []
+        results = []
         for event in self._engine.advance(until_s):
             if event.kind == "first_token":
                 self._first_token_s[event.id] = event.at_s
             else:
-                answers.append(
+                results.append(
                     replace(
                         self._sent.pop(event.id),
                         end_s=event.at_s,
@@ -124,7 +127,7 @@ class SimEngine:
                         preemptions=event.preemptions,
                     )
                 )
-        return answers
+        return results
 
     async def finish(self) -> Measured:
         records, engine = self._engine.steps, self._engine
