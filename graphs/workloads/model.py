@@ -36,7 +36,7 @@ def derived_seed(seed: int, *place: str | int) -> int:
 
 
 @dataclass(frozen=True)
-class Answer:
+class StructuredAnswer:
     """What the model said, and what that means under the schema; ``value`` is None where it breaks it."""
 
     said: str
@@ -71,7 +71,7 @@ class Model:
             pieces = [choice.delta.content or "" async for chunk in stream for choice in chunk.choices[:1]]
         return "".join(pieces).strip()
 
-    async def answer(self, messages: list[Message], name: str, schema: Schema, *, seed: int) -> Answer:
+    async def answer(self, messages: list[Message], name: str, schema: Schema, *, seed: int) -> StructuredAnswer:
         """An answer under a schema, with room for the longest one even at a token a character."""
         response = await self.client.chat.completions.create(
             model=self.name,
@@ -84,8 +84,8 @@ class Model:
         try:
             value = json.loads(said, strict=False)
         except (ValueError, RecursionError):
-            return Answer(said, None)
-        return Answer(said, value if conforms(value, schema) else None)
+            return StructuredAnswer(said, None)
+        return StructuredAnswer(said, value if conforms(value, schema) else None)
 
 
 def _params(messages: list[Message]) -> list[ChatCompletionMessageParam]:

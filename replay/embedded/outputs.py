@@ -83,7 +83,7 @@ class ToolCall:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Output:
     """What the model said: its token ids, and what of them is text and what tool calls."""
 
     ids: tuple[int, ...]
@@ -92,13 +92,13 @@ class Answer:
     tool_calls: tuple[ToolCall, ...] = field(default=())
 
 
-def forced(ids: Sequence[int]) -> Answer:
+def forced(ids: Sequence[int]) -> Output:
     """An answer of exactly these ids; it counts as stopped if it ends with the end-of-message token."""
     text = decode(ids, skip_special=True)
-    return Answer(tuple(ids), text, "stop" if ids and ids[-1] == END else "length")
+    return Output(tuple(ids), text, "stop" if ids and ids[-1] == END else "length")
 
 
-def answer(ask: Ask) -> Answer:
+def answer(ask: Ask) -> Output:
     """The model's answer. Raises ``SchemaError`` for a guide that cannot be obeyed."""
     rng = _rng(ask)
     prose = Prose(rng, ask.text)
@@ -134,22 +134,22 @@ def _length(ask: Ask, rng: random.Random) -> int:
     return max(1, ask.min_tokens - 1, min(drawn, ask.max_tokens))
 
 
-def _finish(ask: Ask, ids: Sequence[int], calls: tuple[ToolCall, ...] = ()) -> Answer:
+def _finish(ask: Ask, ids: Sequence[int], calls: tuple[ToolCall, ...] = ()) -> Output:
     """Close what was written within the bounds that the request sets on its number of tokens."""
     body = list(ids)
     if ask.stop:
         body, stopped = _stopped(body, ask.stop)
         if stopped and len(body) <= ask.max_tokens:
             text = decode(body, skip_special=True)
-            return Answer(tuple(body), text[: min(text.find(s) for s in ask.stop if s in text)], "stop")
+            return Output(tuple(body), text[: min(text.find(s) for s in ask.stop if s in text)], "stop")
     least = ask.max_tokens if ask.ignore_eos else ask.min_tokens - 1
     body += _BLANK * max(0, least - len(body))
     if len(body) >= ask.max_tokens:
         body = body[: ask.max_tokens]
         calls = calls if len(ids) <= ask.max_tokens else ()
-        return Answer(tuple(body), "" if calls else decode(body, skip_special=True), "length", calls)
+        return Output(tuple(body), "" if calls else decode(body, skip_special=True), "length", calls)
     text = "" if calls else decode(body, skip_special=True)
-    return Answer((*body, END), text, "tool_calls" if calls else "stop", calls)
+    return Output((*body, END), text, "tool_calls" if calls else "stop", calls)
 
 
 def _stopped(ids: list[int], stop: Sequence[str]) -> tuple[list[int], bool]:
@@ -192,7 +192,7 @@ def _chosen(ask: Ask, rng: random.Random) -> list[Tool]:
     return [rng.choice(ask.tools) for _ in range(count)]
 
 
-def _called(ask: Ask, tools: list[Tool], rng: random.Random, prose: Prose) -> Answer:
+def _called(ask: Ask, tools: list[Tool], rng: random.Random, prose: Prose) -> Output:
     """An answer that calls ``tools``, or fewer of them if ``max_tokens`` leaves no room."""
     for size in (2, 1, 0, 0):
         calls = []
@@ -207,10 +207,10 @@ def _called(ask: Ask, tools: list[Tool], rng: random.Random, prose: Prose) -> An
     named = ask.tool_choice not in ("auto", "required")
     done = _finish(ask, ids, tuple(calls))
     # A call that the request itself named ends like any text.
-    return Answer(done.ids, done.text, "stop", done.tool_calls) if named and done.ids[-1] == END else done
+    return Output(done.ids, done.text, "stop", done.tool_calls) if named and done.ids[-1] == END else done
 
 
-def deltas(said: Answer) -> list[dict[str, Any]]:
+def deltas(said: Output) -> list[dict[str, Any]]:
     """What each token of an answer adds to a streamed chat message."""
     if not said.tool_calls:
         left = len(said.text)

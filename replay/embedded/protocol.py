@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from rejoule.replay.embedded import tokenizer
 from rejoule.replay.embedded.http_errors import BadRequestError, NotFoundError
-from rejoule.replay.embedded.outputs import Answer, Ask, Guide, Tool, answer, forced
+from rejoule.replay.embedded.outputs import Ask, Guide, Output, Tool, answer, forced
 from rejoule.replay.embedded.scalars import SchemaError
 
 Body = Mapping[str, Any]
@@ -34,7 +34,7 @@ class Call:
 
     model: str
     prompt_ids: Sequence[int]
-    answer: Answer
+    answer: Output
     stream: bool
     include_usage: bool
     continuous_usage: bool
