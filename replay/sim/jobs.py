@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rejoule.replay.sim.kv_cache import Ids, Lease, as_array, block_hashes
+from rejoule.replay.sim.hashing import Ids, as_array, block_hashes
+from rejoule.replay.sim.prefix_cache import Lease
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,7 @@ class Scheduler:
             job = self._waiting[0][1]
             total = job.prompt_tokens + job.produced
             hashes = self._publisher.hashes(job)
-            hits = pool.find(hashes, (total - 1) // pool.block_size, self._publisher.publish) if hashes else []
+            hits = pool.cache.find(hashes, (total - 1) // pool.block_size, self._publisher.publish) if hashes else []
             cached = sum(count for _, count in hits) * pool.block_size
             tokens = self._at_most(total - cached)
             if tokens > budget and not limits.enable_chunked_prefill:
