@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rejoule.replay.sim.kv_cache import BlockPool
+from rejoule.replay.sim.limits import Limits, Policy
 from rejoule.replay.sim.profile import Profile
-from rejoule.replay.sim.scheduler import Limits, Policy
 from rejoule.traces.errors import RejouleError
 
 MOST = 10**8

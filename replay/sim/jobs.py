@@ -70,6 +70,11 @@ class Job:
         """Order under the priority policy: smaller is sooner."""
         return self.request.priority, self.arrival_s, self.number
 
+    @property
+    def rest(self) -> int:
+        """Tokens of its prompt, and of what it had answered when it was preempted, that are yet to be computed."""
+        return self.prompt_tokens + self.produced - self.computed
+
     def computed_at(self, tick: int) -> int:
         """How many of its tokens have been computed by ``tick``."""
         return self.base + tick if self.decoding else self.computed

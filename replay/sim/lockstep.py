@@ -77,6 +77,19 @@ class Lockstep:
         first = self.tick + 1
         return rounds * len(self.jobs) + sum(self._offsets[-(first + i) % size] for i in range(rest))
 
+    def steps_within(self, blocks: int, most: int) -> int:
+        """For how many steps, up to ``most`` and at least one, ``blocks`` suffice beyond those for the next step."""
+        if self.blocks_for(most) <= blocks:
+            return most
+        low = 1
+        while low < most:
+            middle = (low + most + 1) // 2
+            if self.blocks_for(middle) <= blocks:
+                low = middle
+            else:
+                most = middle - 1
+        return low
+
     def next_finish(self) -> int:
         """The tick at which the first of them is complete."""
         heap = self._finishing

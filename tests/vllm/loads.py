@@ -12,7 +12,8 @@ import orjson
 
 from rejoule.replay.sim.jobs import Job, SimRequest
 from rejoule.replay.sim.kv_cache import BlockPool
-from rejoule.replay.sim.scheduler import Limits, Scheduler
+from rejoule.replay.sim.limits import Limits
+from rejoule.replay.sim.scheduler import Scheduler
 
 VOCABULARY = 8192
 VERIFIED = {

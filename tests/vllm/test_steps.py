@@ -15,7 +15,7 @@ from tests.vllm.conftest import ENVIRONMENT, HERE
 from tests.vllm.loads import VERIFIED, VOCABULARY, Load, Planned, digest, play, random_load, verified_loads
 
 from rejoule.replay.engines.sim import output_ids, prompt_ids
-from rejoule.replay.sim.scheduler import Limits
+from rejoule.replay.sim.limits import Limits
 from rejoule.replay.vllm.plugin.arguments import plugin_path
 from rejoule.replay.vllm.plugin.tap import read_tap
 from rejoule.traces.model import Workflow

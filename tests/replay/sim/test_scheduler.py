@@ -13,7 +13,8 @@ from tests.vllm.loads import VERIFIED, digest, play, verified_loads
 from rejoule.replay.sim.hashing import block_hashes
 from rejoule.replay.sim.jobs import Job, SimRequest
 from rejoule.replay.sim.kv_cache import BlockPool
-from rejoule.replay.sim.scheduler import Limits, Policy, Scheduler
+from rejoule.replay.sim.limits import Limits, Policy
+from rejoule.replay.sim.scheduler import Scheduler
 
 BLOCK = 4
 

@@ -17,7 +17,8 @@ from benchmarks.validation import DATA
 from rejoule.replay.engines.sim import output_ids, prompt_ids
 from rejoule.replay.sim.jobs import Job, SimRequest
 from rejoule.replay.sim.kv_cache import BlockPool
-from rejoule.replay.sim.scheduler import Limits, Scheduler
+from rejoule.replay.sim.limits import Limits
+from rejoule.replay.sim.scheduler import Scheduler
 from rejoule.traces.made_tokens import MadeTokens
 from rejoule.traces.run import Run, Step
 from rejoule.traces.runs import load_runs

@@ -1,0 +1,47 @@
+"""The queue of requests that wait for a seat."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+
+from rejoule.replay.sim.jobs import Job
+from rejoule.replay.sim.limits import Policy
+
+
+class WaitingQueue:
+    """Requests in the order in which they are to be admitted: of arrival, with preempted ones before, or of rank."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._by_rank = policy == "priority"
+        self._heap: list[tuple[tuple[int, float, int], Job]] = []
+        self._front = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, job: Job) -> None:
+        """Let a new request wait."""
+        heappush(self._heap, (job.rank if self._by_rank else (0, job.arrival_s, job.number), job))
+
+    def put_back(self, job: Job) -> None:
+        """Let a preempted request wait: before all others, unless rank decides."""
+        self._front -= 1
+        heappush(self._heap, (job.rank if self._by_rank else (self._front, 0.0, 0), job))
+
+    @property
+    def first(self) -> Job:
+        """The next one. Raises IndexError if nobody waits."""
+        return self._heap[0][1]
+
+    def pop(self) -> Job:
+        """Take the next one out. Raises IndexError if nobody waits."""
+        return heappop(self._heap)[1]
+
+    def remove(self, job: Job) -> None:
+        """Take ``job`` out, if it is there."""
+        self._heap = [entry for entry in self._heap if entry[1] is not job]
+        heapify(self._heap)
+
+    def jobs(self) -> list[Job]:
+        """All of them, the next one first."""
+        return [job for _, job in sorted(self._heap, key=lambda entry: entry[0])]
