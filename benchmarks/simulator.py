@@ -52,7 +52,7 @@ def measure_engine(calls: int, keep_steps: bool) -> dict[str, Any]:
             sent += 1
         ended += sum(event.kind == "finished" for event in engine.advance())
     cpu_s = time.process_time() - begin_s
-    return _found(calls, len(engine.steps) if keep_steps else None, cpu_s, base_mb, engine.now_s)
+    return _found(calls, len(engine.log.records) if keep_steps else None, cpu_s, base_mb, engine.now_s)
 
 
 def measure_replay(calls: int) -> dict[str, Any]:

@@ -185,12 +185,12 @@ class Server:
         """Joules since the start, and the average power since this was last asked."""
         self._live.catch_up()
         before_s, before_j = self._read
-        self._read = self.engine.now_s, self.engine.energy_j
+        self._read = self.engine.now_s, self.engine.log.energy_j
         passed_s = self.engine.now_s - before_s
-        power_w = (self.engine.energy_j - before_j) / passed_s if passed_s > 0 else None
+        power_w = (self.engine.log.energy_j - before_j) / passed_s if passed_s > 0 else None
         return _json(
             {
-                "energy_j": self.engine.energy_j,
+                "energy_j": self.engine.log.energy_j,
                 "source": f"model:{self.engine.config.profile.name}",
                 "power_w": power_w,
                 "time_s": self.engine.now_s,

@@ -130,22 +130,22 @@ class SimEngine:
         return results
 
     async def finish(self) -> Measured:
-        records, engine = self._engine.steps, self._engine
+        engine, log = self._engine, self._engine.log
         profile = engine.config.profile
         source = f"model:{profile.name}"
         return Measured(
             energy=Energy(
-                gpu_j=fsum(r.energy_j for r in records),
-                idle_j=fsum(r.energy_j for r in records if r.idle),
+                gpu_j=fsum(r.energy_j for r in log.records),
+                idle_j=fsum(r.energy_j for r in log.records if r.idle),
                 source={"gpu": source, "idle": source},
             ),
             power_cap=PowerCap(
                 requested_w=self._configuration.power_cap_w,
                 in_force_w=engine.power.cap_w,
-                bound_fraction=engine.bound_s / engine.busy_s if engine.busy_s else None,
-                attainable=engine.attainable,
+                bound_fraction=log.bound_s / log.busy_s if log.busy_s else None,
+                attainable=log.attainable,
             ),
-            steps=_steps(records),
+            steps=_steps(log.records),
             engine={
                 "profile": profile.name,
                 "calibrated": profile.calibrated,

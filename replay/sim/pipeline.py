@@ -15,6 +15,12 @@ delay the output of the step before theirs, by as much as the host needs for the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from rejoule.replay.sim.jobs import Job
+from rejoule.replay.sim.latency import Demand
+from rejoule.replay.sim.power import PowerModel
+from rejoule.replay.sim.records import StepRecord, idle_record
 
 
 def span_s(
@@ -37,3 +43,86 @@ def span_s(
         computed_s = max(max(computed_s, chosen_s) + gpu_s, launched_s + last_kernels_s)
         chosen_s = out_s
     return chosen_s
+
+
+class Flight(NamedTuple):
+    """A step whose output is not out yet, or equal ones of which all but the last are over."""
+
+    record: StepRecord
+    """Until its output is out, its ``end_s`` is when the GPU is done."""
+    skipped: Sequence[Job]
+    firsts: Sequence[Job] = ()
+    finished: Sequence[Job] = ()
+
+    @property
+    def computed_s(self) -> float:
+        return self.record.end_s
+
+
+class Launch(NamedTuple):
+    """A step was launched, and ``landed`` is the one that was in flight before."""
+
+    start_s: float
+    """When the step's record starts."""
+    begins_s: float
+    """When the GPU can begin."""
+    launched_s: float
+    landed: Flight | None
+
+
+class Pipeline:
+    """Host and GPU, with one step at most in flight. ``now_s`` is when the next step can be chosen.
+
+    ``ahead`` says that it is chosen while another one is in flight.
+    """
+
+    def __init__(self, power: PowerModel, ahead: bool) -> None:
+        self.now_s = 0.0
+        self.flight: Flight | None = None
+        self.first = True
+        """Whether the next step is one before which there was nothing to do."""
+        self.power = power
+        self._ahead = ahead
+        self._computed_s = 0.0
+
+    def launch(self, demand: Demand) -> Launch:
+        """Launch a step from now on, and land the one in flight."""
+        self.first = False
+        chosen_s = self.now_s + demand.first_s
+        launched_s = chosen_s + demand.host_s
+        flight = self.flight
+        if flight is None:
+            start_s = self.now_s
+            if self._ahead:
+                self.now_s = launched_s
+            return Launch(start_s, chosen_s, launched_s, None)
+        computed_s = flight.computed_s
+        begins_s = max(computed_s, chosen_s)
+        if begins_s > computed_s:
+            self.power.hold(self.power.idle_w, computed_s)
+        landed = self.land(max(computed_s, launched_s))
+        return Launch(self.now_s, begins_s, launched_s, landed)
+
+    def fly(self, record: StepRecord, skipped: Sequence[Job]) -> None:
+        """What was launched is in flight; its ``record`` lacks the joules of rest.
+
+        While the GPU waits for a launch, it draws those for what is launched.
+        """
+        resting_j = self.power.idle_w * (record.end_s - self._computed_s)
+        self._computed_s = record.end_s
+        self.flight = Flight(record._replace(energy_j=record.energy_j + resting_j), skipped)
+
+    def land(self, out_s: float | None = None) -> Flight:
+        """The output of the step in flight is out at ``out_s``, or when the GPU is done."""
+        flight = self.flight
+        assert flight is not None
+        record, skipped, firsts, finished = flight
+        self.flight, self.now_s = None, record.end_s if out_s is None else out_s
+        return Flight(record._replace(end_s=self.now_s), skipped, firsts, finished)
+
+    def rest(self, until_s: float) -> StepRecord:
+        """There is nothing to do until then."""
+        start_s, self.now_s, self._computed_s, self.first = self.now_s, until_s, until_s, True
+        idle_w = self.power.idle_w
+        self.power.hold(idle_w, start_s)
+        return idle_record(start_s, until_s, idle_w * (until_s - start_s), self.power.idle_clock_mhz)

@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple
 
 from rejoule.replay.sim.power import Operation
+from rejoule.replay.sim.records import StepRecord
 
 
 class Stretch(NamedTuple):
@@ -37,6 +38,22 @@ class Stretch(NamedTuple):
     def energy_j(self, steps: int) -> float:
         """What that many steps use."""
         return steps * self.step_j + self.growth_j * steps * (steps - 1) / 2
+
+    def record(self, start_s: float, over: int, last: int, idle_w: float) -> StepRecord:
+        """Of the steps after the first ``over`` up to ``last``, from ``start_s`` on; joules are those above rest."""
+        end_s = self.end_s(last)
+        energy_j = self.energy_j(last) - self.energy_j(over)
+        return StepRecord(
+            start_s=start_s,
+            end_s=end_s,
+            steps=last - over,
+            energy_j=energy_j - idle_w * (end_s - self.end_s(over)),
+            sm_clock_mhz=self.sm_clock_mhz,
+            cap_bound=self.cap_bound,
+            attainable=self.attainable,
+            step_s=self.step_s + self.growth_s * over,
+            growth_s=self.growth_s,
+        )
 
     def steps_until(self, at_s: float) -> int:
         """The smallest number of steps after which it is ``at_s`` or later."""

@@ -35,14 +35,14 @@ async def _drive(server: Server, fake: FakeNvml) -> None:
     engine, profile = server.engine, server.engine.config.profile
     latency = LatencyModel(profile)
     kept: tuple[float, int | None] | None = None
-    before_s, before_j, before_bound_s = monotonic(), engine.energy_j, engine.bound_s
+    before_s, before_j, before_bound_s = monotonic(), engine.log.energy_j, engine.log.bound_s
     while True:
         await asyncio.sleep(PERIOD_S)
         server._live.catch_up()
         now_s = monotonic()
-        watts = (engine.energy_j - before_j) / (now_s - before_s)
-        keep = fake.drive(0, watts, cap_bound=engine.bound_s > before_bound_s)
-        before_s, before_j, before_bound_s = now_s, engine.energy_j, engine.bound_s
+        watts = (engine.log.energy_j - before_j) / (now_s - before_s)
+        keep = fake.drive(0, watts, cap_bound=engine.log.bound_s > before_bound_s)
+        before_s, before_j, before_bound_s = now_s, engine.log.energy_j, engine.log.bound_s
         if keep != kept:
             limit_w, clock_mhz = kept = keep
-            engine.power = PowerModel(profile, latency, limit_w, clock_mhz)
+            engine.use_power(PowerModel(profile, latency, limit_w, clock_mhz))

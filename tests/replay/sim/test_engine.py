@@ -56,16 +56,16 @@ def test_records_cover_time_without_gaps_and_account_for_every_joule(load: list[
     drain(engine)
     engine.advance(engine.now_s + 1.0)
     at_s = 0.0
-    for record in engine.steps:
+    for record in engine.log.records:
         assert record.start_s == at_s < record.end_s
         power_w = record.energy_j / (record.end_s - record.start_s)
         assert H200.power.idle_w < power_w
         at_s = record.end_s
     assert at_s == engine.now_s
-    assert engine.energy_j <= engine.power.cap_w * (engine.now_s + H200.power.cap_window_s) * (1 + 1e-9)
-    assert engine.energy_j == pytest.approx(math.fsum(r.energy_j for r in engine.steps), rel=1e-12)
-    assert engine.steps[-1].idle
-    assert engine.steps[-1].energy_j == pytest.approx(137.0, rel=0.01)
+    assert engine.log.energy_j <= engine.power.cap_w * (engine.now_s + H200.power.cap_window_s) * (1 + 1e-9)
+    assert engine.log.energy_j == pytest.approx(math.fsum(r.energy_j for r in engine.log.records), rel=1e-12)
+    assert engine.log.records[-1].idle
+    assert engine.log.records[-1].energy_j == pytest.approx(137.0, rel=0.01)
 
 
 @settings(max_examples=80, deadline=None)
@@ -77,10 +77,10 @@ def test_every_token_is_emitted_once_and_in_order(load: list[tuple[float, int, i
     finished = {e.id: e for e in events if e.kind == "finished"}
     firsts = {e.id: e.at_s for e in events if e.kind == "first_token"}
     for i, (at_s, _, output, _) in enumerate(load):
-        times = token_times(engine.steps, f"r{i}")
+        times = token_times(engine.log.records, f"r{i}")
         end = finished[f"r{i}"]
         # Each time that a preempted request is resumed, its prefill produces a token, as the first one did.
-        resumed = [r.end_s for r in engine.steps for name, _, _ in r.prefill if name == f"r{i}"]
+        resumed = [r.end_s for r in engine.log.records for name, _, _ in r.prefill if name == f"r{i}"]
         assert len(times) + end.preemptions + 1 == output or end.preemptions
         assert at_s < firsts[f"r{i}"] <= end.at_s
         assert times == sorted(times)
@@ -93,7 +93,7 @@ def test_pausing_changes_nothing(load: list[tuple[float, int, int, int]], pause_
     """Advancing in slices, as wall time does, gives the same events at the same times, and the same energy."""
     whole, sliced = engine_with(load), engine_with(load)
     assert drain(whole) == drain(sliced, pause_s)
-    assert sliced.energy_j == pytest.approx(whole.energy_j, rel=1e-9)
+    assert sliced.log.energy_j == pytest.approx(whole.log.energy_j, rel=1e-9)
 
 
 @pytest.mark.parametrize(("ahead", "later"), [(False, 0), (True, 1)])
@@ -102,9 +102,9 @@ def test_a_request_is_seen_when_a_step_is_next_chosen(ahead: bool, later: int) -
     at_s = 0.0301
     engine = engine_with([(0.0, 100, 50, 0), (at_s, 10, 5, 1)], replace(CONFIG, async_scheduling=ahead))
     drain(engine)
-    begins = [r.start_s if i == 0 else r.token_time_s(i - 1) for r in engine.steps for i in range(r.steps)]
+    begins = [r.start_s if i == 0 else r.token_time_s(i - 1) for r in engine.log.records for i in range(r.steps)]
     running = max(i for i, begin_s in enumerate(begins) if begin_s < at_s)
-    seen = next(r.start_s for r in engine.steps for name, _, _ in r.prefill if name == "r1")
+    seen = next(r.start_s for r in engine.log.records for name, _, _ in r.prefill if name == "r1")
     assert seen == begins[running + 1 + later]
 
 
@@ -115,7 +115,7 @@ def test_a_complete_request_keeps_its_seat_for_one_more_choice() -> None:
     for ahead in (False, True):
         engine = engine_with(load, replace(CONFIG, max_num_seqs=2, async_scheduling=ahead))
         drain(engine)
-        each = [sorted({*r.decode_ids, *(name for name, _, _ in r.prefill)}) for r in engine.steps]
+        each = [sorted({*r.decode_ids, *(name for name, _, _ in r.prefill)}) for r in engine.log.records]
         batches[ahead] = [batch for batch, _ in groupby(each)]
     assert batches[False] == [["r0", "r1"], ["r1", "r2"], ["r1"]]
     assert batches[True] == [["r0", "r1"], ["r1"], ["r1", "r2"], ["r1"]]
@@ -126,7 +126,7 @@ def test_contexts_are_those_of_every_single_step() -> None:
     engine = engine_with([(0.0, 150, 40, 0), (0.02, 90, 60, 1), (0.1, 30, 20, 2)])
     drain(engine)
     length: dict[str, int] = {}
-    for record in engine.steps:
+    for record in engine.log.records:
         for (name, tokens, cached), context in zip(record.prefill, record.prefill_context, strict=True):
             assert context == length.get(name, 0) + cached
             length[name] = context + tokens
@@ -142,7 +142,7 @@ def test_the_api_server_takes_its_time() -> None:
     timing = replace_in(H200.timing, api_per_request_s=0.01, api_per_token_s=0.0001)
     engine = engine_with([(0.5, 50, 3, 0)], replace(CONFIG, profile=replace_in(H200, timing=timing)))
     drain(engine)
-    first, *_ = (r for r in engine.steps if r.prefill)
+    first, *_ = (r for r in engine.log.records if r.prefill)
     assert first.start_s == pytest.approx(0.5 + 0.01 + 50 * 0.0001)
 
 
@@ -153,10 +153,11 @@ def test_nothing_is_kept_unless_asked_for() -> None:
     for i, (at_s, prompt, output, stem) in enumerate(load):
         lean.add(SimRequest(f"r{i}", [stem] * (prompt // 2) + [i] * (prompt - prompt // 2), output), at_s)
     assert drain(kept) == drain(lean)
-    assert lean.steps == []
-    assert (lean.energy_j, lean.idle_j, lean.busy_s) == (kept.energy_j, kept.idle_j, kept.busy_s)
-    assert kept.idle_j == pytest.approx(math.fsum(r.energy_j for r in kept.steps if r.idle))
-    assert kept.busy_s == pytest.approx(math.fsum(r.end_s - r.start_s for r in kept.steps if not r.idle))
+    assert lean.log.records == []
+    log = kept.log
+    assert (lean.log.energy_j, lean.log.idle_j, lean.log.busy_s) == (log.energy_j, log.idle_j, log.busy_s)
+    assert log.idle_j == pytest.approx(math.fsum(r.energy_j for r in log.records if r.idle))
+    assert log.busy_s == pytest.approx(math.fsum(r.end_s - r.start_s for r in log.records if not r.idle))
 
 
 def test_a_shared_prompt_is_computed_once() -> None:
@@ -192,9 +193,9 @@ def test_a_macro_step_costs_what_single_steps_cost() -> None:
     scheduler = single.scheduler
     scheduler.steady_steps = lambda limit: 1  # type: ignore[method-assign]
     drain(single)
-    assert len(engine.steps) < 10 < len(single.steps)
+    assert len(engine.log.records) < 10 < len(single.log.records)
     assert engine.now_s == pytest.approx(single.now_s, rel=1e-3)
-    assert engine.energy_j == pytest.approx(single.energy_j, rel=1e-3)
+    assert engine.log.energy_j == pytest.approx(single.log.energy_j, rel=1e-3)
 
 
 def test_aborted_requests_leave_no_trace() -> None:
@@ -216,7 +217,7 @@ for i in range(40):
     engine.add(SimRequest(f"r{i}", [i % 3] * 500 + [i] * 100, 50 + i, cache_salt="ab"[i % 2]), i * 0.01)
 while engine.next_event_s is not None:
     engine.advance()
-print(engine.steps)
+print(engine.log.records)
 """
 
 

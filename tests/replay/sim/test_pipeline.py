@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rejoule.replay.sim.pipeline import span_s
+from rejoule.replay.sim.latency import Demand, LatencyModel
+from rejoule.replay.sim.pipeline import Pipeline, span_s
+from rejoule.replay.sim.power import PowerModel
+from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.records import StepRecord
+
+H200 = load_profile("h200-llama-3.1-8b-tp1")
 
 times = st.tuples(st.floats(1e-4, 0.5), st.floats(1e-4, 0.1))
 
@@ -41,3 +47,29 @@ def test_neither_host_nor_gpu_is_faster_than_its_own_work(
     assert total >= sum(g for g, _ in steps) - 1e-9
     assert total >= sum(launched) - 1e-9
     assert total <= (first or 0) + sum(g + h for g, h in steps) + 0.001 + 1e-9
+
+
+@given(st.lists(times, min_size=1, max_size=8), st.floats(0, 0.01))
+def test_launching_and_landing_takes_as_long_as_the_formula_says(
+    steps: list[tuple[float, float]], first_s: float
+) -> None:
+    """Steps launched one after another while the one before is in flight are out when ``span_s`` has them out."""
+    pipeline = Pipeline(PowerModel(H200, LatencyModel(H200, 1), None, None), ahead=True)
+    for number, (gpu_s, host_s) in enumerate(steps):
+        launch = pipeline.launch(Demand(gpu_s, 0.0, 0.0, host_s, first_s=0.0 if number else first_s))
+        end_s = max(launch.begins_s + gpu_s, launch.launched_s)
+        pipeline.fly(StepRecord(launch.start_s, end_s, 1, 0.0, 1980.0, False, True, gpu_s, 0.0), ())
+    landed = pipeline.land()
+    assert landed.record.end_s == pipeline.now_s == pytest.approx(span_s(steps, first_s, 0.0))
+
+
+def test_the_gpu_draws_its_resting_power_all_the_time() -> None:
+    """What a step's record lacks is the energy of rest from the end of the step before it, or of the pause."""
+    power = PowerModel(H200, LatencyModel(H200, 1), None, None)
+    pipeline = Pipeline(power, ahead=True)
+    gap = pipeline.rest(2.0)
+    assert (gap.idle, gap.start_s, gap.end_s, gap.energy_j) == (True, 0.0, 2.0, 2.0 * power.idle_w)
+    launch = pipeline.launch(Demand(0.01, 0.0, 0.0, 0.001, first_s=0.5))
+    assert (launch.start_s, launch.begins_s, launch.landed) == (2.0, 2.5, None)
+    pipeline.fly(StepRecord(launch.start_s, 2.51, 1, 3.0, 1980.0, False, True, 0.01, 0.0), ())
+    assert pipeline.land(2.52).record.energy_j == pytest.approx(3.0 + 0.51 * power.idle_w)
