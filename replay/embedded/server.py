@@ -15,12 +15,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from rejoule.replay.embedded import tokenizer
 from rejoule.replay.embedded.http_errors import BadRequestError, errors_as_json
 from rejoule.replay.embedded.live import LiveEngine, Ticket
 from rejoule.replay.embedded.metrics import prometheus_text
-from rejoule.replay.embedded.protocol import Body, Call, Limits, chat_call, completion_call, model_of
+from rejoule.replay.embedded.protocol import Body, Call, Limits, chat_call, completion_call
 from rejoule.replay.embedded.replies import DONE, Reply
+from rejoule.replay.embedded.tokenizing import detokenized, tokenized
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
@@ -147,28 +147,10 @@ class Server:
         )
 
     async def _tokenize(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        model_of(body, self.limits)
-        if isinstance(body.get("messages"), list):
-            tools = body.get("tools")
-            ids = tokenizer.chat_ids(body["messages"], tools, bool(body.get("add_generation_prompt", True)))
-        elif isinstance(body.get("prompt"), str):
-            ids = [tokenizer.BEGIN] if body.get("add_special_tokens", True) else []
-            ids += tokenizer.encode(body["prompt"])
-        else:
-            raise BadRequestError("either prompt or messages is required", "prompt")
-        strings = list(map(tokenizer.token_text, ids)) if body.get("return_token_strs") else None
-        return _json(
-            {"count": len(ids), "max_model_len": self.limits.max_model_len, "tokens": ids, "token_strs": strings}
-        )
+        return _json(tokenized(await _body(request), self.limits))
 
     async def _detokenize(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        model_of(body, self.limits)
-        ids = body.get("tokens")
-        if not isinstance(ids, list) or not all(isinstance(i, int) and i >= 0 for i in ids):
-            raise BadRequestError("tokens must be a list of token ids", "tokens")
-        return _json({"prompt": tokenizer.decode(ids)})
+        return _json(detokenized(await _body(request), self.limits))
 
     async def _version(self, request: web.Request) -> web.Response:
         try:
