@@ -45,7 +45,7 @@ class ServerInfo:
     def environment(self) -> Iterator[None]:
         """Points OpenAI clients that say nothing else at this server, while the context is open."""
         ours = {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_BASE": self.base_url}
-        if not os.environ.get("OPENAI_API_KEY"):
+        if os.environ.get("OPENAI_API_KEY", "").strip() in ("", self.api_key):
             ours["OPENAI_API_KEY"] = self.api_key
         before = {name: os.environ.get(name) for name in ours}
         os.environ.update(ours)
@@ -85,7 +85,7 @@ async def probe(base_url: str, *, given: str | None = None) -> ServerInfo:
             f"no server answers at {base_url} ({reason})",
             "start one there, or record with --engine sim",
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RejouleError(
             f"{base_url}/models does not list models", "give the root of an OpenAI-compatible API, ending in /v1"
         ) from error

@@ -11,6 +11,7 @@ import click
 import orjson
 
 from rejoule.replay.cli.options import FiniteRange
+from rejoule.traces import RejouleError
 from rejoule.traces.run import Configuration
 
 DEFAULT_PORT = 8000
@@ -50,6 +51,8 @@ def serve(
     configuration = Configuration(
         profile=profile, max_num_seqs=max_num_seqs, power_cap_w=power_cap, sm_clock_mhz=sm_clock, seed=seed
     )
+    if not host.strip():
+        raise RejouleError("--host is empty", "give 127.0.0.1 for this machine alone, or 0.0.0.0 for all addresses")
     config = engine_config(configuration)
     name = model or config.profile.name
 

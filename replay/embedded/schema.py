@@ -33,6 +33,7 @@ class Writer:
         if depth > LAST:
             raise SchemaError("the schema never ends")
         if isinstance(schema, bool):
+            self._document.count()
             if not schema:
                 raise SchemaError("nothing obeys the schema false")
             return self._prose.word()

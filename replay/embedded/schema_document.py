@@ -11,6 +11,8 @@ from rejoule.replay.embedded.scalars import Schema, SchemaError
 DEPTH = 6
 """Below this nesting only what a schema requires is written, so that recursive schemas end."""
 LAST = 40
+MOST_PARTS = 50_000
+"""Looked at for one answer, those of branches that lead nowhere included."""
 
 
 class Document:
@@ -18,9 +20,17 @@ class Document:
 
     def __init__(self, root: Schema | bool) -> None:
         self.root = root
+        self._looked_at = 0
+
+    def count(self) -> None:
+        """Raises SchemaError once more was looked at than any schema needs: alternatives of alternatives never end."""
+        self._looked_at += 1
+        if self._looked_at > MOST_PARTS:
+            raise SchemaError(f"an answer takes more than {MOST_PARTS:,} parts of the schema")
 
     def resolved(self, schema: Schema) -> Schema:
         """``schema`` with its reference followed and its ``allOf`` merged. Raises SchemaError if they lead nowhere."""
+        self.count()
         for _ in range(LAST):
             if "$ref" in schema:
                 rest = {key: value for key, value in schema.items() if key != "$ref"}

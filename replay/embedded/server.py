@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
@@ -26,7 +26,11 @@ from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
 from rejoule.traces.errors import RejouleError
 
-MAX_BODY_BYTES = 256 << 20
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 64 << 20
+LARGE_BODY_BYTES = 1 << 18
+"""From here on a body is read in a thread, so that it does not keep the others waiting."""
 
 
 class Server:
@@ -82,10 +86,10 @@ class Server:
         await asyncio.gather(task, return_exceptions=True)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, chat_call(await _body(request), self.limits), True)
+        return await self._serve(request, await _understood(request, chat_call, self.limits), True)
 
     async def _completion(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, completion_call(await _body(request), self.limits), False)
+        return await self._serve(request, await _understood(request, completion_call, self.limits), False)
 
     async def _serve(self, request: web.Request, call: Call, chat: bool) -> web.StreamResponse:
         name = request.headers.get("X-Request-Id") or uuid.uuid4().hex
@@ -147,10 +151,10 @@ class Server:
         )
 
     async def _tokenize(self, request: web.Request) -> web.Response:
-        return _json(tokenized(await _body(request), self.limits))
+        return _json(await _understood(request, tokenized, self.limits))
 
     async def _detokenize(self, request: web.Request) -> web.Response:
-        return _json(detokenized(await _body(request), self.limits))
+        return _json(await _understood(request, detokenized, self.limits))
 
     async def _version(self, request: web.Request) -> web.Response:
         try:
@@ -268,9 +272,30 @@ class ServerThread:
         self._thread.join()
 
 
-async def _body(request: web.Request) -> Body:
+async def _understood(request: web.Request, understand: Callable[[Body, Limits], T], limits: Limits) -> T:
+    """What a body asks for. Raises BadRequestError for one that cannot be understood, whatever is wrong with it."""
     try:
-        body = orjson.loads(await request.read())
+        data = await request.read()
+    except web.HTTPException:
+        raise
+    except Exception as error:
+        raise BadRequestError(f"the body cannot be read: {' '.join(str(error).split())}") from error
+
+    def work() -> T:
+        try:
+            return understand(_body(data), limits)
+        except BadRequestError:
+            raise
+        except Exception as error:
+            # A field of a type or a value that no part of it has foreseen.
+            raise BadRequestError(f"the request cannot be understood: {type(error).__name__}: {error}") from error
+
+    return await asyncio.to_thread(work) if len(data) > LARGE_BODY_BYTES else work()
+
+
+def _body(data: bytes) -> Body:
+    try:
+        body = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         message = f"[{{'type': 'json_invalid', 'loc': ('body', {error.pos}), 'msg': 'JSON decode error: {error.msg}'}}]"
         raise BadRequestError(message) from error

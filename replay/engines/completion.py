@@ -5,11 +5,14 @@ Events are decoded into types that hold only that; the decoder checks the rest o
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from rejoule.replay.engines.sse import EventStream
+from rejoule.traces.check import MOST_TOKENS
+
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -27,12 +30,12 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class _Cached(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
+    cached_tokens: Tokens | None = None
 
 
 class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Tokens | None = None
+    completion_tokens: Tokens | None = None
     prompt_tokens_details: _Cached | None = None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,6 +11,7 @@ from time import monotonic, process_time
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
+import msgspec
 import orjson
 
 from rejoule.replay.energy.counter import open_counter
@@ -27,14 +27,29 @@ from rejoule.replay.exactness.requests import digest
 from rejoule.replay.exactness.splicing import Spliced
 from rejoule.replay.exactness.tiers import Lengths, Rules, exact, output_digest
 from rejoule.traces import RejouleError
+from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.model import Call
 from rejoule.traces.run import CallResult, Configuration, Tier
+from rejoule.traces.secrets import VARIABLE, api_key, hidden
 
 EXACT_LENGTHS: Final = ("vllm", "rejoule")
 """Values of ``owned_by`` of servers that understand ``min_tokens`` and ``ignore_eos``."""
 LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 EARLY_S: Final = 0.2e-3
 """How long before a call is due the loop wakes and watches the clock: timers are late by about half of it."""
+
+
+class _Served(msgspec.Struct):
+    id: str
+    owned_by: str | None = None
+    max_model_len: int | None = None
+
+
+class _Models(msgspec.Struct):
+    data: list[_Served]
+
+
+_MODELS: Final = msgspec.json.Decoder(_Models).decode
 
 
 class HttpEngine:
@@ -203,7 +218,7 @@ class HttpEngine:
                 exact=matches if error is None else False,
                 prompt_digest=prompt_digest or digest(asked.prompt),
                 output_digest=output_digest(asked, said),
-                error=error,
+                error=None if error is None else hidden(error),
             )
         )
         self._awake()
@@ -223,9 +238,21 @@ class HttpEngine:
 
 def api_url(url: str) -> str:
     """The URL of the API's root, ending in ``/v1``. Raises RejouleError if it is no URL."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise RejouleError(f"engine {url!r} is unknown", "give sim, or a server's URL such as http://127.0.0.1:8000/v1")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise RejouleError(f"engine {url!r} is no URL: {error}", "give one such as http://127.0.0.1:8000/v1") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise RejouleError(
+            f"engine {url!r} is unknown", "give sim, or a server's URL such as http://127.0.0.1:8000/v1, or vllm"
+        )
+    # A URL is written into run folders and reports, which people pass on.
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        raise RejouleError(
+            f"the URL of the server at {bare} holds more than its address",
+            f"put its key into {VARIABLE}, and give --engine {bare}",
+        )
     root = url.rstrip("/")
     return root if root.endswith("/v1") else f"{root}/v1"
 
@@ -251,11 +278,6 @@ def _rules(configuration: Configuration, model: str, exact_lengths: bool) -> Rul
             )
 
 
-def api_key() -> str | None:
-    """The key that OpenAI's clients would send."""
-    return os.environ.get("OPENAI_API_KEY")
-
-
 def timeouts_of(options: Mapping[str, Any]) -> Timeouts:
     """The limits ``silence_timeout_s``, ``first_token_timeout_s`` and ``call_timeout_s`` among an engine's options.
 
@@ -278,14 +300,14 @@ async def served_model(wire: Wire, url: str) -> dict[str, Any]:
         answer = await wire.get("/v1/models", timeout_s=15)
         if answer.status != 200:
             raise RejouleError(f"the server at {url} answered HTTP {answer.status}", remedy)
-        models = orjson.loads(answer.body)["data"]
+        models = decoded(answer.body, _MODELS).data
     except WireError as error:
         raise RejouleError(f"cannot reach a server at {url}: {error}", remedy) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise RejouleError(f"the server at {url} lists no models as OpenAI's interface does", remedy) from error
+    except DamagedError as error:
+        raise RejouleError(f"the server at {url} lists no models as OpenAI's interface does: {error}", remedy) from None
     if not models:
         raise RejouleError(f"the server at {url} serves no model", "load one, then repeat the command")
-    return {k: models[0].get(k) for k in ("id", "owned_by", "max_model_len") if models[0].get(k) is not None}
+    return {k: v for k in ("id", "owned_by", "max_model_len") if (v := getattr(models[0], k)) is not None}
 
 
 async def _meters(wire: Wire, url: str, watch: GpuWatch | None) -> tuple[list[Meter], GpuWatch | None]:

@@ -309,3 +309,31 @@ async def test_a_port_in_use_is_refused_with_a_remedy(url: str) -> None:
     """Serving on a taken port is one clear error."""
     with pytest.raises(RejouleError, match="take another port"):
         await asyncio.to_thread(serve, "127.0.0.1", int(url.rsplit(":", 1)[1]), EngineConfig(H200), "sim")
+
+
+def guided(schema: Any) -> Any:
+    kind = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    return {"messages": MESSAGES, "response_format": kind}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{"role": "assistant", "tool_calls": 5}]},
+        guided({"type": "string", "minLength": "x"}),
+        guided({"type": "number", "multipleOf": 1e-300, "minimum": 1, "maximum": 2}),
+        guided({"type": "array", "items": True, "minItems": 10**7}),
+        guided({"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}),
+    ],
+)
+async def test_what_cannot_be_answered_is_refused_at_once(url: str, body: Any) -> None:
+    """A request without sense, or without end, is the client's mistake, and keeps nobody waiting."""
+    status, reply = await ask("POST", f"{url}/v1/chat/completions", body)
+    assert (status, bool(reply["error"]["message"])) == (400, True)
+    assert (await ask("GET", f"{url}/health"))[0] == 200
+
+
+async def test_a_body_that_is_not_what_it_says_is_refused(url: str) -> None:
+    """A body that claims to be compressed and is not is the client's mistake."""
+    headers = {"Content-Encoding": "gzip"}
+    assert (await ask("POST", f"{url}/v1/completions", b'{"prompt": "x"}', headers=headers))[0] == 400

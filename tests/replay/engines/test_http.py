@@ -243,6 +243,50 @@ def test_url() -> None:
         api_url("localhost")
 
 
+@pytest.mark.parametrize("url", ["http://user:CANARY@a:1/v1", "http://a:1/v1?key=CANARY", "http://a:1/v1#CANARY"])
+def test_a_url_that_holds_a_key_is_refused(url: str) -> None:
+    """Run folders name the server, and are passed on: a URL may hold nothing but an address."""
+    with pytest.raises(RejouleError, match="give --engine http://a:1/v1") as refused:
+        check_engine(Configuration(engine=url))
+    assert "CANARY" not in str(refused.value)
+
+
+async def test_a_key_that_a_server_repeats_is_kept_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that quotes the key is kept without it."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-CANARYkey123")
+    trace, fake = random_trace(4, workflows=2), FakeServer()
+
+    async def refuse(_: int, request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": f"bad key {request.headers['Authorization']}"}}, status=401)
+
+    fake.misbehave = refuse
+    async with served(fake) as url:
+        run = await replayed(trace, url)
+    assert run.failed_calls[0].error == "HTTP 401: bad key Bearer [key]"
+
+
+async def test_counts_beyond_reason_fail_the_call_alone() -> None:
+    """Usage that no answer can have is an error of that call, and the run is kept."""
+    trace, fake = random_trace(4, workflows=3), FakeServer()
+
+    async def boast(number: int, request: web.Request) -> web.StreamResponse | None:
+        if number != 2:
+            return None
+        response = web.StreamResponse()
+        await response.prepare(request)
+        usage = b'{"prompt_tokens":%d,"completion_tokens":1}' % (10**30)
+        await response.write(
+            b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"length"}],"usage":%b}' % usage
+        )
+        await response.write(b"\n\ndata: [DONE]\n\n")
+        return response
+
+    fake.misbehave = boast
+    async with served(fake) as url:
+        run = await replayed(trace, url, concurrency=1, arrivals="burst")
+    assert len(run.failed_calls) == 1
+
+
 async def test_own_cost() -> None:
     """A run says what its client cost and how late it sent, and waiting for a place is not counted as lateness."""
     trace, fake = random_trace(4, workflows=3), FakeServer()
