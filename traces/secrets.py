@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from rejoule.traces.errors import RejouleError
@@ -36,9 +36,21 @@ def is_secret(name: str) -> bool:
 
 def masked(tree: Any) -> Any:
     """Plain data with the values of secret names replaced by masks, which ``revealed`` takes off again."""
+    return _with_masks(tree, _mask_of)
+
+
+def blanked(tree: Any) -> Any:
+    """The same for good, as of what others say of themselves."""
+    return _with_masks(tree, lambda _: MASK)
+
+
+def _with_masks(tree: Any, mask: Callable[[str], str]) -> Any:
     if isinstance(tree, Mapping):
-        return {k: _masked(v) if v and isinstance(v, str) and is_secret(str(k)) else masked(v) for k, v in tree.items()}
-    return [masked(v) for v in tree] if isinstance(tree, list | tuple) else tree
+        return {
+            k: mask(v) if v and isinstance(v, str) and is_secret(str(k)) else _with_masks(v, mask)
+            for k, v in tree.items()
+        }
+    return [_with_masks(v, mask) for v in tree] if isinstance(tree, list | tuple) else tree
 
 
 def revealed(tree: Any) -> Any:
@@ -84,7 +96,7 @@ def api_key() -> str | None:
     return key
 
 
-def _masked(value: str) -> str:
+def _mask_of(value: str) -> str:
     if value.startswith(MASK):
         return value
     mask = MASK + hashlib.sha256(value.encode()).hexdigest()[:8]

@@ -33,8 +33,13 @@ class Answer:
     first_token_at: int | None = None
     chunks_at: tuple[int, ...] = ()
     complete: bool = True
-    """A stream said that it was done, or why it stopped: not all servers send both, and not all clients read on."""
+    """A stream said that it was done."""
     error: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """It said that it was done, or why it stopped: not all servers say both, and not all clients read on."""
+        return self.complete or self.finish_reason is not None
 
 
 def parse(pieces: Sequence[Piece], *, status: int, streamed: bool) -> Answer:
@@ -121,7 +126,7 @@ def _streamed(pieces: Sequence[Piece]) -> Answer:
         finish_reason=_text(finish),
         first_token_at=first_token,
         chunks_at=tuple(chunks),
-        complete=complete or finish is not None,
+        complete=complete,
         error=error,
         **_tokens(usage, prompt_ids, token_ids),
     )

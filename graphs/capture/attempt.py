@@ -76,7 +76,7 @@ class Attempt:
         if self._status is not None:
             answer = parse(self._pieces, status=self._status, streamed=self._streamed)
             if self._streamed and self._status == 200 and answer.error is None:
-                if answer.complete:
+                if answer.whole:
                     # Clients stop at the last event, and may let go of the stream much later.
                     error, end_ns = None, self._pieces[-1][0]
                 elif error is None:

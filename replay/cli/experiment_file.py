@@ -42,11 +42,11 @@ def read(path: Path) -> ExperimentFile:
         raise RejouleError(f"{path}: {error}", remedy) from None
     except RecursionError:
         raise RejouleError(f"{path}: nested too deeply", remedy) from None
-    _check(path, body)
     try:
         found = configurations({"seed": body.seed, **body.configuration}, body.sweep)
     except RejouleError as error:
         raise RejouleError(f"{path}: {error.what}", error.remedy) from None
+    _check(path, body)
     return ExperimentFile(tuple(path.parent / t for t in body.traces), found, body.trials, body.seed)
 
 

@@ -10,7 +10,7 @@ import aiohttp
 
 from rejoule.replay.vllm.server.command import Launch, without_secrets
 from rejoule.replay.vllm.server.metrics import parse_cache_config
-from rejoule.traces.secrets import masked
+from rejoule.traces.secrets import blanked
 
 EFFECTIVE = {
     "num_gpu_blocks": ("cache_config", "num_gpu_blocks"),
@@ -61,9 +61,9 @@ def description(
         **limits,
         "max_model_len": limits["max_model_len"] or model.get("max_model_len"),
         "command": list(without_secrets(launch.argv)),
-        "configuration": masked(configuration),
-        "environment": masked(info.get("vllm_env") or {}),
-        "system": masked(info.get("system_env") or {}),
+        "configuration": blanked(configuration),
+        "environment": blanked(info.get("vllm_env") or {}),
+        "system": blanked(info.get("system_env") or {}),
     }
 
 

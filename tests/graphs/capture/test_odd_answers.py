@@ -69,8 +69,8 @@ def event(text: bytes, finish: bytes = b"null") -> bytes:
 
 def test_a_stream_without_done_is_whole() -> None:
     """Not all servers say [DONE]; one that said why it stopped has ended."""
-    assert streamed(event(b"hi", b'"stop"')).complete
-    assert not streamed(event(b"hi")).complete
+    assert streamed(event(b"hi", b'"stop"')).whole
+    assert not streamed(event(b"hi")).whole
 
 
 def test_halves_of_a_character_are_joined() -> None:
