@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import fsum
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from rejoule.analysis.attribution import Attribution, ordered
+from rejoule.analysis.comparison.allowance import LEAD, Allowance, allowance
+from rejoule.analysis.comparison.change import MARGIN
+from rejoule.analysis.comparison.row import Row, Scope, corrected, judged
+from rejoule.analysis.comparison.sight import Sight, sight
 from rejoule.analysis.notes import attribution_notes, comparable, pair_notes
-from rejoule.analysis.pairing import Pair
-from rejoule.analysis.statistics import CONFIDENCE, Interval, holm, paired_ratio
+from rejoule.analysis.pairing import LeftOut, Pair, Pairs, same_runs
+from rejoule.analysis.summary.lines import line
 from rejoule.analysis.summary.naming import describe, source_label, varying
 from rejoule.analysis.summary.summary import METRICS, Summary, trials
 from rejoule.analysis.summary.trust import withheld
 from rejoule.analysis.summary.units import change
 from rejoule.traces.run import Run
 from rejoule.traces.tabular import Columns, Tabular, columns_of
-
-Scope = Literal["workload", "node", "phase"]
-Verdict = Literal["less", "more", "no difference", "cannot tell"]
-
-MARGIN = 0.02
-"""Changes within ±2 % are no difference."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One figure on both sides: means over the pairs, and the change with its interval."""
-
-    scope: Scope
-    trace: str
-    name: str
-    """The metric, node or phase."""
-    unit: str
-    a: float
-    b: float
-    pairs: int
-    change: float | None
-    """(B − A) / A, as the geometric mean over pairs; ``None`` where it is not defined."""
-    interval: Interval | None
-    p: float | None
-    """Adjusted for all rows of the diff that could differ (Holm)."""
-    verdict: Verdict
-    deterministic: bool = False
-    """All trials of a side are equal because they are simulated: the difference is exact, and has no interval."""
-
-    @property
-    def delta(self) -> float:
-        return self.b - self.a
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +32,10 @@ class Diff(Tabular):
     headlines: tuple[str, ...]
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
+    sights: tuple[Sight, ...] = ()
+    """What the trials of each trace can see of its joules, where they were measured."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Runs without a counterpart."""
 
     def columns(self) -> Columns:
         return columns_of(
@@ -88,26 +62,42 @@ class Diff(Tabular):
         return tuple(row for row in self.rows if row.scope == scope)
 
 
-def compare(pairs: Sequence[Pair], seed: int = 0, force: bool = False) -> Diff:
-    """Compare paired runs by workload, node and phase; ``force`` shows the latter two where the fit is poor, too."""
+def compare(
+    pairs: Pairs | Sequence[Pair], force: bool = False, allow_rejected: bool = False, in_turns: bool = True
+) -> Diff:
+    """Compare paired runs by workload, node and phase.
+
+    ``force`` shows the latter two where the fit is poor, too; ``allow_rejected`` judges joules that should not be used.
+    ``in_turns`` is whether A and B took turns while they were measured.
+    """
+    left_out = pairs.left_out if isinstance(pairs, Pairs) else ()
     sides = {id(summary.run): summary for runs in _configurations(pairs) for summary in trials(runs)}
-    by_trace: dict[str, list[tuple[Summary, Summary]]] = {}
+    by_trace: dict[str, list[Pair]] = {}
     for pair in pairs:
-        by_trace.setdefault(pair.a.trace, []).append((sides[id(pair.a)], sides[id(pair.b)]))
+        by_trace.setdefault(pair.a.trace, []).append(pair)
+    rows, sights = list[Row](), list[Sight]()
+    off_by: list[str] = []
+    for trace, mine in by_trace.items():
+        found = [(sides[id(pair.a)], sides[id(pair.b)]) for pair in mine]
+        off = allowance([p.a for p in mine], [p.b for p in mine])
+        off_by += off.notes
+        made = list(_rows(trace, found, off, force, allow_rejected))
+        rows += made
+        lead = next((row for row in made if row.name == LEAD and row.scope == "workload"), None)
+        if lead is not None and lead.withheld is None and all(run.measured for p in mine for run in (p.a, p.b)):
+            sights.append(sight(trace, LEAD, lead.pairs, lead.spread))
     name_a, name_b = _side_names(pairs)
     source = source_label([*(pair.a for pair in pairs), *(pair.b for pair in pairs)])
-    rows = _corrected([row for trace, found in by_trace.items() for row in _rows(trace, found, seed, force)])
-    return Diff(
-        name_a,
-        name_b,
-        source,
-        tuple(_headline(row, name_a, name_b, source) for row in rows if row.name == "GPU energy"),
-        (*pair_notes(pairs), *attribution_notes([sides for found in by_trace.values() for sides in found], force)),
-        rows,
+    notes = (
+        *pair_notes(pairs, left_out, allow_rejected, in_turns),
+        *dict.fromkeys(off_by),
+        *attribution_notes([(sides[id(pair.a)], sides[id(pair.b)]) for pair in pairs], force),
     )
+    headlines = tuple(_headline(row, name_a, name_b, source) for row in rows if row.name == LEAD)
+    return Diff(name_a, name_b, source, headlines, notes, tuple(rows), tuple(sights), left_out)
 
 
-def _configurations(pairs: Sequence[Pair]) -> Iterable[Sequence[Run]]:
+def _configurations(pairs: Iterable[Pair]) -> Iterable[Sequence[Run]]:
     """The trials of each side of each trace."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for pair in pairs:
@@ -116,18 +106,43 @@ def _configurations(pairs: Sequence[Pair]) -> Iterable[Sequence[Run]]:
     return groups.values()
 
 
-def _rows(trace: str, found: Sequence[tuple[Summary, Summary]], seed: int, force: bool) -> Iterable[Row]:
-    for metric in METRICS:
-        values = [(metric.value(a), metric.value(b)) for a, b in found]
-        yield from _row("workload", trace, metric.name, metric.unit, values, found, seed)
-    known = [(a.attribution, b.attribution) for a, b in found if comparable(a.attribution, b.attribution)]
-    alike = [sides for sides in known if force or withheld(sides) is None]
-    parts = [(_parts(a), _parts(b)) for a, b in alike]
+Sides = Sequence[tuple[Summary, Summary]]
+
+
+def _rows(trace: str, found: Sides, off: Allowance, force: bool, allow_rejected: bool) -> Iterable[Row]:
+    """The rows of three tables, each a family of claims."""
+    fit = [sides for sides in found if allow_rejected or not any(side.evidence.rejected for side in sides)]
+
+    def row(scope: Scope, name: str, unit: str, value: Callable[[Summary], float | None]) -> Iterable[Row]:
+        watched = unit in ("J", "W")
+        # Without any joules that may be used, those that may not are shown, and not judged.
+        used = fit if watched and fit else found
+        reason = next((r for sides in found for s in sides for r in s.evidence.rejected), None)
+        known = [(a, b, x, y) for a, b in used if (x := value(a)) is not None and (y := value(b)) is not None]
+        if known:
+            yield judged(
+                Row(scope, trace, name, unit, 0.0, 0.0, len(known), None, None, None, "cannot tell"),
+                [x for _, _, x, _ in known],
+                [y for _, _, _, y in known],
+                off.of(scope, name),
+                all(s.run.configuration.engine == "sim" for a, b, _, _ in known for s in (a, b)),
+                all(same_runs(a.run, b.run) for a, b, _, _ in known),
+                reason if watched and not fit else None,
+            )
+
+    yield from corrected([r for m in METRICS for r in row("workload", m.name, m.unit, m.value)])
+    known = [sides for sides in found if comparable(sides[0].attribution, sides[1].attribution)]
+    alike = [sides for sides in known if force or withheld([s.attribution for s in sides]) is None]
     for scope in ("node", "phase"):
-        for name in ordered(name for side in parts for part in side for name in part[scope]):
+        parts = {id(s): _parts(s.attribution)[scope] for sides in alike for s in sides}
+        full = [sides for sides in alike if all(parts[id(s)] for s in sides)]
+        names = ordered(name for sides in full for s in sides for name in parts[id(s)])
+
+        def joules(name: str, parts: Mapping[int, Mapping[str, float]] = parts) -> Callable[[Summary], float | None]:
             # A side that was attributed and lacks the line spent nothing on it.
-            values = [(a[scope].get(name, 0.0), b[scope].get(name, 0.0)) for a, b in parts if a[scope] and b[scope]]
-            yield from _row(scope, trace, name, "J", values, found, seed)
+            return lambda side: parts[id(side)].get(name, 0.0) if parts.get(id(side)) else None
+
+        yield from corrected([r for name in names for r in row(scope, name, "J", joules(name))])
 
 
 def _parts(found: Attribution | None) -> dict[Scope, Mapping[str, float]]:
@@ -136,75 +151,11 @@ def _parts(found: Attribution | None) -> dict[Scope, Mapping[str, float]]:
         return {"node": {}, "phase": {}}
     rest = found.without_work()
     phase = found.by_phase()
-    nodes = {name: energy.total_j for name, energy in found.by_node().items()}
+    nodes = {line(name): energy.total_j for name, energy in found.by_node().items()}
     return {"node": nodes | rest, "phase": {"prefill": phase.prefill_j, "decode": phase.decode_j} | rest}
 
 
-def _row(
-    scope: Scope,
-    trace: str,
-    name: str,
-    unit: str,
-    values: Iterable[tuple[float | None, float | None]],
-    found: Sequence[tuple[Summary, Summary]],
-    seed: int,
-) -> Iterable[Row]:
-    known = [(a, b) for a, b in values if a is not None and b is not None]
-    if not known:
-        return
-    a, b = [v for v, _ in known], [v for _, v in known]
-    row = Row(scope, trace, name, unit, fsum(a) / len(a), fsum(b) / len(b), len(a), None, None, None, "cannot tell")
-    exact = all(_deterministic(side) for sides in found for side in sides)
-    if exact and len(a) > 1 and len(set(a)) == len(set(b)) == 1:
-        a, b, row = a[:1], b[:1], replace(row, a=a[0], b=b[0], deterministic=True)
-    if all(v > 0.0 for v in (*a, *b)):
-        ratio = paired_ratio(a, b, seed)
-        row = replace(row, change=ratio.change, interval=ratio.interval, p=ratio.p)
-    elif a == b:
-        row = replace(row, change=0.0)
-    yield replace(row, verdict=_verdict(row, exact))
-
-
-def _deterministic(side: Summary) -> bool:
-    return side.run.configuration.engine == "sim"
-
-
-def _verdict(row: Row, exact: bool) -> Verdict:
-    if row.interval is not None and row.change is not None:
-        if row.interval.within(MARGIN):
-            return "no difference"
-        significant = row.p is not None and row.p < 1.0 - CONFIDENCE
-        if significant and not row.interval.low <= 0.0 <= row.interval.high:
-            return "less" if row.change < 0.0 else "more"
-        return "cannot tell"
-    if row.a == row.b:
-        return "no difference"
-    if not exact:
-        return "cannot tell"
-    # One trial in virtual time repeats byte for byte: its difference is exact.
-    if row.change is not None and abs(row.change) <= MARGIN:
-        return "no difference"
-    return "less" if row.b < row.a else "more"
-
-
-def _corrected(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Adjust p over all rows, and take back verdicts that do not survive it.
-
-    Whoever reads a diff looks for any row that changed, so the rows of all scopes are one family. Those that are equal
-    on both sides by construction, such as tokens, could not differ and are no test.
-    """
-    tested = [(i, row.p) for i, row in enumerate(rows) if row.p is not None and row.p < 1.0]
-    adjusted = dict(zip((i for i, _ in tested), holm([p for _, p in tested]), strict=True))
-    corrected = []
-    for i, row in enumerate(rows):
-        if i in adjusted:
-            row = replace(row, p=adjusted[i])
-            row = replace(row, verdict=_verdict(row, exact=False))
-        corrected.append(row)
-    return tuple(corrected)
-
-
-def _side_names(pairs: Sequence[Pair]) -> tuple[str, str]:
+def _side_names(pairs: Pairs | Sequence[Pair]) -> tuple[str, str]:
     """What tells the sides apart; ``A`` and ``B`` where the configurations do not."""
     a, b = pairs[0].a.configuration, pairs[0].b.configuration
     names = varying((a, b))
@@ -214,9 +165,15 @@ def _side_names(pairs: Sequence[Pair]) -> tuple[str, str]:
 def _headline(row: Row, name_a: str, name_b: str, source: str) -> str:
     evidence = "one trial" if row.pairs == 1 else f"{row.pairs} paired trials"
     if row.deterministic:
-        evidence += ", deterministic: no interval"
-    if row.interval is not None:
+        evidence += ", deterministic"
+    if row.interval is not None and row.deterministic | (row.pairs == 1):
+        evidence += f", within the model's known error {change(row.interval.low)} to {change(row.interval.high)}"
+    elif row.deterministic:
+        evidence += ": no interval"
+    elif row.interval is not None:
         evidence += f", 95 % interval {change(row.interval.low)} to {change(row.interval.high)}"
+    if row.withheld is not None:
+        evidence += f"; joules rejected: {row.withheld}"
     match row.verdict:
         case "less" | "more" if row.change is not None:
             claim = f"{100 * abs(row.change):.0f} % {row.verdict} energy with {name_b} than with {name_a}"

@@ -12,6 +12,7 @@ from rejoule.analysis.statistics import Interval
 from rejoule.analysis.summary.cells import Cell, gather, part_half_width_j
 from rejoule.analysis.summary.evidence import Evidence, start_temperatures_c
 from rejoule.analysis.summary.evidence import as_json as evidence_json
+from rejoule.analysis.summary.lines import line, quoted_notes
 from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.trust import UNSEEN, basis
 from rejoule.traces.errors import RejouleError
@@ -138,7 +139,8 @@ def _parts(cell: Cell, found: Sequence[Attribution], by: Split, hidden: bool) ->
             keys = [call.node if by == "node" else call.workflow for call in run.calls]
             names = dict.fromkeys([*keys, *(name for group in groups for name in group)])
             lines = [
-                _group(name, [g.get(name, PhaseEnergy()) for g in groups], keys.count(name), part) for name in names
+                _group(line(name), [g.get(name, PhaseEnergy()) for g in groups], keys.count(name), part)
+                for name in names
             ]
             # Nodes by what they take; workflows as they came.
             yield from sorted(lines, key=lambda line: -line.energy_j) if by == "node" else lines
@@ -182,5 +184,6 @@ def _notes(cell: Cell, found: Sequence[Attribution], force: bool) -> Iterator[st
         yield f"{cell.withheld}: joules by node and phase {'are not to be trusted' if force else UNSEEN}"
     if cell.failed_calls:
         yield f"{counted(cell.failed_calls, 'call')} failed; their energy is counted"
+    yield from quoted_notes(call.node for call in cell.trials[0].run.calls)
     if found and len(found) < len(cell.trials):
         yield f"energy was measured in {len(found)} of {len(cell.trials)} trials"

@@ -10,6 +10,7 @@ from typing import Final
 from rejoule.analysis.attribution import ordered
 from rejoule.analysis.attribution.naive import NAIVE
 from rejoule.analysis.summary.cells import Cell, gather
+from rejoule.analysis.summary.lines import line
 from rejoule.analysis.summary.summary import Summary
 from rejoule.traces.run import Run
 
@@ -42,10 +43,10 @@ def side_by_side(runs: Sequence[Run], among: Sequence[Run] | None = None) -> tup
 
 def by_method(summary: Summary) -> dict[str, dict[str, float] | None]:
     """Joules of one run by method, then by node, with the time without work where a method tells it apart."""
-    node_of = {call.id: call.node for call in summary.run.calls}
+    node_of = {call.id: line(call.node) for call in summary.run.calls}
     found: dict[str, dict[str, float] | None] = {OURS: None}
     if summary.attribution is not None:
-        nodes = {name: energy.total_j for name, energy in summary.attribution.by_node().items()}
+        nodes = {line(name): energy.total_j for name, energy in summary.attribution.by_node().items()}
         found[OURS] = nodes | summary.attribution.without_work()
     for method, split in NAIVE.items():
         calls = split(summary.run)

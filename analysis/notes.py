@@ -5,14 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rejoule.analysis.attribution import Attribution, Method
-from rejoule.analysis.pairing import Pair, reordered
+from rejoule.analysis.pairing import LeftOut, Pair, reordered, same_runs
 from rejoule.analysis.summary.evidence import start_temperatures_c
+from rejoule.analysis.summary.lines import quoted_notes
 from rejoule.analysis.summary.summary import Summary
 from rejoule.analysis.summary.trust import UNSEEN, basis, withheld
 from rejoule.traces.words import counted
 
 
-def pair_notes(pairs: Sequence[Pair]) -> Iterable[str]:
+def pair_notes(
+    pairs: Sequence[Pair], left_out: Sequence[LeftOut] = (), allow_rejected: bool = False, in_turns: bool = True
+) -> Iterable[str]:
+    for side in "AB":
+        lone = [run for run in left_out if run.side == side]
+        if lone:
+            names = ", ".join(f"{run.trace} trial {run.trial}" for run in lone)
+            yield f"{counted(len(lone), 'run')} of {side} without a counterpart left out: {names}"
+    if all(same_runs(p.a, p.b) for p in pairs):
+        yield "A and B are the same runs"
+    elif not in_turns and any(run.measured for p in pairs for run in (p.a, p.b)):
+        yield (
+            "A and B did not take turns: what drifted or was restarted between them is in the difference, and no "
+            "interval knows of it"
+        )
     for side, runs in (("A", [p.a for p in pairs]), ("B", [p.b for p in pairs])):
         failed = sum(len(run.failed_calls) for run in runs)
         if failed:
@@ -24,6 +39,11 @@ def pair_notes(pairs: Sequence[Pair]) -> Iterable[str]:
         rejected = dict.fromkeys(r for run in runs if run.conditions is not None for r in run.conditions.rejected)
         if rejected:
             yield f"the joules of {side} should not be used: {'; '.join(rejected)}"
+    doubtful = [p for p in pairs if any(r.conditions is not None and r.conditions.rejected for r in (p.a, p.b))]
+    if doubtful:
+        trials = ", ".join(f"{p.a.trace} trial {p.a.trial}" for p in doubtful)
+        done = "judged all the same" if allow_rejected else "not judged; --allow-rejected judges them all the same"
+        yield f"joules of {counted(len(doubtful), 'pair')} with a rejected run are {done}: {trials}"
     apart = start_temperatures_c(run for p in pairs for run in (p.a, p.b))
     if apart is not None:
         yield f"the runs started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
@@ -34,6 +54,7 @@ def pair_notes(pairs: Sequence[Pair]) -> Iterable[str]:
     if any(p.a.certificate.order != p.b.certificate.order and reordered(p) for p in pairs):
         a, b = pairs[0].a.configuration.edge_set, pairs[0].b.configuration.edge_set
         yield f"by choice, calls of A wait as {a} edges say, those of B as {b} edges: the same calls in another order"
+    yield from quoted_notes(call.node for p in pairs for call in p.a.calls)
 
 
 def comparable(a: Attribution | None, b: Attribution | None) -> bool:

@@ -22,6 +22,22 @@ class Pair:
     b: Run
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A run that the other side has no counterpart of."""
+
+    side: str
+    trace: str
+    trial: int
+    run: str
+
+
+class Pairs(tuple[Pair, ...]):
+    """Pairs, and the runs that found none."""
+
+    left_out: tuple[LeftOut, ...] = ()
+
+
 def parse_filters(words: Iterable[str]) -> dict[str, Any]:
     """``max_num_seqs=64`` as a knob and its value; values are JSON, or else plain text.
 
@@ -85,10 +101,11 @@ def choices(runs: Sequence[Run]) -> str:
 
 def pair(
     a: Sequence[Run], b: Sequence[Run], *, allow_different_work: bool = False, allow_modelled: bool = False
-) -> tuple[Pair, ...]:
+) -> Pairs:
     """Pair runs by trace and trial, and refuse those that did not do the same work or whose joules differ in kind."""
     side_a, side_b = _by_trial(a, "A"), _by_trial(b, "B")
-    pairs = tuple(Pair(side_a[key], side_b[key]) for key in side_a if key in side_b)
+    pairs = Pairs(Pair(side_a[key], side_b[key]) for key in side_a if key in side_b)
+    pairs.left_out = (*_left_out("A", side_a, side_b), *_left_out("B", side_b, side_a))
     if not pairs:
         raise RejouleError(
             "no run of A has the trace and trial of a run of B", f"A has {_keys(side_a)}; B has {_keys(side_b)}"
@@ -99,6 +116,27 @@ def pair(
         if not allow_modelled:
             _same_kind(found)
     return pairs
+
+
+def in_turns(order: Sequence[str], pairs: Sequence[Pair]) -> bool:
+    """Whether runs of A and of B took turns, by the order of an experiment's runs; one pair does so anyhow."""
+    place = {run: i for i, run in enumerate(order)}
+    for trace in dict.fromkeys(p.a.trace for p in pairs):
+        mine = [p for p in pairs if p.a.trace == trace]
+        a, b = ([place[run.id] for run in side] for side in ([p.a for p in mine], [p.b for p in mine]))
+        if len(mine) > 1 and (max(a) < min(b) or max(b) < min(a)):
+            return False
+    return True
+
+
+def same_runs(a: Run, b: Run) -> bool:
+    """Whether both sides of a pair are one measurement."""
+    return a is b or (a.id, a.energy, a.makespan_s, a.calls) == (b.id, b.energy, b.makespan_s, b.calls)
+
+
+def _left_out(name: str, side: Mapping[tuple[str, int], Run], other: Iterable[tuple[str, int]]) -> Iterable[LeftOut]:
+    there = set(other)
+    return [LeftOut(name, *key, run.id) for key, run in side.items() if key not in there]
 
 
 def _by_trial(runs: Sequence[Run], side: str) -> dict[tuple[str, int], Run]:

@@ -15,10 +15,11 @@ from itertools import combinations
 from math import fsum, hypot, sqrt
 from typing import Any, Final
 
-from rejoule.analysis.statistics import percentile, t_quantile
+from rejoule.analysis.statistics import percentile
 from rejoule.analysis.summary.naming import describe, varying
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Configuration, Run
+from rejoule.traces.student import t_quantile
 from rejoule.traces.words import counted
 
 APART: Final = ("engine", "profile", "loops", "seed", "options")

@@ -12,7 +12,8 @@ from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rejoule.analysis.diff import Diff, Row, Scope
+    from rejoule.analysis.comparison.row import Row, Scope
+    from rejoule.analysis.diff import Diff
 
 
 @click.command()
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="What the table of joules is split by.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option("--allow-different-work", is_flag=True, help="Compare runs whose certificates disagree.")
 @click.option("--allow-modelled", is_flag=True, help="Compare modelled joules with measured ones.")
+@click.option("--allow-rejected", is_flag=True, help="Judge joules of runs that say not to use them.")
 @click.option("--force", is_flag=True, help="Compare joules by node even where the fit is poor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every row.")
 def diff(
@@ -38,9 +39,9 @@ def diff(
     only_a: tuple[str, ...],
     only_b: tuple[str, ...],
     by: Scope,
-    seed: int,
     allow_different_work: bool,
     allow_modelled: bool,
+    allow_rejected: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -51,7 +52,7 @@ def diff(
     rejoule diff BEFORE AFTER --a power_cap_w=300 --b power_cap_w=300
     """
     from rejoule.analysis.diff import compare
-    from rejoule.analysis.pairing import pair, parse_filters, select
+    from rejoule.analysis.pairing import in_turns, pair, parse_filters, select
     from rejoule.traces.errors import RejouleError
 
     if runs_b is None and not (only_a and only_b):
@@ -65,7 +66,8 @@ def diff(
         allow_different_work=allow_different_work,
         allow_modelled=allow_modelled,
     )
-    found = compare(pairs, seed, force)
+    turns = folder_a is folder_b and in_turns([run.id for run in folder_a.experiment.runs], pairs)
+    found = compare(pairs, force, allow_rejected, turns)
     if as_json:
         print_json(_diff_json(found))
     else:
@@ -75,7 +77,10 @@ def diff(
 def _diff_json(found: Diff) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return asdict(found) | {"rows": [asdict(row) | {"delta": row.delta} for row in found.rows]}
+    return asdict(found) | {
+        "rows": [asdict(row) | {"delta": row.delta} for row in found.rows],
+        "method": METHOD,
+    }
 
 
 def _print_diff(found: Diff, by: Scope) -> None:
@@ -94,14 +99,15 @@ def _print_diff(found: Diff, by: Scope) -> None:
                 heading = "whole run" if scope == "workload" else f"joules by {scope}"
                 source = found.source if found.source.startswith("energy") else f"energy {found.source}"
                 _print_rows(f"{trace}: {heading}, {source}", rows)
+    for sight in found.sights:
+        say(f"{sight}", "dim")
 
 
 def _print_rows(title: str, rows: Sequence[Row]) -> None:
     from rich.text import Text
 
     from rejoule.analysis.cli.console import show
-    from rejoule.analysis.diff import MARGIN
-    from rejoule.analysis.summary.units import amount, change, interval, signed
+    from rejoule.analysis.summary.units import amount, change, signed
 
     table = []
     for row in rows:
@@ -114,32 +120,73 @@ def _print_rows(title: str, rows: Sequence[Row]) -> None:
                 amount(row.b, row.unit),
                 signed(delta, row.unit),
                 change(row.change),
-                "" if row.interval is None else interval(row.interval.low, row.interval.high),
-                Text(_WORDS.get(row.verdict, row.verdict), style=_STYLES[row.verdict]),
+                _interval(row),
+                Text("rejected" if row.withheld else _WORDS.get(row.verdict, row.verdict), style=_STYLES[row.verdict]),
             )
         )
-    if any(row.deterministic for row in rows):
-        trials = f"{max(row.pairs for row in rows)} equal trials, deterministic: no interval"
-    elif any(row.interval is not None for row in rows):
-        trials = f"{max(row.pairs for row in rows)} paired trials"
-    else:
-        trials = "one trial: no interval"
+    show(title, ("", "A", "B", "Δ", "Δ %", "95 % interval", "verdict"), table, f"{_evidence(rows)}; {_meaning(rows)}")
+
+
+def _interval(row: Row) -> str:
+    from rejoule.analysis.summary.units import interval, signed
+
+    if row.interval is not None:
+        return interval(row.interval.low, row.interval.high)
+    if row.delta_interval is not None:
+        return f"{signed(row.delta_interval.low, row.unit)} … {signed(row.delta_interval.high, row.unit)}"
+    return ""
+
+
+def _evidence(rows: Sequence[Row]) -> str:
+    pairs = {row.pairs for row in rows}
+    count = str(max(pairs)) if len(pairs) == 1 else f"{min(pairs)} to {max(pairs)}"
+    if any(row.deterministic and row.unit != "tokens" for row in rows):
+        known = any(row.interval is not None for row in rows)
+        return f"{count} equal trials, deterministic: {_MODEL if known else 'no interval'}"
+    if max(pairs) > 1:
+        return f"{count} paired trials"
+    return f"one trial: {_MODEL if any(row.interval for row in rows) else 'no interval'}"
+
+
+def _meaning(rows: Sequence[Row]) -> str:
+    from rejoule.analysis.comparison.change import MARGIN
+
     margin = f"{100 * MARGIN:.0f} %"
-    meaning = (
-        f"same: the interval lies within ±{margin}; unclear: cannot tell"
-        if any(row.interval is not None for row in rows)
-        else f"same: |Δ| ≤ {margin}"
-    )
-    if any(map(_by_correction, rows)):
-        meaning += "; where 0 lies outside the interval, because so many rows are tested together (Holm's correction)"
-    show(title, ("", "A", "B", "Δ", "Δ %", "95 % interval", "verdict"), table, f"{trials}; {meaning}")
+    if any(row.p is not None for row in rows):
+        meaning = (
+            f"same: within ±{margin}, by a test of its own; unclear: cannot tell; "
+            "of 100 such tables, 95 hold no wrong verdict"
+        )
+        if any(map(_by_correction, rows)):
+            meaning += (
+                "; where an interval says more than its verdict, because so many rows are tested together "
+                "(Holm's correction)"
+            )
+        return meaning
+    if any(row.interval is not None for row in rows):
+        return f"same: the interval lies within ±{margin}; unclear: cannot tell"
+    if any(row.verdict == "cannot tell" and row.withheld is None for row in rows):
+        return "unclear: one trial shows no spread"
+    return f"same: |Δ| ≤ {margin}"
 
 
 def _by_correction(row: Row) -> bool:
     """Whether the verdict is unclear though the row's own interval is not: the correction for all rows took it back."""
+    from rejoule.analysis.comparison.change import MARGIN
+
     found = row.interval
-    return row.verdict == "cannot tell" and found is not None and not found.low <= 0.0 <= found.high
+    if row.verdict != "cannot tell" or row.p is None or found is None:
+        return False
+    return not found.low <= 0.0 <= found.high or found.within(MARGIN)
 
 
+_MODEL: Final = "intervals are the model's known error"
+METHOD: Final = {
+    "interval": "95 %, paired t on log ratios, of each row alone",
+    "verdict": "5 % of tables may hold a wrong one: weighted Holm over both claims of all rows of a table",
+    "p": "of a change where there is none, adjusted",
+    "p_same": "of a change beyond the margin where none is called, adjusted (two one-sided tests)",
+    "allowance": "relative error that trials do not show, within interval, p and p_same",
+}
 _STYLES: Final = {"less": "green", "more": "red", "no difference": "dim", "cannot tell": "dim"}
 _WORDS: Final = {"no difference": "same", "cannot tell": "unclear"}

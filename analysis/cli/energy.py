@@ -164,7 +164,7 @@ def _total(spent: Spent) -> str:
 
 def _print_configurations(found: Sequence[Spent], choose: str) -> None:
     from rejoule.analysis.cli.console import say, show
-    from rejoule.analysis.diff import MARGIN
+    from rejoule.analysis.comparison.change import MARGIN
     from rejoule.analysis.summary.units import amount, percent
 
     def joules(spent: Spent, name: str) -> float | None:

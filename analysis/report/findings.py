@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import fsum
 
-from rejoule.analysis.diff import MARGIN
+from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.summary.cells import Cell, Workload
 from rejoule.analysis.summary.naming import AS_STARTED, describe, is_foreign
 from rejoule.analysis.summary.units import amount, percent

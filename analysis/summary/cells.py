@@ -10,6 +10,7 @@ from math import fsum
 from rejoule.analysis.attribution import PhaseEnergy, quadrature
 from rejoule.analysis.statistics import Mean, mean
 from rejoule.analysis.summary.evidence import Evidence, pooled
+from rejoule.analysis.summary.lines import line
 from rejoule.analysis.summary.naming import describe, is_foreign, varying
 from rejoule.analysis.summary.summary import Summary, trials
 from rejoule.analysis.summary.trust import withheld
@@ -75,7 +76,7 @@ class Cell:
         found = [s.attribution.by_node() for s in self.trials if s.attribution is not None]
         names = dict.fromkeys(name for trial in found for name in trial)
         return {
-            name: PhaseEnergy(
+            line(name): PhaseEnergy(
                 fsum(trial[name].prefill_j for trial in found if name in trial) / len(found),
                 fsum(trial[name].decode_j for trial in found if name in trial) / len(found),
                 part_half_width_j(

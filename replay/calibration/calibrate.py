@@ -147,6 +147,8 @@ def calibrate(
         sources=_sources(base, known, timing_only),
         provenance=_provenance(base, runs, seen, within, errors_of_power),
         held_out={f"{what} MAPE": round(found.mape, 5) for what, found in errors.items()},
+        # Known of the base, not of what was fitted here.
+        expected_error=None,
     )
     return Calibration(profile, known, within, errors_of_power, errors, tuple(notes))
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from itertools import cycle, islice
 from math import fsum
 
+import msgspec
+
 from rejoule.replay.embedded.tokenizer import chat_ids, encode
 from rejoule.replay.engine import Measured
 from rejoule.replay.engines.run_options import RUN_OPTIONS
@@ -149,6 +151,7 @@ class SimEngine:
             engine={
                 "profile": profile.name,
                 "calibrated": profile.calibrated,
+                "expected_error": msgspec.to_builtins(profile.expected_error),
                 "max_num_seqs": engine.limits.max_num_seqs,
                 "max_num_batched_tokens": engine.limits.max_num_batched_tokens,
                 "num_gpu_blocks": engine.pool.capacity,

@@ -194,6 +194,27 @@ class Serving(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("graph_sizes are not in ascending order")
 
 
+class DifferenceError(Struct, frozen=True, forbid_unknown_fields=True):
+    """By how much ratios between two configurations were off, relative."""
+
+    median: NonNegative
+    p95: NonNegative
+    """Which 95 of 100 did not exceed."""
+    worst: NonNegative
+
+
+class ExpectedError(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known of the differences that a profile predicts."""
+
+    source: str
+    knobs: tuple[str, ...]
+    """What the configurations differed in; of differences in other knobs nothing is known."""
+    differences: Count
+    """That predicted ratios of GPU energy were held against."""
+    metrics: dict[str, DifferenceError]
+    """By figure, as ``rejoule diff`` names its rows; all nodes together are ``joules by node``."""
+
+
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that the simulator knows about one model on one GPU, or on several with tensor parallelism."""
 
@@ -212,6 +233,8 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """Of a calibrated profile: machine, versions, data and its date."""
     held_out: dict[str, float] = {}
     """Of a calibrated profile: relative error by metric, on runs that it was not fitted to."""
+    expected_error: ExpectedError | None = None
+    """Of the differences that it predicts; ``None`` where none were held against measurements."""
 
 
 class _GpuFile(Struct, frozen=True, forbid_unknown_fields=True):

@@ -141,13 +141,14 @@ def test_clear_and_unclear_changes() -> None:
 
 @pytest.mark.parametrize("trials", [2, 3, 5])
 def test_equal_configurations_are_rarely_called_different(trials: int) -> None:
-    """Of 20 comparisons of a configuration with itself under noise, at most one calls any of its rows less or more."""
+    """Of 60 tables that compare equal sides, no more call any row less or more than 5 % and three deviations allow."""
     random = np.random.default_rng(7)
     found = 0
     for _ in range(20):
         a, b = (noisy.trials(TRACE, trials, random) for _ in "ab")
-        found += any(row.verdict in ("less", "more") for row in compare(pair(a, b)).rows)
-    assert found <= 1
+        diff = compare(pair(a, b))
+        found += sum(any(row.verdict in ("less", "more") for row in diff.of(s)) for s in ("workload", "node", "phase"))
+    assert found <= 60 * 0.05 + 3 * (60 * 0.05 * 0.95) ** 0.5
 
 
 def test_unmeasured_energy_is_left_out() -> None:

@@ -15,7 +15,7 @@ from tests.analysis import builders
 from rejoule.analysis.cli.diff import _print_rows, diff
 from rejoule.analysis.cli.energy import energy
 from rejoule.analysis.cli.report import report
-from rejoule.analysis.diff import Row
+from rejoule.analysis.comparison.row import Row
 from rejoule.analysis.report import file
 from rejoule.analysis.statistics import Interval
 from rejoule.traces import runs

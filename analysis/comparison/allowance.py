@@ -1,0 +1,126 @@
+"""What a difference may be off by that no number of trials shows: the model's error, or another card."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rejoule.analysis.attribution.result import WITHOUT_WORK
+from rejoule.analysis.summary.naming import label, varying
+from rejoule.analysis.summary.units import percent
+from rejoule.traces.run import Run
+
+LEAD: Final = "GPU energy"
+BETWEEN_CARDS: Final[Mapping[str, float]] = {
+    LEAD: 0.161,
+    "GPU energy less idle power": 0.082,
+    "GPU memory energy": 0.288,
+    "energy per output token": 0.161,
+    "average power": 0.181,
+    "mean SM clock": 0.015,
+    "steady energy per output token": 0.035,
+    "steady power": 0.094,
+    "makespan": 0.076,
+    "workflow latency p50": 0.07,
+    "workflow latency p99": 0.074,
+    "time to first token p50": 0.481,
+    "time to first token p99": 0.351,
+    "joules by node": 0.388,
+    "prefill": 2.343,
+    "decode": 0.137,
+    "tool wait": 4.976,
+    "idle": 5.659,
+}
+"""The most by which the same work differed on three H200s of one model, limit and driver, relative: a table of
+``python -m benchmarks.differences``. Of other rows, such as CPU energy, nothing is known."""
+
+
+def key(scope: str, name: str) -> str:
+    """The name under which errors of a row are known: all nodes are taken together."""
+    return "joules by node" if scope == "node" and name not in WITHOUT_WORK else name
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Relative errors by metric, and how to say them; a metric that is not among them has none that is known."""
+
+    errors: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def of(self, scope: str, name: str) -> float | None:
+        return self.errors.get(key(scope, name))
+
+
+def allowance(a: Sequence[Run], b: Sequence[Run]) -> Allowance:
+    """Of the differences between paired runs."""
+    if any(not run.measured for run in (*a, *b)):
+        return model_error([*a, *b])
+    return _between_cards(a, b)
+
+
+def model_error(runs: Sequence[Run]) -> Allowance:
+    """Of differences between modelled runs, by what their profile says of itself; nothing of measured ones."""
+    modelled = [run for run in runs if not run.measured and run.energy.gpu_j is not None]
+    if not modelled:
+        return Allowance()
+    if len(modelled) < len(runs):
+        # Absolute joules of a card are off by more than differences are: none of what is known is about that.
+        return Allowance(notes=("no error is known for a difference between modelled and measured joules",))
+    names = dict.fromkeys(str(run.engine.get("profile", run.energy.source.get("gpu"))) for run in modelled)
+    known = [run.engine.get("expected_error") for run in modelled]
+    if len(names) > 1:
+        return Allowance(notes=(f"no error is known for differences between profiles ({', '.join(names)})",))
+    if any(found is None for found in known):
+        why = f"no error is known for the profile {next(iter(names))}: what it models was not held against measurements"
+        if any("expected_error" not in run.engine for run in modelled):
+            why = f"these runs do not say how far the profile {next(iter(names))} is off"
+        return Allowance(notes=(f"modelled, and {why}",))
+    told: Mapping[str, Any] = known[0] or {}
+    odd = [name for name in varying(run.configuration for run in modelled) if name not in (*told["knobs"], "seed")]
+    if odd:
+        tested = _listed(told["knobs"])
+        return Allowance(
+            notes=(
+                f"modelled, and no error is known for differences in {_listed(odd)}: those of {next(iter(names))} were "
+                f"held against measurements in {tested} alone",
+            )
+        )
+    errors = {name: found["p95"] for name, found in told["metrics"].items()}
+    lead = told["metrics"].get(LEAD)
+    size = (
+        "" if lead is None else f" by {percent(lead['median'])} in joules (median), {percent(lead['p95'])} (95 of 100)"
+    )
+    return Allowance(
+        errors,
+        (
+            f"modelled: {told['differences']} differences in {_listed(told['knobs'])} that {next(iter(names))} "
+            f"predicted were off{size}; intervals and verdicts allow for that of 95 of 100",
+        ),
+    )
+
+
+def _between_cards(a: Sequence[Run], b: Sequence[Run]) -> Allowance:
+    cards_a, cards_b = ([() if run.conditions is None else run.conditions.gpus for run in side] for side in (a, b))
+    apart = sum(bool(x and y and x != y) for x, y in zip(cards_a, cards_b, strict=True))
+    if not apart:
+        return Allowance()
+    words = f"in {apart} of {len(a)} pairs A and B ran on different GPUs ({_uuids(cards_a)}; {_uuids(cards_b)})"
+    if Counter(cards_a) == Counter(cards_b):
+        return Allowance(notes=(f"{words}, each as often for A as for B: their differences are in the trials' spread",))
+    return Allowance(
+        BETWEEN_CARDS,
+        (
+            f"{words}: three H200s differed by up to {percent(BETWEEN_CARDS[LEAD])} in joules at the same work, so "
+            "intervals and verdicts allow for that; replay both on one GPU to compare configurations",
+        ),
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(label, names))
+
+
+def _uuids(cards: Iterable[Sequence[str]]) -> str:
+    return ", ".join(dict.fromkeys("+".join(c[:12] for c in found) for found in cards if found))
