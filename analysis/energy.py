@@ -8,6 +8,8 @@ from math import fsum
 from typing import Any, Literal, get_args
 
 from rejoule.analysis.attribution import Attribution, Method, PhaseEnergy
+from rejoule.analysis.comparison.allowance import LEAD, model_error
+from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.statistics import Interval
 from rejoule.analysis.summary.cells import Cell, gather, part_half_width_j
 from rejoule.analysis.summary.evidence import Evidence, start_temperatures_c
@@ -84,6 +86,31 @@ def spent(
     if by not in get_args(Split):
         raise RejouleError(f"joules cannot be split by {by!r}", f"choose one of {', '.join(get_args(Split))}")
     return tuple(_spent(w.name, cell, by, force) for w in gather(runs, {}, among) for cell in w.cells)
+
+
+@dataclass(frozen=True, slots=True)
+class Extremes:
+    """Which configurations of a trace take the least and the most, and what is known of differences between them."""
+
+    trace: str
+    least: str | None
+    """Labels; ``None`` where the two are not told apart."""
+    most: str | None
+    error: float | None
+    """Of modelled differences, relative; ``None`` where none is known, or none were modelled."""
+    notes: tuple[str, ...]
+
+
+def extremes(found: Sequence[Spent], runs: Sequence[Run]) -> Extremes:
+    """Of the configurations of one trace, which these are the runs of."""
+    known = sorted((spent for spent in found if spent.gpu_j is not None), key=lambda spent: spent.gpu_j or 0.0)
+    off = model_error(runs)
+    error = off.of("workload", LEAD)
+    trace = found[0].trace
+    least = MARGIN if error is None else max(MARGIN, error)
+    if len(known) < 2 or (known[-1].gpu_j or 0.0) <= (known[0].gpu_j or 0.0) * (1.0 + least):
+        return Extremes(trace, None, None, error, off.notes)
+    return Extremes(trace, known[0].label, known[-1].label, error, off.notes)
 
 
 def as_json(found: Spent) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rejoule.analysis.energy import Spent, Split
+    from rejoule.analysis.energy import Extremes, Spent, Split
     from rejoule.analysis.methods import Compared
 
 
@@ -37,6 +37,8 @@ def energy(runs: Path, only: tuple[str, ...], by: Split, methods: bool, force: b
     rejoule energy RUNS --a max_num_seqs=8 --a power_cap_w=300 --by phase
     rejoule energy RUNS --a max_num_seqs=8 --a power_cap_w=300 --methods
     """
+    from dataclasses import asdict
+
     from rejoule.analysis import energy as energies
     from rejoule.analysis import methods as ways
     from rejoule.analysis.pairing import choices, parse_filters, select
@@ -50,16 +52,19 @@ def energy(runs: Path, only: tuple[str, ...], by: Split, methods: bool, force: b
         _methods(ways.side_by_side(chosen, everything), as_json)
         return
     found = energies.spent(chosen, by, everything, force)
+    groups = [[spent for spent in found if spent.trace == name] for name in dict.fromkeys(s.trace for s in found)]
+    ends = [energies.extremes(mine, [r for r in chosen if r.trace == mine[0].trace]) for mine in groups]
     if as_json:
-        print_json({"by": by, "configurations": [energies.as_json(spent) for spent in found]})
+        told = [asdict(end) for end, mine in zip(ends, groups, strict=True) if len(mine) > 1]
+        print_json({"by": by, "configurations": [energies.as_json(spent) for spent in found], "extremes": told})
         return
-    for trace in dict.fromkeys(spent.trace for spent in found):
-        mine = [spent for spent in found if spent.trace == trace]
+    for mine, end in zip(groups, ends, strict=True):
+        trace = mine[0].trace
         if len(mine) == 1:
             _print_parts(mine[0], by)
         else:
             free = choices([run for run in chosen if run.trace == trace])
-            _print_configurations(mine, f"for its joules by {by}, choose one with --a KNOB=VALUE: {free}")
+            _print_configurations(mine, end, f"for its joules by {by}, choose one with --a KNOB=VALUE: {free}")
 
 
 def _print_parts(spent: Spent, by: Split) -> None:
@@ -162,24 +167,20 @@ def _total(spent: Spent) -> str:
     return f"{amount(spent.gpu_j, 'J')}, mean of {spread}"
 
 
-def _print_configurations(found: Sequence[Spent], choose: str) -> None:
+def _print_configurations(found: Sequence[Spent], end: Extremes, choose: str) -> None:
     from rejoule.analysis.cli.console import say, show
-    from rejoule.analysis.comparison.change import MARGIN
     from rejoule.analysis.summary.units import amount, percent
 
     def joules(spent: Spent, name: str) -> float | None:
         return next((part.energy_j for part in spent.parts if part.name == name), None)
 
-    known = [spent.gpu_j for spent in found if spent.gpu_j is not None]
-    least, most = min(known, default=0.0), max(known, default=0.0)
-    differ = most > least * (1.0 + MARGIN)
     rows = []
     for spent in found:
         shares = [
             "" if spent_j is None or not spent.gpu_j else percent(spent_j / spent.gpu_j)
             for spent_j in (joules(spent, "tool wait"), joules(spent, "idle"))
         ]
-        mark = {least: "least", most: "most"}.get(spent.gpu_j or 0.0, "") if differ else ""
+        mark = {end.least: "least", end.most: "most"}.get(spent.label, "")
         rows.append(
             (
                 spent.label,
@@ -199,6 +200,8 @@ def _print_configurations(found: Sequence[Spent], choose: str) -> None:
     evidence = ("net", "in force", "bound", "SM clock")
     heads = ("configuration", "joules", "tool wait", "idle", "J/call", "workflow p50", *evidence, "trials", "")
     show(f"{found[0].trace}: {len(found)} configurations, {source}", heads, rows)
+    for note in end.notes:
+        say(f"note: {note}", "yellow")
     for spent in found:
         for reason in spent.evidence.rejected:
             say(f"note: {spent.label}: do not use its joules: {reason}", "yellow")

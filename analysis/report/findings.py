@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import fsum
 
+from rejoule.analysis.comparison.allowance import LEAD, model_error
 from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.summary.cells import Cell, Workload
 from rejoule.analysis.summary.naming import AS_STARTED, describe, is_foreign
@@ -35,15 +36,22 @@ def findings(workload: Workload) -> Finding:
     saved = 1.0 - best.energy_j / worst.energy_j
     plain = worst is workload.default and not is_foreign(worst.configuration)
     against = "the default" if plain else worst.label
+    off = model_error([s.run for cell in (best, worst) for s in cell.trials])
+    error = off.of("workload", LEAD)
+    sentences = (*_sentences(workload, best), *(f"{note[0].upper()}{note[1:]}." for note in off.notes))
+    # A model that says 1 − x is off by a factor of up to 1 + error either way.
+    if error is not None and (1.0 - saved) * (1.0 + error) >= 1.0:
+        caption = f"cannot tell {best.label} from {against}: {percent(saved)} is within the model's error"
+        return Finding(amount(best.energy_j, "J"), caption, sentences)
     if saved <= MARGIN:
         caption = f"no difference: as much with {best.label} as with {against}, to within {100 * MARGIN:.0f} %"
-        return Finding(amount(best.energy_j, "J"), caption, tuple(_sentences(workload, best)))
+        return Finding(amount(best.energy_j, "J"), caption, sentences)
     return Finding(
         f"−{percent(saved)}",
         f"energy with {best.label} instead of {against}",
         (
             f"{amount(best.energy_j, 'J')} instead of {amount(worst.energy_j, 'J')}{_latency_change(worst, best)}.",
-            *_sentences(workload, best),
+            *sentences,
         ),
     )
 

@@ -113,6 +113,7 @@ def _execute(
     as_json: bool,
 ) -> None:
     from rejoule.replay.check import check_configurations
+    from rejoule.replay.cli.outlook import outlook
     from rejoule.replay.cli.progress import Progress
     from rejoule.replay.execute import execute, planned
     from rejoule.replay.experiment import load_traces
@@ -122,6 +123,8 @@ def _execute(
     check_configurations(configurations)  # before traces are read, which may take a while
     traces = load_traces(paths, salvage=salvage)
     experiment = planned(traces, configurations, trials=trials, seed=seed)
+    for line in outlook(configurations, trials, folder):
+        say(f"note: {line}", err=True)
     with Progress(experiment, folder, traces, show="json" if as_json else "bars") as progress:
         execute(experiment, traces, folder, progress)
     if progress.refused and not finished(folder):
