@@ -1,12 +1,14 @@
 """How far off differences are that the simulator predicts, by card and by pair: python -m benchmarks.differences.
 
 Replays the four kept workloads in virtual time, and holds the ratio of each figure between two batch sizes against the
-measured ratio, on the card of the grid and on two others. What ``--write`` puts into the profile is what `rejoule diff`
-allows modelled differences for. Also prints how three cards and how trials differ at the same work.
+measured ratio, on the card of the grid and on two others; likewise, on the card of benchmarks/h200/steady, the ratios
+between loads that keep batches of 1 to 256 full, or are prompts or answers alone. ``--write`` gives the profile what
+``rejoule diff`` allows modelled differences for. Also prints how three cards and how trials differ at equal work.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,13 +19,16 @@ from typing import Final
 
 import msgspec
 import orjson
-from benchmarks.validation import DATA, MEASURED, PROFILE, simulated
+from benchmarks.gpu.uniform_trace import Kind, uniform_trace
+from benchmarks.validation import BLOCKS, DATA, MEASURED, PROFILE, simulated
 
 from rejoule.analysis.comparison.allowance import key
 from rejoule.analysis.summary.summary import METRICS, Summary, trials
+from rejoule.replay.engines.open import open_engine
+from rejoule.replay.replay import replay
 from rejoule.replay.sim.profile import FOLDER, DifferenceError, ExpectedError
-from rejoule.traces.run import Run
-from rejoule.traces.runs import load_runs
+from rejoule.traces.run import Configuration, Run
+from rejoule.traces.runs import PlannedRun, load_runs
 
 Cell = tuple[str, int | None]
 """A trace and a batch size."""
@@ -31,6 +36,9 @@ Figures = Mapping[str, Mapping[str, float]]
 """Figures by name under the key by which their errors are known."""
 
 CARDS: Final = dict(zip(MEASURED, ("card of the grid", "second card", "third card"), strict=True))
+LANES: Final = {1: 24, 8: 24, 64: 14, 256: 10}
+"""Calls in each lane of steady.sh, by the number of lanes."""
+WHOLE: Final = frozenset(metric.name for metric in METRICS)
 LEAST: Final = 18
 """Differences below which no error is stated for a figure."""
 
@@ -58,6 +66,31 @@ def _figures(found: Sequence[Summary]) -> Figures:
         for name in split[0].without_work():
             figures[key("node", name)][name] = fmean(a.without_work().get(name, 0.0) for a in split)
     return figures
+
+
+def loads() -> dict[str, tuple[list[Kind], int]]:
+    """The loads of steady.sh and additivity.sh with their ``max_num_seqs``, whose traces are made anew from a seed."""
+    full = {f"batch-{b}": ([Kind("answer", b, calls, 512, 128)], 256) for b, calls in LANES.items()}
+    prefill = [Kind("prefill", 1, calls, tokens, 4) for calls, tokens in ((200, 500), (150, 1000), (100, 3000))]
+    decode = [Kind("decode", 8, *size) for size in ((6, 64, 512), (5, 64, 384), (4, 128, 256), (3, 512, 128))]
+    return {**full, "prefill": (prefill, 64), "decode": (decode, 64), "mix": (prefill + decode, 64)}
+
+
+def between_loads() -> Iterator[tuple[str, str, float]]:
+    """As ``errors``, between two loads."""
+    measured = cells([run for name in ("steady", "additivity") for run in load_runs(DATA / name).runs])
+    runs = []
+    for name, (kinds, batch) in loads().items():
+        knobs = Configuration(profile=PROFILE, max_num_seqs=batch, arrivals="burst", options={"num_gpu_blocks": BLOCKS})
+        runs.append(asyncio.run(replay(uniform_trace(kinds), PlannedRun(name, name, knobs, 0), "", open_engine)))
+    sim = cells(runs)
+    # Whole runs alone: loads have no nodes in common.
+    return errors(_whole(sim), _whole(measured))
+
+
+def _whole(found: Mapping[Cell, Figures]) -> dict[Cell, Figures]:
+    ordered = enumerate(figures for _, figures in sorted(found.items(), key=lambda item: item[0][0]))
+    return {("", i): {group: names for group, names in figures.items() if group in WHOLE} for i, figures in ordered}
 
 
 def errors(sim: Mapping[Cell, Figures], measured: Mapping[Cell, Figures]) -> Iterator[tuple[str, str, float]]:
@@ -104,7 +137,8 @@ def quantile(values: Sequence[float], share: float) -> float:
 def expected(found: Mapping[str, Sequence[float]]) -> ExpectedError:
     return ExpectedError(
         source="python -m benchmarks.differences: predicted against measured ratios between max_num_seqs 1, 8, 64 and "
-        "256, four workloads, three H200s at 700 W (benchmarks/h200), none of which the profile was fitted to",
+        "256 of four workloads on three H200s at 700 W, and between seven loads of full batches, prompts or answers "
+        "(benchmarks/h200); the profile was fitted to none of them",
         knobs=("max_num_seqs",),
         differences=len(found["GPU energy"]),
         metrics={
@@ -132,13 +166,20 @@ def main() -> None:
             everything[group].append(error)
             if group == "GPU energy":
                 by_pair[pair][name].append(error)
+    apart = []
+    for group, _, error in between_loads():
+        everything[group].append(error)
+        if group == "GPU energy":
+            apart.append(error)
     print("Predicted against measured ratios of joules, by card and batch sizes: median, worst of four workloads\n")
     print(f"| batch sizes | {' | '.join(CARDS.values())} |\n| --- |{' --: |' * len(CARDS)}")
     for pair, found in by_pair.items():
         print(f"| {pair} | {' | '.join(f'{median(e):.1%}, {max(e):.1%}' for e in found.values())} |")
     totals = [[e for found in by_pair.values() for e in found[name]] for name in CARDS]
     print(f"| all | {' | '.join(f'{median(e):.1%}, {max(e):.1%}' for e in totals)} |")
-    print("\nThe same by figure, all cards\n\n| figure | differences | median | 95 of 100 | worst |")
+    print(f"\nBetween {len(loads())} other loads, on the card of steady: {len(apart)} pairs, ", end="")
+    print(f"median {median(apart):.1%}, worst {max(apart):.1%}")
+    print("\nThe same by figure, all cards and loads\n\n| figure | differences | median | 95 of 100 | worst |")
     print("| --- | --: | --: | --: | --: |")
     for group, e in everything.items():
         print(f"| {group} | {len(e)} | {median(e):.1%} | {quantile(e, 0.95):.1%} | {max(e):.1%} |")

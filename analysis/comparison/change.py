@@ -51,7 +51,9 @@ def ratios(a: Sequence[float], b: Sequence[float], allowance: float = 0.0, exact
         low, high = logs[0] - off, logs[0] + off
         interval = Interval(expm1(low), expm1(high)) if allowance else None
         return Change(expm1(logs[0]), interval, None, None, None, len(logs))
-    return _tested(logs, _least_step([log(v) for v in (*a, *b)]), off, edges, expm1)
+    # What a reading is rounded by is most beside the least value.
+    step = log1p(_least_step((*a, *b)) / min(*a, *b))
+    return _tested(logs, step, off, edges, expm1)
 
 
 def differences(a: Sequence[float], b: Sequence[float]) -> Change:
@@ -116,4 +118,4 @@ def _standard_error(values: Sequence[float], centre: float) -> float:
 
 def _least_step(values: Sequence[float]) -> float:
     """Between any two different values; 0 where all are equal."""
-    return min((y - x for x, y in pairwise(sorted(values)) if y - x > ROUNDING), default=0.0)
+    return min((y - x for x, y in pairwise(sorted(values)) if y - x > ROUNDING * abs(y)), default=0.0)
