@@ -50,7 +50,12 @@ class Diff(Tabular):
                 "change": row.change,
                 "change_low": None if row.interval is None else row.interval.low,
                 "change_high": None if row.interval is None else row.interval.high,
+                "delta_low": None if row.delta_interval is None else row.delta_interval.low,
+                "delta_high": None if row.delta_interval is None else row.delta_interval.high,
                 "p": row.p,
+                "p_same": row.p_same,
+                "allowance": row.allowance,
+                "withheld": row.withheld,
                 "pairs": row.pairs,
                 "verdict": row.verdict,
                 "source": self.source,
@@ -170,7 +175,9 @@ def _headline(row: Row, name_a: str, name_b: str, source: str) -> str:
         evidence += f", within the model's known error {change(row.interval.low)} to {change(row.interval.high)}"
     elif row.deterministic:
         evidence += ": no interval"
-    elif row.interval is not None:
+    if source.startswith("modelled") and row.allowance is None:
+        evidence += ", its error not known"
+    if row.interval is not None and row.p is not None:
         evidence += f", 95 % interval {change(row.interval.low)} to {change(row.interval.high)}"
     if row.withheld is not None:
         evidence += f"; joules rejected: {row.withheld}"

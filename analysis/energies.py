@@ -18,6 +18,8 @@ class Energies(Tabular):
 
     by: Split
     configurations: tuple[Spent, ...]
+    notes: tuple[str, ...] = ()
+    """What differences between modelled configurations are worth."""
 
     def __repr__(self) -> str:
         return f"<Energies by {self.by} of {len(self.configurations)} configurations; to_pandas() has the rows>"

@@ -18,7 +18,7 @@ from rejoule.analysis.summary.lines import line, quoted_notes
 from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.trust import UNSEEN, basis
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import Run, knobs
+from rejoule.traces.run import Run, configuration_key, knobs
 from rejoule.traces.words import counted
 
 Split = Literal["workload", "node", "phase", "workflow"]
@@ -111,6 +111,13 @@ def extremes(found: Sequence[Spent], runs: Sequence[Run]) -> Extremes:
     if len(known) < 2 or (known[-1].gpu_j or 0.0) <= (known[0].gpu_j or 0.0) * (1.0 + least):
         return Extremes(trace, None, None, error, off.notes)
     return Extremes(trace, known[0].label, known[-1].label, error, off.notes)
+
+
+def error_notes(runs: Sequence[Run]) -> tuple[str, ...]:
+    """What differences between these runs' configurations are worth where they are modelled; of one, there are none."""
+    by_trace = {name: [run for run in runs if run.trace == name] for name in dict.fromkeys(run.trace for run in runs)}
+    several = [mine for mine in by_trace.values() if len({configuration_key(r.configuration) for r in mine}) > 1]
+    return tuple(dict.fromkeys(note for mine in several for note in model_error(mine).notes))
 
 
 def as_json(found: Spent) -> dict[str, Any]:

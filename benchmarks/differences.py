@@ -142,7 +142,7 @@ def expected(found: Mapping[str, Sequence[float]]) -> ExpectedError:
         knobs=("max_num_seqs",),
         differences=len(found["GPU energy"]),
         metrics={
-            group: DifferenceError(round(median(e), 4), round(quantile(e, 0.95), 4), round(max(e), 4))
+            group: DifferenceError(round(median(e), 5), round(quantile(e, 0.95), 5), round(max(e), 5))
             for group, e in found.items()
             if len(e) >= LEAST
         },

@@ -239,12 +239,13 @@ def energy(runs: Runs, *, by: Split = "node", where: Mapping[str, Any] | None = 
     from collections.abc import Mapping
 
     from rejoule.analysis.energies import Energies
-    from rejoule.analysis.energy import spent
+    from rejoule.analysis.energy import error_notes, spent
     from rejoule.analysis.pairing import select
 
     _expect(where or {}, Mapping, "where", 'give knobs and their values: {"max_num_seqs": 8}')
     everything = open_runs(runs).runs
-    return Energies(by, spent(select(everything, where or {}), by, everything, force))
+    chosen = select(everything, where or {})
+    return Energies(by, spent(chosen, by, everything, force), error_notes(chosen))
 
 
 def attribute(run: Run) -> Attribution | None:
@@ -264,17 +265,19 @@ def diff(
     b: Mapping[str, Any] | None = None,
     allow_different_work: bool = False,
     allow_modelled: bool = False,
+    allow_rejected: bool = False,
     force: bool = False,
 ) -> Diff:
     """What changed from side A to side B, and how sure that is.
 
     ``a`` and ``b`` choose the runs of each side by their knobs; without ``runs_b`` both come from ``runs_a``. Runs that
-    did different work, and modelled joules with measured ones, are compared only if that is allowed.
+    did different work, and modelled joules with measured ones, are compared only if that is allowed; joules that a run
+    says not to use get a verdict only if that is. ``notes`` say what stands against reading it.
     """
     from collections.abc import Mapping
 
     from rejoule.analysis.diff import compare
-    from rejoule.analysis.pairing import pair, select
+    from rejoule.analysis.pairing import in_turns, pair, select
 
     for name, side in (("a", a or {}), ("b", b or {})):
         _expect(side, Mapping, name, 'give knobs and their values: {"max_num_seqs": 8}')
@@ -282,7 +285,8 @@ def diff(
     side_b = side_a if runs_b is None else open_runs(runs_b)
     chosen = select(side_a.runs, a or {}), select(side_b.runs, b or {})
     pairs = pair(*chosen, allow_different_work=allow_different_work, allow_modelled=allow_modelled)
-    return compare(pairs, force=force)
+    turns = side_a is side_b and in_turns([run.id for run in side_a.experiment.runs], pairs)
+    return compare(pairs, force, allow_rejected, turns)
 
 
 def report(

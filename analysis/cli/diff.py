@@ -98,12 +98,12 @@ def _print_diff(found: Diff, by: Scope) -> None:
             if rows:
                 heading = "whole run" if scope == "workload" else f"joules by {scope}"
                 source = found.source if found.source.startswith("energy") else f"energy {found.source}"
-                _print_rows(f"{trace}: {heading}, {source}", rows)
+                _print_rows(f"{trace}: {heading}, {source}", rows, found.source.startswith("modelled"))
     for sight in found.sights:
         say(f"{sight}", "dim")
 
 
-def _print_rows(title: str, rows: Sequence[Row]) -> None:
+def _print_rows(title: str, rows: Sequence[Row], modelled: bool = False) -> None:
     from rich.text import Text
 
     from rejoule.analysis.cli.console import show
@@ -124,7 +124,10 @@ def _print_rows(title: str, rows: Sequence[Row]) -> None:
                 Text("rejected" if row.withheld else _WORDS.get(row.verdict, row.verdict), style=_STYLES[row.verdict]),
             )
         )
-    show(title, ("", "A", "B", "Δ", "Δ %", "95 % interval", "verdict"), table, f"{_evidence(rows)}; {_meaning(rows)}")
+    said = [_evidence(rows), _meaning(rows)]
+    if modelled and any(row.allowance is None and row.unit != "tokens" for row in rows):
+        said.append("where no interval is, the model's error is not known: verdicts are what it says, not a GPU")
+    show(title, ("", "A", "B", "Δ", "Δ %", "95 % interval", "verdict"), table, "; ".join(said))
 
 
 def _interval(row: Row) -> str:

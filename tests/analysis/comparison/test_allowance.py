@@ -147,7 +147,8 @@ def test_a_modelled_difference_carries_the_models_error(scale: float, verdict: s
 def test_an_unknown_error_is_called_unknown(engine: dict[str, Any], knob: str, words: str) -> None:
     """Old runs, profiles from data sheets and knobs that were never held against a GPU: no error is known, and why."""
     a, b = modelled(8, **engine), modelled(8, 0.9, **engine)
-    b = replace(b, configuration=replace(b.configuration, **{knob: 300}))
+    changed: dict[str, Any] = {knob: 300}
+    b = replace(b, configuration=replace(b.configuration, **changed))
     found = compare(pair([a], [b]))
     assert noted(found, words) and lead(found).allowance is None and lead(found).verdict == "less"
 
