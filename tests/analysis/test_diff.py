@@ -59,7 +59,8 @@ def test_one_trial_in_virtual_time_is_exact() -> None:
     row = next(row for row in found.rows if row.name == "GPU energy")
     assert row.interval is None and row.verdict == "less"
     assert found.headlines[0] == (
-        "agentic: 25 % less energy with batch 8 than with batch 1 (modelled (model:made-up); one trial)"
+        "agentic: 25 % less energy with batch 8 than with batch 1 "
+        "(modelled (model:made-up); one trial, its error not known)"
     )
 
 
