@@ -18,6 +18,12 @@ SURE: Final = 0.01
 DISAGREEMENT: Final = 0.03
 """Counter against sampled power, over windows that are not short: sensors see power for a part of the time only."""
 
+RESTLESS: Final = 0.10
+"""Idle power after a run against before it. On H200s 100 runs alone lay between −1.7 and +3.4 %, those beside another
+process at +76 % and above (docs/weights.md)."""
+COMPANY: Final = 0.02
+"""Share of a run's joules from which power that is not its own matters."""
+
 
 def judged(run: Run) -> Run:
     """The run with the reasons against using its joules, where it was measured."""
@@ -30,7 +36,7 @@ def rejections(run: Run) -> tuple[str, ...]:
     """Why the joules of a measured run should not be used, each with what to do about it."""
     if run.conditions is None:
         return ()
-    found = (*_conditions(run.conditions), *_energy(run))
+    found = (*_conditions(run.conditions), *_company(run, run.conditions), *_energy(run))
     return (*run.conditions.rejected, *(reason for reason in found if reason not in run.conditions.rejected))
 
 
@@ -55,6 +61,18 @@ def _conditions(held: Conditions) -> Iterator[str]:
     if held.foreign_processes:
         names = ", ".join(str(pid) for pid in held.foreign_processes)
         yield f"other processes used these GPUs ({names}): end them, or choose other GPUs by CUDA_VISIBLE_DEVICES"
+
+
+def _company(run: Run, held: Conditions) -> Iterator[str]:
+    """NVML does not name processes everywhere, and the steps of a run do not tell of others; idle power does."""
+    if held.loaded_w is None or held.after_w is None or not run.energy.gpu_j:
+        return
+    more_w = held.after_w - held.loaded_w
+    if more_w > RESTLESS * held.loaded_w and more_w * run.makespan_s > COMPANY * run.energy.gpu_j:
+        yield (
+            f"the idle GPUs drew {held.after_w:.0f} W after the run and {held.loaded_w:.0f} W before: something else drew "
+            "power on them, or they were not at rest; end it, or let them rest longer with idle_s"
+        )
 
 
 def _energy(run: Run) -> Iterator[str]:

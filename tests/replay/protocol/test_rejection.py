@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rejoule.replay.protocol.rejection import advice, judged, rejections
 from rejoule.traces.run import Certificate, Conditions, Configuration, Energy, PowerCap, Reading, Run
+from rejoule.traces.runs import load_runs
+
+H200 = Path(__file__).parents[3] / "benchmarks" / "h200"
 
 
 def run(**changes: Any) -> Run:
@@ -51,6 +55,7 @@ def test_a_good_run_is_kept() -> None:
         ({"conditions": Conditions(brake_s=0.5)}, "brake", "power supply"),
         ({"conditions": Conditions(foreign_processes=(41, 42))}, "41, 42", "end them"),
         ({"energy": Energy(gpu_j=30_000.0, integrated_j=28_000.0)}, "disagree by 6.7%", "doctor"),
+        ({"conditions": Conditions(loaded_w=125.0, after_w=275.0)}, "275 W after the run and 125 W before", "idle_s"),
         ({"makespan_s": 2.0, "energy": Energy(gpu_j=1_000.0, uncertainty_j={"gpu": 50.0})}, "2.0 s", "--loops 8"),
         ({"makespan_s": 2.0, "energy": Energy(gpu_j=1_000.0)}, "2.0 s", "--loops 8"),
     ],
@@ -59,6 +64,23 @@ def test_each_fault_is_named_with_its_remedy(changes: dict[str, Any], word: str,
     (reason,) = rejections(run(**changes))
     assert re.search(word, reason)
     assert remedy in reason
+
+
+def test_company_on_a_gpu_is_seen_in_its_idle_power() -> None:
+    """Of the runs that are kept, those beside another process are refused, and no other for that reason."""
+    seen: dict[str, set[bool]] = {}
+    for folder in ("company", "additivity-long", "steady", "second-gpu"):
+        for found in load_runs(H200 / folder).runs:
+            beside = found.configuration.options.get("company", "none") != "none"
+            refused = any("something else drew power" in reason for reason in rejections(found))
+            seen.setdefault(f"{folder} {beside}", set()).add(refused)
+    assert seen == {
+        "company True": {True},
+        "company False": {False},
+        "additivity-long False": {False},
+        "steady False": {False},
+        "second-gpu False": {False},
+    }
 
 
 def test_short_but_certain_is_only_remarked() -> None:
