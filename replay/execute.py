@@ -16,8 +16,9 @@ from rejoule.replay.protocol.preparation import Preparation
 from rejoule.traces import Trace
 from rejoule.traces.event_loops import finished
 from rejoule.traces.run import CallResult, Configuration, Run
-from rejoule.traces.runs import Experiment, PlannedRun
+from rejoule.traces.runs import Experiment, PlannedRun, held_alone
 from rejoule.traces.store import trace_digest
+from rejoule.traces.terminal import say
 
 
 class Observer(Protocol):
@@ -51,7 +52,8 @@ def planned(
 
 def execute(experiment: Experiment, traces: Mapping[str, Trace], folder: Path, observer: Observer) -> None:
     """Makes the runs that the folder does not hold yet, in an event loop of its own. Raises RejouleError."""
-    finished(lambda: _execute(experiment, traces, folder, observer), fine_loop)
+    with held_alone(folder, lambda text: say(f"note: {text}", err=True)):
+        finished(lambda: _execute(experiment, traces, folder, observer), fine_loop)
 
 
 async def _execute(experiment: Experiment, traces: Mapping[str, Trace], folder: Path, observer: Observer) -> None:

@@ -13,9 +13,11 @@ A run is written aside and moved into place whole, so a crash leaves finished ru
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -117,6 +119,28 @@ class RunFolder(Tabular):
 
     def columns(self) -> Columns:
         return run_columns(self.runs)
+
+
+@contextmanager
+def held_alone(path: Path, on_wait: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Keeps other processes from writing into a run folder, which is made if need be; waits for one that does.
+
+    The lock is on the folder itself, leaves nothing in it, and goes with the process. ``on_wait`` is told of a wait.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        at = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        try:
+            fcntl.flock(at, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait(f"waiting for another ReJoule, which writes into {path}")
+            fcntl.flock(at, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(at)
 
 
 def create(path: Path, experiment: Experiment, traces: Mapping[str, Trace]) -> None:

@@ -70,8 +70,8 @@ def _company(run: Run, held: Conditions) -> Iterator[str]:
     more_w = held.after_w - held.loaded_w
     if more_w > RESTLESS * held.loaded_w and more_w * run.makespan_s > COMPANY * run.energy.gpu_j:
         yield (
-            f"the idle GPUs drew {held.after_w:.0f} W after the run and {held.loaded_w:.0f} W before: something else drew "
-            "power on them, or they were not at rest; end it, or let them rest longer with idle_s"
+            f"the idle GPUs drew {held.after_w:.0f} W after the run and {held.loaded_w:.0f} W before: "
+            "something else drew power on them, or they were not at rest; end it, or let them rest longer with idle_s"
         )
 
 

@@ -7,6 +7,7 @@ import filecmp
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from math import fsum
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from rejoule.replay.experiment import run_experiment
 from rejoule.replay.plan import Sweep, plan, swept
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import Configuration, Run
-from rejoule.traces.runs import Experiment, finished, load_runs
+from rejoule.traces.runs import Experiment, finished, held_alone, load_runs
 from rejoule.traces.store import save, trace_digest
 from rejoule.traces.testing import random_trace
 
@@ -148,3 +149,22 @@ def test_power_cap_lowers_power_and_speed(tmp_path: Path) -> None:
     power = [((r.energy.gpu_j or 0) - (r.energy.idle_j or 0)) / b for r, b in zip((free, bound), busy, strict=True)]
     assert power[1] < power[0] and busy[1] > busy[0]
     assert (free.energy.gpu_j, free.makespan_s) == (high.energy.gpu_j, high.makespan_s)
+
+
+def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
+    """Two replays into one folder: the second says that it waits, then takes up what the first has made."""
+    save(random_trace(3, workflows=2, vertices=5), tmp_path / "t.jsonl")
+    words = ["replay", "t.jsonl", "-o", "runs", "--max-num-seqs", "1,2,4", "--json"]
+    command = [sys.executable, "-m", "rejoule.replay", *words]
+    with ExitStack() as first:
+        first.enter_context(held_alone(tmp_path / "runs"))
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as second:
+            assert second.stderr is not None
+            assert b"waiting for another ReJoule, which writes into runs" in next(
+                line for line in second.stderr if b"waiting" in line
+            )
+            assert not (tmp_path / "runs" / "experiment.json").exists()
+            first.close()
+            said, _ = second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert said.count(b"\n") == len(load_runs(tmp_path / "runs").runs) == 3
