@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,6 +91,9 @@ def rejoule() -> None:
 
 def main() -> None:
     """Runs the command line; a user's mistake ends in one line on stderr, and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a character that the terminal's encoding lacks is no reason to end
+            stream.reconfigure(errors="replace")
     try:
         status = rejoule(prog_name="rejoule", standalone_mode=False)
     except RejouleError as error:
@@ -104,9 +109,22 @@ def main() -> None:
         _say("interrupted; runs that had finished are kept")
         status = INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         status = 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        _close_output()
+        _say(
+            f"the output cannot be written: {error.strerror}; make room and repeat the command, finished runs are kept"
+        )
+        status = USER_ERROR
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _close_output() -> None:
+    """What could not be written is not tried again as the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(text: str) -> None:

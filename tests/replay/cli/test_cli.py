@@ -175,3 +175,25 @@ def test_every_command_has_help(command: str) -> None:
     """Every command explains itself, without heavy imports."""
     done = rejoule(command, "--help")
     assert done.returncode == 0 and f"rejoule {command}" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["inspect", "t.jsonl"], ["doctor"]])
+def test_a_terminal_without_unicode_is_enough(words: list[str], tmp_path: Path) -> None:
+    """What an encoding lacks is replaced."""
+    save(random_trace(3, workflows=1, vertices=3), tmp_path / "t.jsonl")
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "rejoule.replay", *words]
+    done = subprocess.run(command, cwd=tmp_path, env=plain, capture_output=True)
+    assert b"Traceback" not in done.stderr and done.stdout.isascii()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    """Output that cannot be written ends in a sentence, and the runs that were made stay."""
+    save(random_trace(3, workflows=1, vertices=3), tmp_path / "t.jsonl")
+    command = [sys.executable, "-m", "rejoule.replay", "replay", "t.jsonl", "-o", "runs", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr and b"the output cannot be written" in done.stderr
+    assert list((tmp_path / "runs" / "runs").iterdir())
