@@ -73,7 +73,7 @@ class StepEngine:
             raise ValueError(f"request {request.id!r} is in the engine already")
         check_request(request, self.limits, self.pool)
         timing = self.config.profile.timing
-        sent_s = self.now_s if at_s is None else at_s
+        sent_s = self._pipeline.now_s if at_s is None else at_s
         alone_s = timing.api_per_request_s + timing.api_per_token_s * len(request.prompt_ids)
         job = Job(request, sent_s + alone_s, self._count)
         self._jobs[request.id] = job

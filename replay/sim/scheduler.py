@@ -171,8 +171,7 @@ class Scheduler:
     def _admit(self, chunks: list[Chunk], budget: int) -> None:
         pool, limits, waiting = self.pool, self.limits, self._waiting
         seats = limits.max_num_seqs - self.running
-        while waiting and budget > 0 and seats > 0:
-            job = waiting.first
+        while budget > 0 and seats > 0 and (job := waiting.first) is not None:
             total = job.prompt_tokens + job.produced
             hashes = self._publisher.hashes(job)
             hits = pool.cache.find(hashes, (total - 1) // pool.block_size, self._publisher.publish) if hashes else []
@@ -213,6 +212,7 @@ class Scheduler:
 
     def _awaits_growth(self) -> bool:
         """Whether the next request, which has a seat but no blocks, might share some that are being generated."""
-        if not self._waiting or self.running >= self.limits.max_num_seqs:
+        job = self._waiting.first
+        if job is None or self.running >= self.limits.max_num_seqs:
             return False
-        return self._publisher.awaits(self._waiting.first)
+        return self._publisher.awaits(job)

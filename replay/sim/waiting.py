@@ -29,9 +29,9 @@ class WaitingQueue:
         heappush(self._heap, (job.rank if self._by_rank else (self._front, 0.0, 0), job))
 
     @property
-    def first(self) -> Job:
-        """The next one. Raises IndexError if nobody waits."""
-        return self._heap[0][1]
+    def first(self) -> Job | None:
+        """The next one; ``None`` if nobody waits."""
+        return self._heap[0][1] if self._heap else None
 
     def pop(self) -> Job:
         """Take the next one out. Raises IndexError if nobody waits."""
