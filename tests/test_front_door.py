@@ -296,7 +296,10 @@ def test_ctrl_c_ends_what_is_running(call: str, kept: str, how: str, tmp_path: P
             time.sleep(0.05)
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        try:
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert "went on" not in out
     assert "KeyboardInterrupt" in err
     if kept == "t.jsonl":

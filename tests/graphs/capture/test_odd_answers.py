@@ -120,7 +120,10 @@ def test_ctrl_c_does_not_wait_for_synchronous_nodes(tmp_path: Path) -> None:
         while not (tmp_path / "t.jsonl").exists() or b'"record":"call"' not in (tmp_path / "t.jsonl").read_bytes():
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        try:
+            _, err = process.communicate(timeout=10)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted; t.jsonl holds 0 workflows that came to an end, and 1 as far as they were" in err
     assert load(tmp_path / "t.jsonl").workflows[0].status == "interrupted"
