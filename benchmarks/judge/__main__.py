@@ -1,0 +1,83 @@
+"""Whether what ReJoule states of joules is so: python -m benchmarks.judge [--quick] [--runs N] [--only LOAD].
+
+For each load, made-up runs whose true joules are known are attributed by the tool, and every line that it prints is
+held against the truth. The tables of docs/attribution.md.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks.judge.loads import LOADS, Load
+from benchmarks.judge.made import made
+from benchmarks.judge.scores import KINDS, Mark, Score, marks, score
+
+
+@dataclass(frozen=True)
+class Row:
+    load: str
+    runs: int
+    withheld: Counter[str]
+    scores: dict[str, Score | None]
+    """By kind of line, over the runs that are not withheld."""
+
+
+def judge(load: Load, seeds: Sequence[int], pool: ProcessPoolExecutor) -> Row:
+    found: list[Mark] = []
+    withheld: Counter[str] = Counter()
+    for why, mine in pool.map(partial(_one, load), seeds, chunksize=max(1, len(seeds) // 8)):
+        if why is None:
+            found += mine
+        else:
+            withheld[why.split(" (")[0]] += 1
+    return Row(load.name, len(seeds), withheld, {kind: score(m for m in found if m.kind == kind) for kind in KINDS})
+
+
+def _one(load: Load, seed: int) -> tuple[str | None, list[Mark]]:
+    return marks(made(load, seed))
+
+
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    yield "| load | withheld | " + " | ".join(KINDS) + " |"
+    yield "|---|--:|" + "---|" * len(KINDS)
+    for row in rows:
+        kept_back = f"{sum(row.withheld.values()) / row.runs:.0%}" if row.withheld else ""
+        yield f"| {row.load} | {kept_back} | " + " | ".join(_cell(row.scores[kind]) for kind in KINDS) + " |"
+
+
+def _cell(found: Score | None) -> str:
+    if found is None:
+        return "–"
+    if found.stated is None or found.held is None or found.over is None:
+        return f"{found.bias:+.1%}, no ±"
+    mark = "" if found.keeps else "**"
+    return f"{found.bias:+.1%} ±{found.stated:.1%}, {mark}{found.held:.0%} held, {found.over:.1f}×{mark}"
+
+
+def main() -> None:
+    parser = ArgumentParser(prog="python -m benchmarks.judge", description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="four runs of each load")
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--only", default="", help="loads whose name holds this")
+    parser.add_argument("--seed", type=int, default=0, help="of the first run of each load")
+    asked = parser.parse_args()
+    runs = 4 if asked.quick else asked.runs
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        chosen = [load for load in LOADS if asked.only in load.name]
+        rows = [judge(load, range(asked.seed, asked.seed + runs), pool) for load in chosen]
+    print("\n".join(table(rows)))
+    reasons = {(row.load, why): n for row in rows for why, n in row.withheld.items()}
+    for (name, why), n in reasons.items():
+        print(f"\n{name}: withheld in {n} runs: {why}")
+    broken = sum(found is not None and not found.keeps for row in rows for found in row.scores.values())
+    print(f"\n{broken} cells hold less than 92 % or are wider than three times their error (bold).")
+
+
+if __name__ == "__main__":
+    main()
