@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import fsum
+from typing import Final
 
 from benchmarks.judge.engine import Log, serve
 from benchmarks.judge.loads import Load
@@ -24,8 +25,8 @@ from rejoule.traces.run import (
     WorkflowResult,
 )
 
-ENTRIES: int = 400_000
-"""Of the sampled orders of a run, about: a run with larger batches has more shares to average over, and needs fewer."""
+ORDERS: Final = (24, 96)
+"""Sampled of each step, in small batches and in those of more than six calls."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ class Judged:
 
 def made(load: Load, seed: int) -> Judged:
     log = serve(load.stages, load.rate, load.length_s, load.physics, load.slots, seed)
-    orders = max(2, min(8, 2 * round(ENTRIES / (2.0 * len(log.step)))))
-    found = truth(log, load.physics, orders, seed)
+    found = truth(log, load.physics, ORDERS[len(log.step) > 6 * sum(log.busy)], seed)
     seen = watch(log, load.sensor, load.company, seed)
     names = [f"c{job.call:05}" for job in log.jobs]
     calls = tuple(

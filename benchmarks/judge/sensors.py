@@ -53,8 +53,8 @@ def watch(log: Log, sensor: Sensor, company: Company, seed: int) -> Seen:
     ticks = np.arange(-LEAD_S + 1.2 + phase, end_s + 2.0 * sensor.tick_s + 1e-9, sensor.tick_s)
     told = _told(ticks, times, joules, sensor) + _foreign(ticks - sensor.lag_s, company, end_s, draw)
     told += company.second_gpu_w * ticks
-    edges = np.r_[0.0, ticks[(ticks > 0.01) & (ticks < end_s - 0.01)], end_s]
-    at: Array = np.interp(edges, ticks, told)
+    edges = np.concatenate([[0.0], ticks[(ticks > 0.01) & (ticks < end_s - 0.01)], [end_s]])
+    at = np.interp(edges, ticks, told)
     readings = tuple(
         Reading(float(a), float(b), float(e)) for a, b, e in zip(edges, edges[1:], np.diff(at), strict=False)
     )

@@ -23,26 +23,27 @@ class Truth:
 
 
 def truth(log: Log, physics: Physics, orders: int, seed: int) -> Truth:
-    """``orders`` of each step, every other one the reverse of the one before."""
+    """``orders`` of each step: one at random and its rotations, spread evenly, so that every call joins first, and
+    last, as often as any other."""
     step = np.array(log.step, dtype=np.intp)
     tokens, context = np.array(log.tokens, dtype=np.float64), np.array(log.context, dtype=np.float64)
     prompt = np.array(log.prompt, dtype=np.float64)
     columns = np.stack([tokens, context, tokens * (context + tokens / 2.0), prompt])
-    clock = np.array(log.clock)[step]
-    shares, draw = np.zeros(len(step)), np.random.default_rng(seed)
-    key = draw.random(len(step))
+    clock, draw = np.array(log.clock)[step], np.random.default_rng(seed)
+    members = np.bincount(step, minlength=len(log.joules))[step]
+    start = np.concatenate([[0], np.cumsum(np.bincount(step, minlength=len(log.joules)))])[step]
+    rank = np.empty(len(step), dtype=np.intp)
+    rank[np.lexsort((draw.random(len(step)), step))] = np.arange(len(step))
+    rank -= start
+    turn, shares = draw.random(len(log.joules))[step], np.zeros(len(step))
     for order in range(orders):
-        if order % 2 == 0:
-            key = draw.random(len(step))
-        # An entry's marginal cost goes to it alone: sort by step, then by chance, forwards or back.
-        place = np.lexsort((key if order % 2 == 0 else -key, step))
-        mine = step[place]
-        first = np.r_[True, mine[1:] != mine[:-1]]
-        start = np.maximum.accumulate(np.where(first, np.arange(len(mine)), 0))
+        place = np.empty(len(step), dtype=np.intp)
+        place[start + (rank + ((order + turn) * members / orders).astype(np.intp)) % members] = np.arange(len(step))
         running = np.cumsum(columns[:, place], axis=1)
         joined = running - (running - columns[:, place])[:, start]
         _, joules = physics.cost(Demand(*joined), clock[place])
-        shares[place] += joules - np.where(first, 0.0, np.r_[0.0, joules[:-1]])
+        first = np.arange(len(step)) == start
+        shares[place] += joules - np.where(first, 0.0, np.concatenate([[0.0], joules[:-1]]))
     shares /= orders
     # Noise and leakage of a step fall on all who took part, in proportion.
     whole = np.bincount(step, shares, minlength=len(log.joules))
