@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rejoule.analysis.attribution.ledger import Index, Ledger
-from rejoule.analysis.attribution.nnls import Array
+from rejoule.analysis.attribution.ledger import Ledger
+from rejoule.analysis.attribution.nnls import Array, Index
 from rejoule.traces.run import Energy, Reading
 
 BIN_S: Final = 0.5
@@ -20,8 +21,9 @@ STEPS_S: Final = 0.1
 """Length of the bins by which costs are fitted to the energy of engine steps. An asynchronous engine's GPU does part of
 its work for a step while the one before still counts, so energy and length of single steps do not go together."""
 
-LAGS_S: Final = tuple(0.02 * i for i in range(11))
-"""How late a counter may tell; the one at which the costs explain most is taken."""
+LAGS_S: Final = tuple(0.1 * i for i in range(13))
+FINE_S: Final = tuple(0.02 * i for i in range(-4, 5))
+"""How late a counter may tell; the one at which the costs explain most is taken, coarsely and then finely."""
 
 
 @dataclass(frozen=True)
@@ -33,43 +35,52 @@ class Bins:
     stretch: Index
     bin: Index
     share: Array
+    told: NDArray[np.bool_]
+    """Whether its energy was read, rather than left over."""
 
     def sums(self, by_stretch: Array) -> Array:
         """Values of stretches (S, or S × n) added up by bin."""
         parts = self.share.reshape(-1, *[1] * (by_stretch.ndim - 1)) * by_stretch[self.stretch]
-        summed = np.zeros((len(self.energy_j), *by_stretch.shape[1:]))
-        np.add.at(summed, self.bin, parts)
-        return summed
+        return _added(parts, self.bin, len(self.energy_j))
 
     def means(self, by_bin: Array, stretches: int) -> Array:
         """Values of bins (B, or B × n) averaged over each stretch by time."""
         parts = self.share.reshape(-1, *[1] * (by_bin.ndim - 1)) * by_bin[self.bin]
-        averaged = np.zeros((stretches, *by_bin.shape[1:]))
-        np.add.at(averaged, self.stretch, parts)
-        return averaged
+        return _added(parts, self.stretch, stretches)
 
 
 def of_stretches(book: Ledger, energy_j: Array) -> Bins:
     """Every stretch is a bin of its own."""
     alone = np.arange(len(energy_j), dtype=np.intp)
-    return Bins(energy_j, book.duration_s, alone, alone, np.ones(len(energy_j)))
+    return Bins(energy_j, book.duration_s, alone, alone, np.ones(len(energy_j)), np.ones(len(energy_j), dtype=bool))
 
 
 def coarse(by_bin: Array, start_s: Array, least_s: float = STEPS_S) -> Array:
     """Values of bins (B, or B × n), given where each starts, added up over those that start in the same ``least_s``."""
     _, place = np.unique(np.floor(start_s / least_s), return_inverse=True)
-    summed = np.zeros((int(place.max()) + 1 if len(place) else 0, *by_bin.shape[1:]))
-    np.add.at(summed, place, by_bin)
-    return summed
+    return _added(by_bin, place.astype(np.intp), int(place.max()) + 1 if len(place) else 0)
 
 
-def of_readings(book: Ledger, readings: Sequence[Reading], lag_s: float = 0.0, least_s: float = BIN_S) -> Bins:
+def _added(parts: Array, place: Index, count: int) -> Array:
+    """Rows of ``parts`` added up by place."""
+    if parts.ndim == 1:
+        return np.bincount(place, parts, minlength=count).astype(np.float64)
+    return np.stack([np.bincount(place, column, minlength=count) for column in parts.T], axis=1).astype(np.float64)
+
+
+def of_readings(
+    book: Ledger, readings: Sequence[Reading], lag_s: float = 0.0, before_w: float = 0.0, least_s: float = BIN_S
+) -> Bins:
     """Readings merged to bins of at least ``least_s``; stretches that straddle bins are split by time.
 
-    A counter that tells late, by ``lag_s``, has its bins moved as much earlier, but for the ends of the run.
+    A counter that tells late, by ``lag_s``, has its bins moved as much earlier. What it told first is then of the time
+    before the run, when the GPUs drew ``before_w``, and of the run's last moment it told nothing: that is a bin of its
+    own with what is left over.
     """
     edges, energy_j = merged(readings, least_s)
-    edges[1:-1] -= lag_s
+    told = np.ones(len(energy_j), dtype=bool)
+    if lag_s > 0.0:
+        edges, energy_j, told = _earlier(edges, energy_j, lag_s, before_w)
     start_s, end_s = book.start_s, book.end_s
     first = np.searchsorted(edges[1:-1], start_s, side="right")
     last = np.searchsorted(edges[1:-1], end_s, side="left")
@@ -84,7 +95,19 @@ def of_readings(book: Ledger, readings: Sequence[Reading], lag_s: float = 0.0, l
     share = np.where(count[stretch] == 1, 1.0, np.clip(inside, 0.0, None) / np.where(duration > 0.0, duration, 1.0))
     whole = np.bincount(stretch, share, minlength=len(start_s))
     share = share / np.where(whole > 0.0, whole, 1.0)[stretch]
-    return Bins(energy_j, np.diff(edges), stretch, place, share)
+    return Bins(energy_j, np.diff(edges), stretch, place, share, told)
+
+
+def _earlier(edges: Array, energy_j: Array, lag_s: float, before_w: float) -> tuple[Array, Array, NDArray[np.bool_]]:
+    start_s, end_s, moved = edges[0], edges[-1], edges - lag_s
+    first = int(np.searchsorted(moved, start_s, side="right")) - 1
+    if first + 1 >= len(moved):
+        return edges, energy_j, np.zeros(len(energy_j), dtype=bool)
+    kept = energy_j[first:].copy()
+    kept[0] = max(0.0, kept[0] - before_w * (start_s - moved[first]))
+    moved_edges = np.concatenate([[start_s], moved[first + 1 :], [end_s]])
+    left_j = max(0.0, float(energy_j.sum() - kept.sum()))
+    return moved_edges, np.append(kept, left_j), np.append(np.ones(len(kept), dtype=bool), False)
 
 
 def merged(readings: Sequence[Reading], least_s: float) -> tuple[Array, Array]:

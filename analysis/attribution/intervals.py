@@ -10,7 +10,7 @@ import numpy as np
 from rejoule.analysis.attribution.bins import Bins
 from rejoule.analysis.attribution.ledger import Ledger
 from rejoule.analysis.attribution.result import Attribution, Uncertainty
-from rejoule.analysis.attribution.shares import Shares, half_widths, idle_half_width
+from rejoule.analysis.attribution.shares import FORM, PHASES, SINGLE, Shares, half_widths, idle_half_width
 from rejoule.traces.run import Run
 
 
@@ -22,21 +22,20 @@ def with_intervals(
     ``names`` are those of the book's calls, in its order.
     """
     window = run.energy.uncertainty_j.get("gpu", 0.0) / found.gpu_j if found.gpu_j > 0.0 else 0.0
-    read = found.method.endswith("readings")
     own = {call.id: call for call in run.calls}
 
-    def widths(keys: Sequence[str]) -> dict[str, float]:
+    def widths(keys: Sequence[str], form: float = FORM) -> dict[str, float]:
         """``keys`` has a name for each call of ``names``."""
         groups = sorted(set(keys))
         place = {name: i for i, name in enumerate(groups)}
         of_call = np.array([*(place[key] for key in keys), len(groups)], dtype=np.intp)
         group = of_call[book.call]
         joules = np.bincount(group, shares.entries_j, minlength=len(groups) + 1)
-        all_of_it = half_widths(group, len(groups) + 1, book, shares, found.costs, read)
+        all_of_it = half_widths(group, len(groups) + 1, book, bins, shares, found.costs, form)
         return {name: float(np.hypot(all_of_it[i], window * joules[i])) for i, name in enumerate(groups)}
 
-    by_call = widths(names)
-    phase = half_widths(book.decode.astype(np.intp), 2, book, shares, found.costs, read)
+    by_call = widths(names, SINGLE)
+    phase = half_widths(book.decode.astype(np.intp), 2, book, bins, shares, found.costs, PHASES)
     phases = found.by_phase()
     return replace(
         found,

@@ -5,23 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import fsum
+from typing import Final
 
 import numpy as np
 
 from rejoule.analysis.attribution import costs as fitting
-from rejoule.analysis.attribution.bins import LAGS_S, Bins, coarse, of_readings, of_stretches, spread
+from rejoule.analysis.attribution.bins import BIN_S, FINE_S, LAGS_S, Bins, coarse, of_readings, of_stretches, spread
 from rejoule.analysis.attribution.costs import Costs, Sample
+from rejoule.analysis.attribution.experts import ASLEEP
 from rejoule.analysis.attribution.intervals import with_intervals
-from rejoule.analysis.attribution.ledger import Ledger, ledger
+from rejoule.analysis.attribution.ledger import IDLE, Ledger, ledger
+from rejoule.analysis.attribution.pace import Timed, pace
 from rejoule.analysis.attribution.result import TOLERANCE, Attribution, CallEnergy, PhaseEnergy, method_of
 from rejoule.analysis.attribution.shares import Shares, share
 from rejoule.analysis.attribution.slices import slices_of
-from rejoule.traces.run import Run, ToolResult
+from rejoule.traces.run import Reading, Run, ToolResult
+
+CLEARLY: Final = 0.95
+"""How much less of the steps' lengths experts have to leave unexplained before a model is taken to have them."""
 
 
 def fit(runs: Iterable[Run]) -> Costs:
     """The costs that describe all these runs best, such as the trials of one configuration."""
-    return fitting.fit([_sample(*_tables(run, run.energy.gpu_j)) for run in runs if run.energy.gpu_j is not None])
+    known = [run for run in runs if run.energy.gpu_j is not None]
+    asleep = _asleep(known)
+    return fitting.fit([_sample(run, *_tables(run, run.energy.gpu_j, asleep)) for run in known], asleep)
 
 
 def attribute(run: Run, costs: Costs | None = None) -> Attribution | None:
@@ -29,9 +37,10 @@ def attribute(run: Run, costs: Costs | None = None) -> Attribution | None:
     total_j = run.energy.gpu_j
     if total_j is None:
         return None
-    book, bins = _tables(run, total_j)
+    asleep = _asleep([run]) if costs is None else costs.asleep
+    book, bins = _tables(run, total_j, asleep)
     method = method_of(run)
-    costs = costs or fitting.fit([_sample(book, bins)])
+    costs = costs or fitting.fit([_sample(run, book, bins)], asleep)
     shares = share(book, bins, costs)
     names = _names(run)
     slots = np.bincount(2 * book.call + book.decode, shares.entries_j, minlength=2 * len(names) + 2).tolist()
@@ -58,7 +67,7 @@ def attribute(run: Run, costs: Costs | None = None) -> Attribution | None:
 def predicted(run: Run, costs: Costs) -> dict[str, float]:
     """Joules of every call by these costs alone, not scaled to what was measured."""
     names = _names(run)
-    book = ledger(slices_of(run), names)
+    book = ledger(slices_of(run), names, costs.asleep)
     joules = np.bincount(book.call, book.owed @ costs.vector, minlength=len(names) + 1).tolist()
     return dict(zip(names, joules, strict=False))
 
@@ -67,13 +76,12 @@ def _names(run: Run) -> list[str]:
     return sorted({call.id for call in run.calls})
 
 
-def _tables(run: Run, total_j: float | None) -> tuple[Ledger, Bins]:
+def _tables(run: Run, total_j: float | None, asleep: float) -> tuple[Ledger, Bins]:
     slices = slices_of(run)
-    book = ledger(slices, _names(run))
+    book = ledger(slices, _names(run), asleep)
     total = total_j or 0.0
     if run.readings and method_of(run).endswith("readings"):
-        late = (of_readings(book, run.readings, lag_s) for lag_s in LAGS_S)
-        bins = min(late, key=lambda found: fitting.fit([_sample(book, found)]).misfit)
+        bins = _on_time(run, book, run.readings)
     else:
         bins = of_stretches(book, spread(book, [piece.energy_j for piece in slices], run.energy, total))
     claimed = fsum(bins.energy_j)
@@ -83,12 +91,51 @@ def _tables(run: Run, total_j: float | None) -> tuple[Ledger, Bins]:
     return book, bins
 
 
-def _sample(book: Ledger, bins: Bins) -> Sample:
+def _on_time(run: Run, book: Ledger, readings: Sequence[Reading]) -> Bins:
+    """The readings at the lag at which costs explain most of them."""
+    before_w = _idle_w(run)
+    if before_w is None:
+        before_w = min(
+            (r.energy_j / (r.end_s - r.start_s) for r in readings if r.end_s - r.start_s > 0.05), default=0.0
+        )
+
+    def missed(lag_s: float) -> float:
+        return fitting.missed(_sample(run, book, of_readings(book, readings, lag_s, before_w)))
+
+    near_s = min(LAGS_S, key=missed)
+    lag_s = min((near_s + fine_s for fine_s in FINE_S if near_s + fine_s >= 0.0), key=missed)
+    return of_readings(book, readings, lag_s, before_w)
+
+
+def _idle_w(run: Run) -> float | None:
+    """What all GPUs drew with the model loaded and nothing to do, before the run and after it."""
+    around = run.conditions
+    known = [] if around is None else [watts for watts in (around.loaded_w, around.after_w) if watts is not None]
+    return fsum(known) / len(known) if known else None
+
+
+def _sample(run: Run, book: Ledger, bins: Bins) -> Sample:
     found = bins.sums(book.features), bins.energy_j, bins.duration_s
     if bins.energy_j.shape == book.start_s.shape:
         features, energy_j, duration_s = (coarse(each, book.start_s) for each in found)
-        return Sample(features, energy_j, duration_s)
-    return Sample(*found)
+        return Sample(features, energy_j, duration_s, np.ones(len(energy_j), dtype=bool))
+    return Sample(*found, bins.told, None if run.steps is None else _timed(book), _idle_w(run))
+
+
+def _timed(book: Ledger) -> Timed:
+    busy = np.where(book.idle, 0.0, 1.0)
+    features = coarse(book.features[:, :IDLE] * busy[:, None], book.start_s, BIN_S)
+    return Timed(features, coarse(book.duration_s * busy, book.start_s, BIN_S))
+
+
+def _asleep(runs: Sequence[Run]) -> float:
+    """The chance that an expert sleeps through a token, as the lengths of steps tell it: 0 unless they clearly do."""
+    if not runs or any(method_of(run) != "step readings" for run in runs):
+        return 0.0
+    sliced = [(slices_of(run), _names(run)) for run in runs]
+    misfit = {q: pace([_timed(ledger(slices, names, q)) for slices, names in sliced]).misfit for q in ASLEEP}
+    best = min(ASLEEP, key=lambda q: misfit[q])
+    return best if misfit[best] < CLEARLY * misfit[0.0] else 0.0
 
 
 def _tool_wait(book: Ledger, shares: Shares, tools: Sequence[ToolResult]) -> float:

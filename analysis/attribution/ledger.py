@@ -9,14 +9,22 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rejoule.analysis.attribution.nnls import Array
+from rejoule.analysis.attribution.experts import woken
+from rejoule.analysis.attribution.nnls import Array, Index
 from rejoule.analysis.attribution.slices import Slice
 
-Index = NDArray[np.intp]
-
-TERMS: Final = ("step", "decode_token", "decode_attended", "prefill_token", "prefill_attended", "idle_s")
+TERMS: Final = (
+    "step",
+    "decode_token",
+    "decode_attended",
+    "prefill_token",
+    "prefill_attended",
+    "prompt_step",
+    "experts",
+    "idle_s",
+)
 """What energy is spent on; the columns of every matrix of features."""
-STEP, DECODE, DECODE_ATTENDED, PREFILL, PREFILL_ATTENDED, IDLE = range(len(TERMS))
+STEP, DECODE, DECODE_ATTENDED, PREFILL, PREFILL_ATTENDED, PROMPT_STEP, EXPERTS, IDLE = range(len(TERMS))
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,8 @@ class Ledger:
         return self.end_s - self.start_s
 
 
-def ledger(slices: Sequence[Slice], calls: Sequence[str]) -> Ledger:
+def ledger(slices: Sequence[Slice], calls: Sequence[str], asleep: float = 0.0) -> Ledger:
+    """``asleep`` is the chance that a token leaves an expert of the model asleep; 0 where there are none."""
     position = {name: i for i, name in enumerate(calls)}
     at: list[int] = []
     call: list[int] = []
@@ -73,6 +82,13 @@ def ledger(slices: Sequence[Slice], calls: Sequence[str]) -> Ledger:
     owed[:, STEP] = steps[where] * shares
     owed[late, DECODE], owed[late, DECODE_ATTENDED] = counts[late], pairs[late]
     owed[~late, PREFILL], owed[~late, PREFILL_ATTENDED] = counts[~late], pairs[~late]
+    # Whoever brings a prompt makes a step one that holds prompts, which engines launch without CUDA graphs.
+    prompts = np.bincount(where[~late], minlength=len(slices))
+    owed[~late, PROMPT_STEP] = steps[where[~late]] / prompts[where[~late]]
+    if asleep:
+        each = steps[where]
+        per_step = np.where(each > 0.0, counts / np.where(each > 0.0, each, 1.0), 0.0)
+        owed[:, EXPERTS] = woken(per_step, where, len(slices), asleep) * each
     features = np.zeros((len(slices), len(TERMS)))
     for term in range(len(TERMS)):
         features[:, term] = np.bincount(where, owed[:, term], minlength=len(slices))

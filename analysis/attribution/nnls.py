@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 
 def nnls(columns: Array, target: Array) -> Array:
@@ -27,6 +28,10 @@ def nnls(columns: Array, target: Array) -> Array:
     reduced = q.T @ target
     scale = float(np.linalg.norm(target))
     least = float(np.linalg.norm(reduced))
+    everywhere = np.linalg.lstsq(r, reduced, rcond=None)
+    if everywhere[2] == len(usable) and np.all(everywhere[0] >= 0.0):
+        best[usable] = everywhere[0] / size[usable]
+        return best
     for support in chain.from_iterable(combinations(range(len(usable)), n) for n in range(1, len(usable) + 1)):
         chosen = list(support)
         solution = np.linalg.lstsq(r[:, chosen], reduced, rcond=None)[0]
