@@ -152,7 +152,7 @@ class _Prior:
         scale = np.sqrt(np.diag(self.covariance))
         there = scale > 0.0
         scale = np.where(there, scale, 1.0)
-        relative = self.covariance / np.outer(scale, scale) + np.diag(np.where(there, 1e-9, 1.0))
+        relative = self.covariance / np.outer(scale, scale) + np.diag(np.where(there, 1e-6, 1.0))
         return np.where(there, scale, 0.0), np.linalg.inv(np.linalg.cholesky(relative))
 
 
@@ -233,7 +233,7 @@ class _Problem:
         if variance <= 0.0:
             return np.zeros((len(scale), len(scale)))
         r = np.linalg.qr(np.vstack([columns, np.sqrt(variance) * root]), mode="r")
-        inverse = np.linalg.inv(r)
+        inverse = np.linalg.pinv(r)
         bread = inverse @ inverse.T
         residual = self.target - self.columns @ fitted.costs
         middle = variance * (together(residual) * columns.T @ columns + variance * root.T @ root)

@@ -55,10 +55,9 @@ def pace(timed: Sequence[Timed]) -> Pace:
     # Work takes between no time and all of it, evenly: what no stretch tells apart keeps that.
     most = np.array([_most(seconds[there], features[there][:, j]) for j in range(features.shape[1])])
     scaled = columns * most
-    variance = max(1e-12 * size**2 / max(1, len(target)), float(residual @ residual) / max(1, len(target) - len(found)))
-    inverse = (
-        np.linalg.inv(scaled.T @ scaled + 12.0 * variance * np.eye(len(found))) if size > 0.0 else np.eye(len(found))
-    )
+    least = 1e-12 * size**2 / max(1, len(target))
+    variance = max(least, float(residual @ residual) / max(1, len(target) - len(found)))
+    inverse = np.linalg.pinv(scaled.T @ scaled + 12.0 * variance * np.eye(len(found)))
     return Pace(found, variance * inverse * np.outer(most, most), misfit)
 
 
