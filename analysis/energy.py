@@ -185,6 +185,8 @@ def _parts(cell: Cell, found: Sequence[Attribution], by: Split, hidden: bool) ->
         halves = [None if u is None else u * s for u, s in zip(idle_widths, shares, strict=True)]
         yield part("tool wait", waits, halves)
     yield part("idle", [a.idle_j - a.tool_wait_j for a in found], idle_widths)
+    if any(a.idle_gpus_j for a in found):
+        yield part("idle GPUs", [a.idle_gpus_j for a in found], [None])
     if any(a.unattributed_j for a in found):
         yield part("unattributed", [a.unattributed_j for a in found], [None])
 

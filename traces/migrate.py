@@ -7,9 +7,27 @@ from typing import Any, Final
 
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import FORMAT_VERSION
+from rejoule.traces.run import RUN_FORMAT_VERSION
 
 STEPS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
 """From format version to the function that turns its header into the next version's."""
+
+
+RUN_STEPS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    # Readings told of all GPUs together: what each of them took stays unknown.
+    1: lambda body: body | {"format_version": 2},
+}
+"""The same for runs."""
+
+
+def migrated_run(body: dict[str, Any], name: str) -> dict[str, Any]:
+    """A run in today's format. Raises RejouleError for one that is too new."""
+    version = body.get("format_version")
+    if isinstance(version, int) and version > RUN_FORMAT_VERSION:
+        raise RejouleError(f"{name} has format version {version}", "please update: pip install -U rejoule")
+    for step in range(version if isinstance(version, int) else 1, RUN_FORMAT_VERSION):
+        body = RUN_STEPS[step](body)
+    return body
 
 
 def migrated(header: dict[str, Any], name: str) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 
 from rejoule.traces.secrets import masked
+
+RUN_FORMAT_VERSION: Final = 2
 
 Tier = Literal["tokens", "spliced", "lengths", "none"]
 
@@ -146,6 +148,8 @@ class Reading:
     """Share of the stretch in which the power cap held the clock down."""
     throttled: float | None = None
     """Share of the stretch in which heat or a power brake held the clock down."""
+    gpus_j: tuple[float, ...] = ()
+    """Of each GPU, in the order of the run's conditions, adding up to ``energy_j``; empty where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +255,7 @@ class Run:
     """``None`` where nothing was measured."""
     engine: Mapping[str, Any] = field(default_factory=dict)
     """What the engine said of itself: model, version, effective limits."""
-    format_version: int = 1
+    format_version: int = RUN_FORMAT_VERSION
 
     @cached_property
     def failed_calls(self) -> tuple[CallResult, ...]:

@@ -30,6 +30,7 @@ from rejoule.traces import store
 from rejoule.traces.decoding import DamagedError, decoded, lines_of
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.frames import Calls, run_columns
+from rejoule.traces.migrate import migrated_run
 from rejoule.traces.model import Trace
 from rejoule.traces.run import Configuration, Reading, Run, Step, configuration_key
 from rejoule.traces.tabular import Columns, Tabular
@@ -37,7 +38,6 @@ from rejoule.traces.tabular import Columns, Tabular
 T = TypeVar("T")
 
 FORMAT_VERSION: Final = 1
-RUN_FORMAT_VERSION: Final = 1
 LINES: Final = ("steps", "readings")
 """What of a run is kept in files of its own."""
 OURS: Final = frozenset({"runs", "traces", "servers", "samples", "refused.json", ".experiment.json"})
@@ -65,9 +65,24 @@ class _StepRow(msgspec.Struct, array_like=True, frozen=True):
 
 
 _STEP: Final = msgspec.json.Decoder(_StepRow).decode
-_READING: Final = msgspec.json.Decoder(
-    tuple[float, float, float, float | None, float | None, float | None, float | None, float | None, float | None]
-).decode
+
+
+class _ReadingRow(msgspec.Struct, array_like=True, frozen=True):
+    """A line of ``readings.jsonl.zst``."""
+
+    start_s: float
+    end_s: float
+    energy_j: float
+    sm_clock_mhz: float | None
+    memory_clock_mhz: float | None
+    temperature_c: float | None
+    hbm_w: float | None
+    cap_bound: float | None
+    throttled: float | None
+    gpus_j: tuple[float, ...] = ()
+
+
+_READING: Final = msgspec.json.Decoder(_ReadingRow).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,33 +241,37 @@ def read_experiment(path: Path) -> Experiment:
         raise RejouleError(f"{path} is not a run folder", NO_FOLDER) from None
     except OSError as error:
         raise RejouleError(f"cannot read {file}: {error.strerror}", AGAIN) from error
-    return _converted(data, Experiment, file, FORMAT_VERSION)
+    return _converted(data, Experiment, file, _experiment)
 
 
 def _read_run(folder: Path) -> Run:
     file = folder / "run.json"
     try:
-        run = _converted(file.read_bytes(), Run, file, RUN_FORMAT_VERSION)
+        run = _converted(file.read_bytes(), Run, file, migrated_run)
         steps = _rows(folder / "steps.jsonl.zst", _STEP)
         readings = _rows(folder / "readings.jsonl.zst", _READING)
         return replace(
             run,
             steps=None if steps is None else _steps(steps, run),
-            readings=None if readings is None else tuple(Reading(*row) for row in readings),
+            readings=None if readings is None else tuple(Reading(*msgspec.structs.astuple(row)) for row in readings),
         )
     except (OSError, DamagedError) as error:
         raise RejouleError(f"cannot read {folder}: {error}", "remove it and run the experiment again") from error
 
 
-def _converted(data: bytes, kind: type[T], file: Path, version: int) -> T:
+def _converted(data: bytes, kind: type[T], file: Path, migrated: Callable[[dict[str, Any], str], dict[str, Any]]) -> T:
     try:
         body = decoded(data, msgspec.json.decode)
-        found = body.get("format_version") if isinstance(body, dict) else None
-        if isinstance(found, int) and found > version:
-            raise RejouleError(f"{file} has format version {found}", "please update: pip install -U rejoule")
-        return msgspec.convert(body, kind)
+        return msgspec.convert(migrated(body, str(file)) if isinstance(body, dict) else body, kind)
     except (DamagedError, msgspec.ValidationError) as error:
         raise RejouleError(f"{file}: {error}", AGAIN) from None
+
+
+def _experiment(body: dict[str, Any], name: str) -> dict[str, Any]:
+    version = body.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise RejouleError(f"{name} has format version {version}", "please update: pip install -U rejoule")
+    return body
 
 
 def _packed(row: Callable[[T], Any], items: Iterable[T]) -> bytes:

@@ -31,6 +31,10 @@ MEMORY: Final = 6
 """Residuals this many bins apart may go together."""
 
 
+SLOW: Final = 4
+"""Bins over which sensors are right, and a process that comes and goes is not yet averaged out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Costs:
     """The fitted coefficients in joules, how sure they are, and how much of the energy they leave unexplained."""
@@ -58,6 +62,10 @@ class Costs:
     """Mean power while the engine had work; 0 where its steps were not watched."""
     pace_s: tuple[float, ...] = ()
     """Seconds of a unit of each kind of work but idling, in the order above."""
+    wander: float = 0.0
+    """Root mean square of what is left unexplained over ``SLOW`` bins in a row, relative to their energy."""
+    known_idle_w: float | None = None
+    """Idle power as measured around the run; ``None`` where it was not."""
     read_idle_w: float | None = None
     """Idle power by the run's own readings alone; ``None`` where nothing else was known of it."""
     read_idle_error_w: float = 0.0
@@ -110,10 +118,21 @@ def fit(samples: Sequence[Sample], asleep: float = 0.0) -> Costs:
         asleep=asleep,
         power_w=prior.power_w,
         pace_s=prior.pace_s,
+        wander=_wander(residual, target),
+        known_idle_w=prior.idle_w,
         read_idle_w=read[0],
         read_idle_error_w=read[1],
     )
     return replace(found, **dict(zip(COEFFICIENTS, fitted.costs.tolist(), strict=True)))
+
+
+def _wander(residual: Array, target: Array) -> float:
+    whole = len(residual) // SLOW * SLOW
+    if not whole:
+        return 0.0
+    left, energy = (values[:whole].reshape(-1, SLOW).sum(axis=1) for values in (residual, target))
+    size = float(energy @ energy)
+    return float(np.sqrt(left @ left / size)) if size > 0.0 else 0.0
 
 
 def missed(sample: Sample) -> float:

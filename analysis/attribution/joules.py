@@ -11,8 +11,10 @@ import numpy as np
 
 from rejoule.analysis.attribution import costs as fitting
 from rejoule.analysis.attribution.bins import BIN_S, FINE_S, LAGS_S, Bins, coarse, of_readings, of_stretches, spread
+from rejoule.analysis.attribution.checks import objection
 from rejoule.analysis.attribution.costs import Costs, Sample
 from rejoule.analysis.attribution.experts import ASLEEP
+from rejoule.analysis.attribution.gpus import working
 from rejoule.analysis.attribution.intervals import with_intervals
 from rejoule.analysis.attribution.ledger import IDLE, Ledger, ledger
 from rejoule.analysis.attribution.pace import Timed, pace
@@ -27,16 +29,18 @@ CLEARLY: Final = 0.95
 
 def fit(runs: Iterable[Run]) -> Costs:
     """The costs that describe all these runs best, such as the trials of one configuration."""
-    known = [run for run in runs if run.energy.gpu_j is not None]
+    known = [working(run)[0] for run in runs if run.energy.gpu_j is not None]
     asleep = _asleep(known)
     return fitting.fit([_sample(run, *_tables(run, run.energy.gpu_j, asleep)) for run in known], asleep)
 
 
 def attribute(run: Run, costs: Costs | None = None) -> Attribution | None:
     """Attribute the run's GPU energy, by these costs or by its own; ``None`` when none was measured."""
-    total_j = run.energy.gpu_j
-    if total_j is None:
+    if run.energy.gpu_j is None:
         return None
+    whole_j = run.energy.gpu_j
+    run, idle_gpus_j = working(run)
+    total_j = whole_j - idle_gpus_j
     asleep = _asleep([run]) if costs is None else costs.asleep
     book, bins = _tables(run, total_j, asleep)
     method = method_of(run)
@@ -61,7 +65,8 @@ def attribute(run: Run, costs: Costs | None = None) -> Attribution | None:
     # What the client's clock hides of the engine is in no misfit, so it gets no interval.
     if found.tested and run.steps is not None:
         found = with_intervals(found, run, names, book, bins, shares)
-    return _balanced(found)
+    reason = objection(run, costs) if found.tested else None
+    return _balanced(replace(found, gpu_j=whole_j, idle_gpus_j=idle_gpus_j, objection=reason))
 
 
 def predicted(run: Run, costs: Costs) -> dict[str, float]:
@@ -159,7 +164,11 @@ def _tool_wait(book: Ledger, shares: Shares, tools: Sequence[ToolResult]) -> flo
 
 def _balanced(found: Attribution) -> Attribution:
     """Put what is missing to the total under ``unattributed_j``, or, if only rounding, on the largest part."""
-    parts = [found.idle_j, *(j for c in found.calls for j in (c.energy.prefill_j, c.energy.decode_j))]
+    parts = [
+        found.idle_j,
+        found.idle_gpus_j,
+        *(j for c in found.calls for j in (c.energy.prefill_j, c.energy.decode_j)),
+    ]
     rest = found.gpu_j - fsum(parts)
     if abs(rest) > TOLERANCE * abs(found.gpu_j):
         return replace(found, unattributed_j=rest)

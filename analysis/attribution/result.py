@@ -20,7 +20,7 @@ POOR_FIT: Final = 0.1
 SCALES: Final = (0.9, 1.1)
 """Measured over modelled energy of the busy time; outside, the costs are those of another engine."""
 
-WITHOUT_WORK: Final = ("tool wait", "idle", "unattributed")
+WITHOUT_WORK: Final = ("tool wait", "idle", "idle GPUs", "unattributed")
 """The lines that no call owes, in the order of tables."""
 
 Method = Literal["step energies", "step readings", "step times", "client readings", "client times"]
@@ -63,7 +63,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, slots=True)
 class Attribution(Tabular):
-    """Where a run's joules went: ``calls``, ``idle_j`` and ``unattributed_j`` add up to ``gpu_j``.
+    """Where a run's joules went: ``calls``, ``idle_j``, ``idle_gpus_j`` and ``unattributed_j`` add up to ``gpu_j``.
 
     As a table it has a row a call, and one for each line that no call owes; their ``energy_j`` add up to ``gpu_j``.
     """
@@ -83,6 +83,10 @@ class Attribution(Tabular):
     """Measured over modelled energy of the busy time."""
     method: Method
     uncertainty: Uncertainty = Uncertainty()
+    idle_gpus_j: float = 0.0
+    """Of GPUs that were measured with the others and had no work."""
+    objection: str | None = None
+    """What speaks against joules by call, node and phase, though the costs may fit well."""
 
     @property
     def tested(self) -> bool:
@@ -98,7 +102,7 @@ class Attribution(Tabular):
             return f"poor fit (misfit {self.costs.misfit:.2f}, above {POOR_FIT:g})"
         if not SCALES[0] <= self.scale <= SCALES[1]:
             return f"poor fit (measured {self.scale:.2f} times what the costs say)"
-        return None
+        return self.objection
 
     def by_node(self) -> dict[str, PhaseEnergy]:
         return self._summed(lambda call: call.node, self.uncertainty.nodes)
@@ -111,7 +115,7 @@ class Attribution(Tabular):
 
     def without_work(self) -> dict[str, float]:
         """Joules that no call owes, by line: with those of the calls they add up to ``gpu_j``."""
-        joules = (self.tool_wait_j, self.idle_j - self.tool_wait_j, self.unattributed_j)
+        joules = (self.tool_wait_j, self.idle_j - self.tool_wait_j, self.idle_gpus_j, self.unattributed_j)
         return {name: j for name, j in zip(WITHOUT_WORK, joules, strict=True) if j or name == "idle"}
 
     def columns(self) -> Columns:

@@ -78,6 +78,7 @@ LOADS: Final[Sequence[Load]] = (
     Load("late by 1 s", MIX, 2.0, sensor=LATEST),
     Load("part-time sensor", MIX, 2.0, sensor=PART),
     Load("second GPU", MIX, 2.0, company=Company(second_gpu_w=112.0)),
+    Load("second GPU, told together", MIX, 2.0, company=Company(second_gpu_w=112.0, told_together=True)),
     Load("foreign 150 W", MIX, 2.0, company=Company(constant_w=150.0)),
     Load("foreign bursts of 60 W", MIX, 2.0, company=Company(burst_w=60.0)),
     Load("cached tokens not recorded", CACHED, 4.0, unrecorded_cache=True),

@@ -32,6 +32,8 @@ class Company:
     """Of another process, in bursts of some seconds."""
     second_gpu_w: float = 0.0
     """Of a GPU without work."""
+    told_together: bool = False
+    """Only the sum of both GPUs is written down, as before they were told apart."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,15 @@ def watch(log: Log, sensor: Sensor, company: Company, seed: int) -> Seen:
     phase = draw.uniform(0.0, sensor.tick_s)
     ticks = np.arange(-LEAD_S + 1.2 + phase, end_s + 2.0 * sensor.tick_s + 1e-9, sensor.tick_s)
     told = _told(ticks, times, joules, sensor) + _foreign(ticks - sensor.lag_s, company, end_s, draw)
-    told += company.second_gpu_w * ticks
     edges = np.concatenate([[0.0], ticks[(ticks > 0.01) & (ticks < end_s - 0.01)], [end_s]])
     at = np.interp(edges, ticks, told)
+    mine, other = np.diff(at).tolist(), (company.second_gpu_w * np.diff(edges)).tolist()
+    both = [
+        (a, b) if company.second_gpu_w and not company.told_together else () for a, b in zip(mine, other, strict=True)
+    ]
     readings = tuple(
-        Reading(float(a), float(b), float(e)) for a, b, e in zip(edges, edges[1:], np.diff(at), strict=False)
+        Reading(float(a), float(b), one + two, gpus_j=each)
+        for a, b, one, two, each in zip(edges, edges[1:], mine, other, both, strict=False)
     )
     # Between the ticks beside an end power may have gone either way.
     jumps_j: list[float] = np.abs(told[2:] - 2.0 * told[1:-1] + told[:-2]).tolist()
@@ -64,7 +70,7 @@ def watch(log: Log, sensor: Sensor, company: Company, seed: int) -> Seen:
     uncertainty_j = hypot(*ends_j) / 4.0 + 0.5
     loaded_w = log.joules[0] / LEAD_S + company.second_gpu_w + draw.gauss(0.0, 0.3)
     after_w = log.joules[-1] / LEAD_S + company.second_gpu_w + draw.gauss(0.0, 0.3)
-    return Seen(readings, float(at[-1] - at[0]), uncertainty_j, loaded_w, after_w + company.constant_w)
+    return Seen(readings, sum(r.energy_j for r in readings), uncertainty_j, loaded_w, after_w + company.constant_w)
 
 
 def _told(ticks: Array, times: Array, joules: Array, sensor: Sensor) -> Array:

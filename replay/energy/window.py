@@ -8,7 +8,7 @@ included, each on its own timestamps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -107,7 +107,7 @@ def measure(samples: Samples, start_s: float, end_s: float) -> WindowEnergy:
         if integrated is None
         else NORMAL_95 * float(np.hypot.reduce([g.power_sigma_j for g in gpus])),
         hbm_j=None if hbm is None else float(np.diff(hbm)[0]),
-        readings=() if energy is None else _readings(tracks, at_s, energy, start_s, end_s),
+        readings=() if energy is None else _readings(tracks, at_s, [s for s in spent if s is not None], start_s, end_s),
         cap_bound_s=None if stalls[0] is None else float(np.diff(stalls[0])[0]),
         thermal_s=None if stalls[1] is None else float(np.diff(stalls[1])[0]),
         brake_s=None if stalls[2] is None else float(np.diff(stalls[2])[0]),
@@ -217,7 +217,7 @@ def _source(gpus: Sequence[_Gpu]) -> str:
 
 
 def _readings(
-    tracks: Sequence[Track], at_s: Floats, energy: Floats, start_s: float, end_s: float
+    tracks: Sequence[Track], at_s: Floats, spent: Sequence[Floats], start_s: float, end_s: float
 ) -> tuple[Reading, ...]:
     def means(column: str) -> list[Floats | None]:
         found = [_held(track, column, start_s, end_s) for track in tracks]
@@ -238,16 +238,19 @@ def _readings(
         cap,
         np.minimum(np.sum(told, axis=0), 1) if told else None,
     )
-    joules = np.maximum(np.diff(energy), 0)
-    return tuple(
-        Reading(
-            float(at_s[i] - start_s),
-            float(at_s[i + 1] - start_s),
-            float(joules[i]),
-            *(None if column is None else float(column[i]) for column in columns),
+    each = np.maximum(np.diff(np.stack(spent), axis=1), 0)
+    joules = each.sum(axis=0)
+    edges = (at_s - start_s).tolist()
+    rows = zip(*([None] * len(joules) if column is None else column.tolist() for column in columns), strict=True)
+    found = [
+        Reading(start, end, energy_j, clock, memory, celsius, hbm_w, bound, slowed)
+        for start, end, energy_j, (clock, memory, celsius, hbm_w, bound, slowed) in zip(
+            edges, edges[1:], joules.tolist(), rows, strict=False
         )
-        for i in range(len(joules))
-    )
+    ]
+    if len(spent) < 2:
+        return tuple(found)
+    return tuple(replace(r, gpus_j=tuple(mine)) for r, mine in zip(found, each.T.tolist(), strict=True))
 
 
 def _held(track: Track, column: str, start_s: float, end_s: float) -> Cumulative | None:
