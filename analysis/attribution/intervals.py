@@ -9,8 +9,18 @@ import numpy as np
 
 from rejoule.analysis.attribution.bins import Bins
 from rejoule.analysis.attribution.ledger import Ledger
+from rejoule.analysis.attribution.nnls import Array, Index
 from rejoule.analysis.attribution.result import Attribution, Uncertainty
-from rejoule.analysis.attribution.shares import FORM, PHASES, SINGLE, Shares, half_widths, idle_half_width
+from rejoule.analysis.attribution.shares import Shares
+from rejoule.analysis.attribution.tied import tied
+from rejoule.analysis.attribution.widths import (
+    FORM,
+    PHASES,
+    SINGLE,
+    covariance_j2,
+    half_widths,
+    idle_half_width,
+)
 from rejoule.traces.run import Run
 
 
@@ -24,16 +34,26 @@ def with_intervals(
     window = run.energy.uncertainty_j.get("gpu", 0.0) / found.gpu_j if found.gpu_j > 0.0 else 0.0
     own = {call.id: call for call in run.calls}
 
-    def widths(keys: Sequence[str], form: float = FORM) -> dict[str, float]:
-        """``keys`` has a name for each call of ``names``."""
-        groups = sorted(set(keys))
-        place = {name: i for i, name in enumerate(groups)}
-        of_call = np.array([*(place[key] for key in keys), len(groups)], dtype=np.intp)
-        group = of_call[book.call]
-        joules = np.bincount(group, shares.entries_j, minlength=len(groups) + 1)
-        all_of_it = half_widths(group, len(groups) + 1, book, bins, shares, found.costs, form)
-        return {name: float(np.hypot(all_of_it[i], window * joules[i])) for i, name in enumerate(groups)}
+    def groups(keys: Sequence[str]) -> tuple[list[str], Index, Array]:
+        """Names in order, the place of each entry's among them, and joules; ``keys`` has one for each of ``names``."""
+        each = sorted(set(keys))
+        place = {name: i for i, name in enumerate(each)}
+        group = np.array([*(place[key] for key in keys), len(each)], dtype=np.intp)[book.call]
+        return each, group, np.bincount(group, shares.entries_j, minlength=len(each) + 1).astype(np.float64)
 
+    def widths(keys: Sequence[str], form: float = FORM) -> dict[str, float]:
+        each, group, joules = groups(keys)
+        all_of_it = half_widths(group, len(each) + 1, book, bins, shares, found.costs, form)
+        return {name: float(np.hypot(all_of_it[i], window * joules[i])) for i, name in enumerate(each)}
+
+    def inseparable(keys: Sequence[str]) -> dict[tuple[str, ...], float]:
+        each, group, joules = groups(keys)
+        together = tied(each, joules[:-1], covariance_j2(group, len(each) + 1, shares, found.costs)[:-1, :-1])
+        name_of = {name: " + ".join(names) for names in together for name in names}
+        half = widths([name_of.get(key, key) for key in keys])
+        return {names: half[" + ".join(names)] for names in together}
+
+    nodes = [own[name].node for name in names]
     by_call = widths(names, SINGLE)
     phase = half_widths(book.decode.astype(np.intp), 2, book, bins, shares, found.costs, PHASES)
     phases = found.by_phase()
@@ -41,10 +61,11 @@ def with_intervals(
         found,
         calls=tuple(replace(c, energy=replace(c.energy, uncertainty_j=by_call[c.call])) for c in found.calls),
         uncertainty=Uncertainty(
-            widths([own[name].node for name in names]),
+            widths(nodes),
             widths([own[name].workflow for name in names]),
             float(np.hypot(phase[0], window * phases.prefill_j)),
             float(np.hypot(phase[1], window * phases.decode_j)),
             float(np.hypot(idle_half_width(shares, found.costs, bins, book), window * found.idle_j)),
+            inseparable(nodes),
         ),
     )

@@ -59,6 +59,13 @@ class Uncertainty:
     prefill_j: float | None = None
     decode_j: float | None = None
     idle_j: float | None = None
+    together: Mapping[tuple[str, ...], float] = field(default_factory=dict)
+    """Of the sums of nodes that the run cannot tell apart, by their names; each of them alone has no interval."""
+
+    @property
+    def tied(self) -> frozenset[str]:
+        """Nodes that the run cannot tell from another."""
+        return frozenset(name for names in self.together for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,15 @@ class Attribution(Tabular):
         return self.objection
 
     def by_node(self) -> dict[str, PhaseEnergy]:
-        return self._summed(lambda call: call.node, self.uncertainty.nodes)
+        known = {name: half for name, half in self.uncertainty.nodes.items() if name not in self.uncertainty.tied}
+        return self._summed(lambda call: call.node, known)
+
+    def together(self) -> dict[tuple[str, ...], PhaseEnergy]:
+        """Sums of nodes that the run cannot tell apart."""
+        nodes = self.by_node()
+        return {
+            names: total((nodes[name] for name in names), half) for names, half in self.uncertainty.together.items()
+        }
 
     def by_workflow(self) -> dict[str, PhaseEnergy]:
         return self._summed(lambda call: call.workflow, self.uncertainty.workflows)

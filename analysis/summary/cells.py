@@ -211,9 +211,12 @@ def gather(
 def part_half_width_j(joules: Sequence[float], widths: Sequence[float | None]) -> float | None:
     """Of the mean over trials: their spread, and what each attribution leaves open, which trials share."""
     known = [width for width in widths if width is not None]
+    # Trials agree on what all of them miss: without widths of their own, their spread would say nothing of it.
+    if not known or len(known) < len(joules):
+        return None
     spread = mean(joules).interval
     half = None if spread is None else (spread.high - spread.low) / 2.0
-    return quadrature(half, fsum(known) / len(known) if known else None)
+    return quadrature(half, fsum(known) / len(known))
 
 
 def _order(cell: Cell) -> tuple[str, float, float]:

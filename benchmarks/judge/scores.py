@@ -14,6 +14,11 @@ from rejoule.analysis.attribution import Attribution, attribute
 from rejoule.traces.run import Run
 
 KINDS: Final = ("nodes", "calls", "phases", "idle")
+LEAST_HELD: Final = 0.92
+WIDEST: Final = 3.0
+"""Stated width over the error."""
+NARROW: Final = 0.02
+"""Half-widths up to this, relative, are not too wide, however small the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,13 @@ def told(run: Run) -> tuple[str | None, dict[tuple[str, str], Said]]:
 def _lines(found: Attribution) -> Iterator[tuple[tuple[str, str], Said]]:
     for name, node in found.by_node().items():
         yield ("nodes", name), Said(node.total_j, node.uncertainty_j)
+    for names, energy in found.together().items():
+        yield ("nodes", " + ".join(names)), Said(energy.total_j, energy.uncertainty_j)
+    apart = found.uncertainty.tied
     for call in found.calls:
+        if call.node in apart:
+            yield ("calls", call.call), Said(call.energy.total_j, None)
+            continue
         yield ("calls", call.call), Said(call.energy.total_j, call.energy.uncertainty_j)
     phases, sure = found.by_phase(), found.uncertainty
     yield ("phases", "prefill"), Said(phases.prefill_j, sure.prefill_j)
@@ -60,9 +71,11 @@ def marks(judged: Judged) -> tuple[str | None, list[Mark]]:
 
 
 def compared(said: Mapping[tuple[str, str], Said], true: Mapping[tuple[str, str], float]) -> Iterator[Mark]:
-    for line, joules in true.items():
-        if line in said and joules > 0.0:
-            mine = said[line]
+    for line, mine in said.items():
+        kind, name = line
+        # Lines of nodes together are named after all of them.
+        joules = true.get(line) or fsum(true.get((kind, part), 0.0) for part in name.split(" + "))
+        if joules > 0.0:
             half = None if mine.half_j is None else mine.half_j / joules
             yield Mark(line[0], mine.joules / joules - 1.0, half)
 
@@ -87,18 +100,21 @@ class Score:
 
     @property
     def keeps(self) -> bool:
-        return self.held is None or self.over is None or (self.held >= 0.92 and self.over <= 3.0)
+        if self.held is None or self.over is None or self.stated is None:
+            return True
+        return self.held >= LEAST_HELD and (self.over <= WIDEST or self.stated <= NARROW)
 
 
 def score(found: Iterable[Mark]) -> Score | None:
     listed: Sequence[Mark] = list(found)
     if not listed:
         return None
-    errors = np.array([mark.error for mark in listed])
     widths = [(abs(mark.error), mark.half) for mark in listed if mark.half is not None]
+    # Where some lines state no width, those that do are held to theirs.
+    errors = [error for error, _ in widths] or [abs(mark.error) for mark in listed]
     return Score(
-        fsum(errors) / len(errors),
-        float(np.quantile(np.abs(errors), 0.95)),
+        fsum(mark.error for mark in listed) / len(listed),
+        float(np.quantile(errors, 0.95)),
         float(np.median([half for _, half in widths])) if widths else None,
         fsum(error <= half for error, half in widths) / len(widths) if widths else None,
     )

@@ -35,6 +35,10 @@ class Company:
     told_together: bool = False
     """Only the sum of both GPUs is written down, as before they were told apart."""
 
+    @property
+    def any(self) -> bool:
+        return bool(self.constant_w or self.burst_w or self.second_gpu_w)
+
 
 @dataclass(frozen=True)
 class Seen:
