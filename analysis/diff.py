@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import expm1, fsum
 
-from rejoule.analysis.attribution import Attribution, ordered
+from rejoule.analysis.attribution import Attribution, Contrast, contrast, ordered
 from rejoule.analysis.comparison.allowance import LEAD, Allowance, allowance
 from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.comparison.row import Row, Scope, corrected, judged
@@ -15,7 +16,7 @@ from rejoule.analysis.pairing import LeftOut, Pair, Pairs, same_runs
 from rejoule.analysis.summary.lines import line
 from rejoule.analysis.summary.naming import describe, source_label, varying
 from rejoule.analysis.summary.summary import METRICS, Summary, trials
-from rejoule.analysis.summary.trust import withheld
+from rejoule.analysis.summary.trust import caution, withheld
 from rejoule.analysis.summary.units import change
 from rejoule.traces.run import Run
 from rejoule.traces.tabular import Columns, Tabular, columns_of
@@ -118,7 +119,10 @@ def _rows(trace: str, found: Sides, off: Allowance, force: bool, allow_rejected:
     """The rows of three tables, each a family of claims."""
     fit = [sides for sides in found if allow_rejected or not any(side.evidence.rejected for side in sides)]
 
+    fits = _fits(found)
+
     def row(scope: Scope, name: str, unit: str, value: Callable[[Summary], float | None]) -> Iterable[Row]:
+        unsure = None if scope == "workload" else fits.reason(scope, name)
         watched = unit in ("J", "W")
         # Without any joules that may be used, those that may not are shown, and not judged.
         used = fit if watched and fit else found
@@ -129,10 +133,10 @@ def _rows(trace: str, found: Sides, off: Allowance, force: bool, allow_rejected:
                 Row(scope, trace, name, unit, 0.0, 0.0, len(known), None, None, None, "cannot tell"),
                 [x for _, _, x, _ in known],
                 [y for _, _, _, y in known],
-                off.of(scope, name),
+                _summed(off.of(scope, name), fits.allowance(scope, name)),
                 all(s.run.configuration.engine == "sim" for a, b, _, _ in known for s in (a, b)),
                 all(same_runs(a.run, b.run) for a, b, _, _ in known),
-                reason if watched and not fit else None,
+                reason if watched and not fit else unsure,
             )
 
     yield from corrected([r for m in METRICS for r in row("workload", m.name, m.unit, m.value)])
@@ -142,12 +146,50 @@ def _rows(trace: str, found: Sides, off: Allowance, force: bool, allow_rejected:
         parts = {id(s): _parts(s.attribution)[scope] for sides in alike for s in sides}
         full = [sides for sides in alike if all(parts[id(s)] for s in sides)]
         names = ordered(name for sides in full for s in sides for name in parts[id(s)])
+        sums = {" + ".join(map(line, group)): group for group in fits.known.together} if scope == "node" else {}
 
-        def joules(name: str, parts: Mapping[int, Mapping[str, float]] = parts) -> Callable[[Summary], float | None]:
+        def joules(*lines: str, parts: Mapping[int, Mapping[str, float]] = parts) -> Callable[[Summary], float | None]:
             # A side that was attributed and lacks the line spent nothing on it.
-            return lambda side: parts[id(side)].get(name, 0.0) if parts.get(id(side)) else None
+            return lambda side: fsum(parts[id(side)].get(n, 0.0) for n in lines) if parts.get(id(side)) else None
 
-        yield from corrected([r for name in names for r in row(scope, name, "J", joules(name))])
+        values = {name: joules(name) for name in names} | {name: joules(*map(line, sums[name])) for name in sums}
+        yield from corrected([r for name, value in values.items() for r in row(scope, name, "J", value)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Fits:
+    """What is known of the fits behind the rows of nodes and phases."""
+
+    known: Contrast
+    blind: str | None
+    """Why no verdict is given by node or phase at all."""
+
+    def allowance(self, scope: Scope, name: str) -> float | None:
+        errors = self.known.errors.items()
+        off = next((off for (table, node), off in errors if table == scope and name in (node, line(node))), None)
+        return None if off is None else expm1(off)
+
+    def reason(self, scope: Scope, name: str) -> str | None:
+        if self.blind is not None or scope != "node":
+            return self.blind
+        for names in self.known.together:
+            others = [line(node) for node in names if line(node) != name]
+            if len(others) < len(names):
+                return f"always worked beside {' and '.join(others)}: what each took cannot be told, their sum can"
+        return None
+
+
+def _fits(found: Sides) -> _Fits:
+    """Of measured runs; what the engine itself tells of every step has no such error."""
+    sides = [[s.attribution for s in side if s.attribution is not None] for side in zip(*found, strict=True)]
+    blind = next((note for side in sides for one in side if (note := caution(one.method))), None)
+    measured = all(one.method == "step readings" for side in sides for one in side)
+    return _Fits(contrast(sides[0], sides[1]) if measured and all(sides) else Contrast(), blind)
+
+
+def _summed(*allowances: float | None) -> float | None:
+    known = [allowance for allowance in allowances if allowance is not None]
+    return fsum(known) if known else None
 
 
 def _parts(found: Attribution | None) -> dict[Scope, Mapping[str, float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import fsum
 from typing import Any, Literal, get_args
 
@@ -16,7 +16,8 @@ from rejoule.analysis.summary.evidence import Evidence, start_temperatures_c
 from rejoule.analysis.summary.evidence import as_json as evidence_json
 from rejoule.analysis.summary.lines import line, quoted_notes
 from rejoule.analysis.summary.naming import source_label
-from rejoule.analysis.summary.trust import UNSEEN, basis
+from rejoule.analysis.summary.trust import UNSEEN, basis, caution
+from rejoule.analysis.summary.units import amount
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Run, configuration_key, knobs
 from rejoule.traces.words import counted
@@ -38,6 +39,11 @@ class Part:
     """In one trial."""
     uncertainty_j: float | None = None
     """Half-width of the 95 % interval: of the attribution, and of the mean over trials where there are several."""
+
+    saved_j: float | None = None
+    """What the same engine steps would have taken less without this node: its marginal cost."""
+    alone_j: float | None = None
+    """What the same engine steps would have taken with this node alone."""
 
     @property
     def low_j(self) -> float | None:
@@ -74,6 +80,8 @@ class Spent:
     withheld: str | None = None
     """Why only the sum of all calls is among the parts; ``None`` where nothing is kept back."""
     evidence: Evidence = field(default_factory=Evidence)
+    together: tuple[Part, ...] = ()
+    """Sums of nodes that the runs cannot tell apart; each of those has no interval of its own among the parts."""
 
 
 def spent(
@@ -147,6 +155,7 @@ def _spent(trace: str, cell: Cell, by: Split, force: bool) -> Spent:
         tuple(_parts(cell, found, by, hidden=cell.withheld is not None and not force)) if found else (),
         None if force else cell.withheld,
         cell.evidence,
+        tuple(_together(found)) if cell.withheld is None or force else (),
     )
 
 
@@ -176,6 +185,8 @@ def _parts(cell: Cell, found: Sequence[Attribution], by: Split, hidden: bool) ->
                 _group(line(name), [g.get(name, PhaseEnergy()) for g in groups], keys.count(name), part)
                 for name in names
             ]
+            if by == "node":
+                lines = [_bounded(one, name, found) for one, name in zip(lines, names, strict=True)]
             # Nodes by what they take; workflows as they came.
             yield from sorted(lines, key=lambda line: -line.energy_j) if by == "node" else lines
     waits = [a.tool_wait_j for a in found]
@@ -184,11 +195,34 @@ def _parts(cell: Cell, found: Sequence[Attribution], by: Split, hidden: bool) ->
         shares = [w / a.idle_j if a.idle_j > 0.0 else 0.0 for a, w in zip(found, waits, strict=True)]
         halves = [None if u is None else u * s for u, s in zip(idle_widths, shares, strict=True)]
         yield part("tool wait", waits, halves)
+    if hidden:
+        # What speaks against the joules of nodes speaks against those of idle time, too.
+        idle_widths = [None] * len(found)
     yield part("idle", [a.idle_j - a.tool_wait_j for a in found], idle_widths)
     if any(a.idle_gpus_j for a in found):
         yield part("idle GPUs", [a.idle_gpus_j for a in found], [None])
     if any(a.unattributed_j for a in found):
         yield part("unattributed", [a.unattributed_j for a in found], [None])
+
+
+def _bounded(one: Part, name: str, found: Sequence[Attribution]) -> Part:
+    """With the means of its bounds, where the engine's steps are known in all trials."""
+    known = [a.bounds[name] for a in found if name in a.bounds]
+    if not known or len(known) < len(found):
+        return one
+    saved_j, alone_j = fsum(b.saved_j for b in known), fsum(b.alone_j for b in known)
+    return replace(one, saved_j=saved_j / len(known), alone_j=alone_j / len(known))
+
+
+def _together(found: Sequence[Attribution]) -> Iterator[Part]:
+    """Sums of nodes that some trial cannot tell apart."""
+    total = fsum(a.gpu_j for a in found)
+    for names in dict.fromkeys(names for a in found for names in a.uncertainty.together):
+        known = [a.together()[names] for a in found if names in a.uncertainty.together]
+        joules = [energy.total_j for energy in known]
+        share = fsum(joules) / len(joules) / (total / len(found)) if total > 0.0 else None
+        half = part_half_width_j(joules, [energy.uncertainty_j for energy in known])
+        yield Part(" + ".join(map(line, names)), fsum(joules) / len(joules), share, uncertainty_j=half)
 
 
 def _group(name: str, energies: Sequence[PhaseEnergy], calls: int, part: Callable[..., Part]) -> Part:
@@ -216,6 +250,13 @@ def _notes(cell: Cell, found: Sequence[Attribution], force: bool) -> Iterator[st
         yield f"its trials are {' or '.join(map(basis, methods))}: do not read the mean of their joules by node"
     else:
         yield from (basis(method) for method in methods if method != "step energies")
+    yield from (note for method in methods if (note := caution(method)))
+    for part in _together(found):
+        half = "" if part.uncertainty_j is None else f" ± {amount(part.uncertainty_j, 'J')}"
+        yield (
+            f"{part.name} always worked side by side: what each of them took cannot be told; together it is "
+            f"{amount(part.energy_j, 'J')}{half}"
+        )
     if cell.withheld:
         yield f"{cell.withheld}: joules by node and phase {'are not to be trusted' if force else UNSEEN}"
     if cell.failed_calls:

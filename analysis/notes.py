@@ -9,7 +9,7 @@ from rejoule.analysis.pairing import LeftOut, Pair, reordered, same_runs
 from rejoule.analysis.summary.evidence import start_temperatures_c
 from rejoule.analysis.summary.lines import quoted_notes
 from rejoule.analysis.summary.summary import Summary
-from rejoule.analysis.summary.trust import UNSEEN, basis, withheld
+from rejoule.analysis.summary.trust import UNSEEN, basis, caution, withheld
 from rejoule.traces.words import counted
 
 
@@ -78,6 +78,7 @@ def attribution_notes(found: Sequence[tuple[Summary, Summary]], force: bool = Fa
         for method in used[0]:
             if method != "step energies":
                 yield f"joules by node and phase are {basis(method)}"
+    yield from dict.fromkeys(note for methods in used for method in methods if (note := caution(method)))
     for name, side in zip("AB", zip(*found, strict=True), strict=True):
         reason = withheld([s.attribution for s in side])
         if reason:

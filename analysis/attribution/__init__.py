@@ -11,6 +11,7 @@ the participants. The coefficients are fitted to the stretches of the run whose 
 then scaled so that its shares add up to the energy it was measured to take. What the engine had no work for is idle.
 """
 
+from rejoule.analysis.attribution.contrast import Contrast, contrast
 from rejoule.analysis.attribution.costs import Costs
 from rejoule.analysis.attribution.joules import attribute, fit, predicted
 from rejoule.analysis.attribution.result import (
@@ -33,11 +34,13 @@ __all__ = [
     "TOLERANCE",
     "Attribution",
     "CallEnergy",
+    "Contrast",
     "Costs",
     "Method",
     "PhaseEnergy",
     "Uncertainty",
     "attribute",
+    "contrast",
     "fit",
     "method_of",
     "ordered",

@@ -11,6 +11,7 @@ import numpy as np
 
 from rejoule.analysis.attribution import costs as fitting
 from rejoule.analysis.attribution.bins import BIN_S, FINE_S, LAGS_S, Bins, coarse, of_readings, of_stretches, spread
+from rejoule.analysis.attribution.bounds import Bounds, bounds
 from rejoule.analysis.attribution.checks import objection
 from rejoule.analysis.attribution.costs import Costs, Sample
 from rejoule.analysis.attribution.experts import ASLEEP
@@ -62,6 +63,8 @@ def attribute(run: Run, costs: Costs | None = None) -> Attribution | None:
         busy_j / shares.modelled_j if shares.modelled_j > 0.0 else 1.0,
         method,
     )
+    if run.steps is not None:
+        found = replace(found, bounds=_bounds(run, names, book, shares, costs))
     # What the client's clock hides of the engine is in no misfit, so it gets no interval.
     if found.tested and run.steps is not None:
         found = with_intervals(found, run, names, book, bins, shares)
@@ -141,6 +144,14 @@ def _asleep(runs: Sequence[Run]) -> float:
     misfit = {q: pace([_timed(ledger(slices, names, q)) for slices, names in sliced]).misfit for q in ASLEEP}
     best = min(ASLEEP, key=lambda q: misfit[q])
     return best if misfit[best] < CLEARLY * misfit[0.0] else 0.0
+
+
+def _bounds(run: Run, names: Sequence[str], book: Ledger, shares: Shares, costs: Costs) -> dict[str, Bounds]:
+    node_of = {call.id: call.node for call in run.calls}
+    nodes = sorted(set(node_of.values()))
+    place = {name: i for i, name in enumerate(nodes)}
+    group = np.array([*(place[node_of[name]] for name in names), len(nodes)], dtype=np.intp)[book.call]
+    return dict(zip(nodes, bounds(group, len(nodes) + 1, book, shares, costs), strict=False))
 
 
 def _tool_wait(book: Ledger, shares: Shares, tools: Sequence[ToolResult]) -> float:

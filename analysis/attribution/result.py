@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import fsum, sqrt
 from typing import Final, Literal
 
+from rejoule.analysis.attribution.bounds import Bounds
 from rejoule.analysis.attribution.costs import Costs
 from rejoule.traces.run import Run
 from rejoule.traces.tabular import Columns, Tabular, columns_of
@@ -90,6 +91,8 @@ class Attribution(Tabular):
     """Measured over modelled energy of the busy time."""
     method: Method
     uncertainty: Uncertainty = Uncertainty()
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    """By node; empty where the engine's steps are not known."""
     idle_gpus_j: float = 0.0
     """Of GPUs that were measured with the others and had no work."""
     objection: str | None = None

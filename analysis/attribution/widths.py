@@ -26,6 +26,9 @@ FLAT: Final = 0.0025
 LEAKS: Final = 1.25
 """How much more of a bin's error may be idle's than its share: where work begins and ends, sensors blur."""
 
+LEAST_J: Final = 1e-150
+"""Anything less is nothing."""
+
 EXACT: Final = 1e-6
 """Misfit below which the costs are those of the engine."""
 
@@ -73,7 +76,9 @@ def _form(group: Index, count: int, book: Ledger, shares: Shares, costs: Costs) 
     place = (book.start_s / STEPS_S).astype(np.intp)
     late_j = costs.power_w * np.bincount(place, late_s)
     whole_j = np.bincount(place, np.where(book.idle, 0.0, shares.stretches_j))
-    factor = np.where(whole_j > 0.0, late_j / np.where(whole_j > 0.0, whole_j, 1.0), 0.0)
+    # No more can be with the wrong ones than there is.
+    bounded_j = np.clip(late_j, -whole_j, whole_j)
+    factor = np.where(whole_j > LEAST_J, bounded_j / np.where(whole_j > LEAST_J, whole_j, 1.0), 0.0)
     missed_j = shares.entries_j * factor[place[book.at]]
     together = np.bincount(group, missed_j, minlength=count)
     found: Array = together**2 + _squares(group, place[book.at], missed_j, count)

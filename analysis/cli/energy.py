@@ -72,6 +72,7 @@ def _print_parts(spent: Spent, by: Split) -> None:
     from rejoule.analysis.summary.units import amount, percent
 
     title = f"{spent.trace}, {spent.label}: {_total(spent)}, {spent.source}"
+    bounded = any(part.saved_j is not None for part in spent.parts)
     rows = [
         (
             part.name,
@@ -82,6 +83,7 @@ def _print_parts(spent: Spent, by: Split) -> None:
             percent(part.share),
             "" if part.call_j is None else amount(part.call_j, "J"),
             "" if part.calls is None else str(part.calls),
+            *((_amount(part.saved_j), _amount(part.alone_j)) if bounded else ()),
         )
         for part in spent.parts
     ]
@@ -92,8 +94,20 @@ def _print_parts(spent: Spent, by: Split) -> None:
     known = [part for part in spent.parts if part.prefill_j is not None and part.decode_j is not None]
     prefill, decode = (sum(getattr(part, name) for part in known) for name in ("prefill_j", "decode_j"))
     phases = (amount(prefill, "J"), amount(decode, "J")) if known else ("", "")
-    rows.append(("total", *phases, amount(spent.gpu_j, "J"), "", percent(1.0), "", str(spent.calls)))
+    rows.append(
+        (
+            "total",
+            *phases,
+            amount(spent.gpu_j, "J"),
+            "",
+            percent(1.0),
+            "",
+            str(spent.calls),
+            *(("", "") if bounded else ()),
+        )
+    )
     heads = (by if by != "workload" else "", "prefill", "decode", "joules", "95 %", "share", "J/call", "calls")
+    heads += ("without it", "alone") if bounded else ()
     show(title, heads, rows)
     _print_evidence(spent)
     for note in spent.notes:
@@ -146,6 +160,12 @@ def _methods(found: Sequence[Compared], as_json: bool) -> None:
         show(title, ("", *METHODS), rows)
         if compared.withheld:
             say(f"note: {compared.withheld}: do not trust the first column", "yellow")
+
+
+def _amount(joules: float | None) -> str:
+    from rejoule.analysis.summary.units import amount
+
+    return "" if joules is None else amount(joules, "J")
 
 
 def _visible(part: float, whole: float) -> float:

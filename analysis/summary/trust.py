@@ -21,6 +21,26 @@ def basis(method: Method) -> str:
     return f"attributed from {_BASES[method]}"
 
 
+MISSES: Final[Mapping[Method, tuple[float, float]]] = {
+    "step times": (-0.62, 0.16),
+    "client readings": (-0.27, 0.49),
+    "client times": (-0.62, 0.69),
+}
+"""By how much joules of nodes were off, as means over runs of a load: the least and the most of
+``python -m benchmarks.judge``."""
+
+
+def caution(method: Method) -> str | None:
+    """How far joules by node may be off where nothing tells of a run how far they are."""
+    if method not in MISSES:
+        return None
+    low, high = MISSES[method]
+    return (
+        f"joules by node have no ± when {basis(method)}: on made-up runs with known joules, nodes were off by "
+        f"{low:+.0%} to {high:+.0%}"
+    )
+
+
 UNSEEN: Final = "are withheld; repeat with longer runs, or see them anyway with --force"
 """What happens to joules that rest on a poor fit, and what to do."""
 
