@@ -94,20 +94,12 @@ def _print_parts(spent: Spent, by: Split) -> None:
     known = [part for part in spent.parts if part.prefill_j is not None and part.decode_j is not None]
     prefill, decode = (sum(getattr(part, name) for part in known) for name in ("prefill_j", "decode_j"))
     phases = (amount(prefill, "J"), amount(decode, "J")) if known else ("", "")
-    rows.append(
-        (
-            "total",
-            *phases,
-            amount(spent.gpu_j, "J"),
-            "",
-            percent(1.0),
-            "",
-            str(spent.calls),
-            *(("", "") if bounded else ()),
-        )
-    )
-    heads = (by if by != "workload" else "", "prefill", "decode", "joules", "95 %", "share", "J/call", "calls")
-    heads += ("without it", "alone") if bounded else ()
+    share = percent(1.0)
+    bounds = ("without it", "alone") if bounded else ()
+    blank = ("",) * len(bounds)
+    rows.append(("total", *phases, amount(spent.gpu_j, "J"), "", share, "", str(spent.calls), *blank))
+    first: str = by if by != "workload" else ""
+    heads = (first, "prefill", "decode", "joules", "95 %", "share", "J/call", "calls", *bounds)
     show(title, heads, rows)
     _print_evidence(spent)
     for note in spent.notes:
