@@ -17,6 +17,8 @@ from rejoule.analysis.attribution.quantile import NORMAL, t95
 SHORTEST_S: Final = 1e-9
 """Anything shorter has no duration worth the name."""
 
+LEAST_J: Final = 1e-9
+"""Of a bin; counters tell a millijoule."""
 LEAST_VARIANCE: Final = 1e-12
 """Of residuals, relative to the largest bin squared: costs that no bin tells apart stay unknown in an exact fit."""
 
@@ -150,6 +152,8 @@ def _stacked(samples: Sequence[Sample]) -> tuple[Array, Array]:
     energy_j = np.concatenate([s.energy_j for s in samples])[told]
     duration_s = np.concatenate([s.duration_s for s in samples])[told]
     root = np.sqrt(np.where(duration_s > SHORTEST_S, duration_s, 1.0))
+    if not (np.abs(energy_j) > LEAST_J).any():
+        energy_j = np.zeros_like(energy_j)  # what no sensor tells from nothing only overflows
     return features / root[:, None], energy_j / root
 
 
