@@ -18,8 +18,7 @@ BIN_S: Final = 0.5
 longer bins the energy at the edges weighs less, in much longer ones there are too few to tell the costs apart."""
 
 STEPS_S: Final = 0.1
-"""Length of the bins by which costs are fitted to the energy of engine steps. An asynchronous engine's GPU does part of
-its work for a step while the one before still counts, so energy and length of single steps do not go together."""
+"""Length of the bins of engine steps with energy of their own."""
 
 LAGS_S: Final = tuple(0.1 * i for i in range(13))
 FINE_S: Final = tuple(0.02 * i for i in range(-4, 5))
@@ -37,6 +36,8 @@ class Bins:
     share: Array
     told: NDArray[np.bool_]
     """Whether its energy was read, rather than left over."""
+    read: bool = False
+    """Whether a sensor read it, rather than the engine itself."""
 
     def sums(self, by_stretch: Array) -> Array:
         """Values of stretches (S, or S × n) added up by bin."""
@@ -50,9 +51,17 @@ class Bins:
 
 
 def of_stretches(book: Ledger, energy_j: Array) -> Bins:
-    """Every stretch is a bin of its own."""
+    """Stretches with energy of their own, those with work together that begin in the same ``STEPS_S``.
+
+    An asynchronous engine's GPU works for a step while the one before it still counts, so joules lie where the time is,
+    and the energy and the work of single steps do not go together.
+    """
     alone = np.arange(len(energy_j), dtype=np.intp)
-    return Bins(energy_j, book.duration_s, alone, alone, np.ones(len(energy_j)), np.ones(len(energy_j), dtype=bool))
+    slot = np.where(book.idle, -1.0 - alone, np.floor(book.start_s / STEPS_S))
+    _, place = np.unique(slot, return_inverse=True)
+    bin_of, count = place.astype(np.intp), int(place.max(initial=-1)) + 1
+    summed, duration_s = (_added(values, bin_of, count) for values in (energy_j, book.duration_s))
+    return Bins(summed, duration_s, alone, bin_of, np.ones(len(energy_j)), np.ones(count, dtype=bool))
 
 
 def coarse(by_bin: Array, start_s: Array, least_s: float = STEPS_S) -> Array:
@@ -95,7 +104,7 @@ def of_readings(
     share = np.where(count[stretch] == 1, 1.0, np.clip(inside, 0.0, None) / np.where(duration > 0.0, duration, 1.0))
     whole = np.bincount(stretch, share, minlength=len(start_s))
     share = share / np.where(whole > 0.0, whole, 1.0)[stretch]
-    return Bins(energy_j, np.diff(edges), stretch, place, share, told)
+    return Bins(energy_j, np.diff(edges), stretch, place, share, told, read=True)
 
 
 def _earlier(edges: Array, energy_j: Array, lag_s: float, before_w: float) -> tuple[Array, Array, NDArray[np.bool_]]:

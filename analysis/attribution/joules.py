@@ -124,9 +124,8 @@ def _idle_w(run: Run) -> float | None:
 
 def _sample(run: Run, book: Ledger, bins: Bins) -> Sample:
     found = bins.sums(book.features), bins.energy_j, bins.duration_s
-    if bins.energy_j.shape == book.start_s.shape:
-        features, energy_j, duration_s = (coarse(each, book.start_s) for each in found)
-        return Sample(features, energy_j, duration_s, np.ones(len(energy_j), dtype=bool))
+    if not bins.read:
+        return Sample(*found, bins.told)
     return Sample(*found, bins.told, None if run.steps is None else _timed(book), _idle_w(run))
 
 

@@ -47,7 +47,7 @@ def half_widths(
     gradient = _gradient(group, count, shares)
     spread = np.sqrt(_variance(gradient, costs))
     leaked = np.zeros(count)
-    if len(bins.energy_j) < len(book.idle):
+    if bins.read:
         leaked = costs.misfit * np.sqrt(_squares(group, shares.bin_of[book.at], shares.entries_j, count))
     untold = np.bincount(
         group,
@@ -99,7 +99,7 @@ def _shared(group: Index, count: int, book: Ledger, shares: Shares) -> Array:
 
 def idle_half_width(shares: Shares, costs: Costs, bins: Bins, book: Ledger) -> float:
     """Of the idle joules; none where idle stretches have energy of their own."""
-    if bins.energy_j.shape == book.idle.shape:
+    if not bins.read:
         return 0.0
     spread = float(np.sqrt(_variance(shares.idle_slopes.sum(axis=0)[None, :], costs)[0]))
     idle = np.bincount(shares.bin_of, np.where(book.idle, shares.stretches_j, 0.0), minlength=len(bins.energy_j))

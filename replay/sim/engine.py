@@ -170,8 +170,11 @@ class StepEngine:
             pipeline.flight = flight._replace(firsts=firsts, finished=finished)
         return done if self.limits.async_scheduling else self._tell(pipeline.land(), events)
 
-    def _fly(self, plan: Plan, record: StepRecord) -> None:
-        self._pipeline.fly(self.log.detailed(record, plan, self.scheduler.decoding), plan.skipped)
+    def _fly(self, plan: Plan, record: StepRecord, begins_s: float) -> None:
+        record = self.log.detailed(record, plan, self.scheduler.decoding)
+        early_j = self._pipeline.fly(record, plan.skipped, begins_s)
+        if early_j:
+            self.log.add_joules(early_j)
 
     def _tell(self, flight: Flight | None, events: list[Event]) -> bool:
         """The output of what was in flight is out; whether a request finished with it."""
@@ -208,7 +211,7 @@ class StepEngine:
                 last = min(last, max(over + 1, stretch.steps_until(at_s) + ahead))
         steps = last - over
         scheduler.extend(steps)
-        self._fly(plan, stretch.record(start_s, over, last, self.power.idle_w))
+        self._fly(plan, stretch.record(start_s, over, last, self.power.idle_w), stretch.end_s(over))
         if ahead and steps > 1:
             pipeline.now_s = stretch.end_s(last - 1)
         return done, steps
@@ -233,6 +236,7 @@ class StepEngine:
                 step_s=operation.step_s,
                 growth_s=0.0,
             ),
+            begins_s,
         )
         return done
 

@@ -83,7 +83,6 @@ class Pipeline:
         """Whether the next step is one before which there was nothing to do."""
         self.power = power
         self._ahead = ahead
-        self._computed_s = 0.0
 
     def launch(self, demand: Demand) -> Launch:
         """Launch a step from now on, and land the one in flight."""
@@ -103,14 +102,15 @@ class Pipeline:
         landed = self.land(max(computed_s, launched_s))
         return Launch(self.now_s, begins_s, launched_s, landed)
 
-    def fly(self, record: StepRecord, skipped: Sequence[Job]) -> None:
-        """What was launched is in flight; its ``record`` lacks the joules of rest.
+    def fly(self, record: StepRecord, skipped: Sequence[Job], begins_s: float) -> float:
+        """What was launched is in flight; its ``record`` lacks the joules of rest. The GPU works for it from ``begins_s``.
 
-        While the GPU waits for a launch, it draws those for what is launched.
+        Returned are the joules that it takes before its record starts: they lie in the time of the one before.
         """
-        resting_j = self.power.idle_w * (record.end_s - self._computed_s)
-        self._computed_s = record.end_s
-        self.flight = Flight(record._replace(energy_j=record.energy_j + resting_j), skipped)
+        early_s = record.start_s - begins_s
+        early_j = record.energy_j * early_s / (record.end_s - begins_s) if early_s > 0.0 else 0.0
+        self.flight = Flight(record._replace(energy_j=record.energy_j - early_j), skipped)
+        return early_j
 
     def land(self, out_s: float | None = None) -> Flight:
         """The output of the step in flight is out at ``out_s``, or when the GPU is done."""
@@ -118,11 +118,13 @@ class Pipeline:
         assert flight is not None
         record, skipped, firsts, finished = flight
         self.flight, self.now_s = None, record.end_s if out_s is None else out_s
-        return Flight(record._replace(end_s=self.now_s), skipped, firsts, finished)
+        resting_j = self.power.idle_w * (self.now_s - record.start_s)
+        record = record._replace(end_s=self.now_s, energy_j=record.energy_j + resting_j)
+        return Flight(record, skipped, firsts, finished)
 
     def rest(self, until_s: float) -> StepRecord:
         """There is nothing to do until then."""
-        start_s, self.now_s, self._computed_s, self.first = self.now_s, until_s, until_s, True
+        start_s, self.now_s, self.first = self.now_s, until_s, True
         idle_w = self.power.idle_w
         self.power.hold(idle_w, start_s)
         return idle_record(start_s, until_s, idle_w * (until_s - start_s), self.power.idle_clock_mhz)

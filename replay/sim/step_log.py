@@ -35,6 +35,12 @@ class StepLog:
         if self._keep:
             self.records.append(record)
 
+    def add_joules(self, energy_j: float) -> None:
+        """What the GPU took for a step while the last one here was not over."""
+        self.energy_j += energy_j
+        if self._keep:
+            self.records[-1] = self.records[-1]._replace(energy_j=self.records[-1].energy_j + energy_j)
+
     def note_preempted(self, plan: Plan) -> None:
         """Nothing is computed as ``plan`` says; the next record tells whom it preempted."""
         self._preempted += tuple(job.request.id for job in plan.preempted)

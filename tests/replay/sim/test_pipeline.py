@@ -58,18 +58,26 @@ def test_launching_and_landing_takes_as_long_as_the_formula_says(
     for number, (gpu_s, host_s) in enumerate(steps):
         launch = pipeline.launch(Demand(gpu_s, 0.0, 0.0, host_s, first_s=0.0 if number else first_s))
         end_s = max(launch.begins_s + gpu_s, launch.launched_s)
-        pipeline.fly(StepRecord(launch.start_s, end_s, 1, 0.0, 1980.0, False, True, gpu_s, 0.0), ())
+        pipeline.fly(StepRecord(launch.start_s, end_s, 1, 0.0, 1980.0, False, True, gpu_s, 0.0), (), launch.begins_s)
     landed = pipeline.land()
     assert landed.record.end_s == pipeline.now_s == pytest.approx(span_s(steps, first_s, 0.0))
 
 
 def test_the_gpu_draws_its_resting_power_all_the_time() -> None:
-    """What a step's record lacks is the energy of rest from the end of the step before it, or of the pause."""
+    """What a step's record lacks is the energy of rest in its own time."""
     power = PowerModel(H200, LatencyModel(H200, 1), None, None)
     pipeline = Pipeline(power, ahead=True)
     gap = pipeline.rest(2.0)
     assert (gap.idle, gap.start_s, gap.end_s, gap.energy_j) == (True, 0.0, 2.0, 2.0 * power.idle_w)
     launch = pipeline.launch(Demand(0.01, 0.0, 0.0, 0.001, first_s=0.5))
     assert (launch.start_s, launch.begins_s, launch.landed) == (2.0, 2.5, None)
-    pipeline.fly(StepRecord(launch.start_s, 2.51, 1, 3.0, 1980.0, False, True, 0.01, 0.0), ())
-    assert pipeline.land(2.52).record.energy_j == pytest.approx(3.0 + 0.51 * power.idle_w)
+    pipeline.fly(StepRecord(launch.start_s, 2.51, 1, 3.0, 1980.0, False, True, 0.01, 0.0), (), launch.begins_s)
+    assert pipeline.land(2.52).record.energy_j == pytest.approx(3.0 + 0.52 * power.idle_w)
+
+
+def test_joules_lie_where_the_time_is() -> None:
+    """A step of 10 ms that began 4 ms before its record starts took 4 tenths of its joules in the record before."""
+    pipeline = Pipeline(PowerModel(H200, LatencyModel(H200, 1), None, None), ahead=True)
+    record = StepRecord(1.004, 1.010, 1, 5.0, 1980.0, False, True, 0.01, 0.0)
+    assert pipeline.fly(record, (), 1.0) == pytest.approx(2.0)
+    assert pipeline.land().record.energy_j == pytest.approx(3.0 + 0.006 * pipeline.power.idle_w)
