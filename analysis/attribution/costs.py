@@ -196,7 +196,7 @@ def _prior(samples: Sequence[Sample], columns: Array, target: Array) -> _Prior:
     busy_s = sum(float(t.seconds.sum()) for t in timed)
     idle_s = sum(float(s.features[:, IDLE].sum()) for s in samples)
     busy_j = sum(float(s.energy_j.sum()) for s in samples) - expected[IDLE] * idle_s
-    power_w = max(0.0, float(busy_j) / busy_s) if busy_s > 0.0 else 0.0
+    power_w = max(0.0, float(busy_j) / busy_s) if busy_s > SHORTEST_S else 0.0
     told = pace(timed)
     expected[:IDLE] = power_w * told.seconds
     covariance[:IDLE, :IDLE] = power_w**2 * told.covariance

@@ -103,7 +103,7 @@ class Pipeline:
         return Launch(self.now_s, begins_s, launched_s, landed)
 
     def fly(self, record: StepRecord, skipped: Sequence[Job], begins_s: float) -> float:
-        """What was launched is in flight; its ``record`` lacks the joules of rest. The GPU works for it from ``begins_s``.
+        """What was launched is in flight, computed from ``begins_s`` on; its ``record`` lacks the joules of rest.
 
         Returned are the joules that it takes before its record starts: they lie in the time of the one before.
         """

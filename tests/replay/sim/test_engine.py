@@ -68,6 +68,17 @@ def test_records_cover_time_without_gaps_and_account_for_every_joule(load: list[
     assert engine.log.records[-1].energy_j == pytest.approx(137.0, rel=0.01)
 
 
+@settings(max_examples=40, deadline=None)
+@given(arrivals)
+def test_joules_lie_where_the_time_is(load: list[tuple[float, int, int, int]]) -> None:
+    """Where prompts take long to launch, no record draws less than the GPU at rest, or more than it ever does."""
+    engine = engine_with(load, EngineConfig(load_profile("h200-llama-3.1-8b"), max_num_seqs=4))
+    drain(engine)
+    for record in engine.log.records:
+        power_w = record.energy_j / (record.end_s - record.start_s)
+        assert engine.power.idle_w * (1 - 1e-9) <= power_w <= 1.5 * engine.power.cap_w
+
+
 @settings(max_examples=80, deadline=None)
 @given(arrivals)
 def test_every_token_is_emitted_once_and_in_order(load: list[tuple[float, int, int, int]]) -> None:
