@@ -34,6 +34,9 @@ class Additivity:
     mixed: Attribution
     naive_j: Mapping[str, Mapping[str, float]]
     """By method, then by class."""
+    counted_j: Mapping[str, float]
+    """By class, what its runs alone took by the counter, as their mean. The upper bound of a class is held against it,
+    the lower one against what the mix took more than the others alone."""
     modelled_total: float
     """All calls by the costs of the classes alone, and idle as measured, over the counter's joules."""
 
@@ -55,6 +58,10 @@ def additivity(runs: Sequence[Run]) -> tuple[Additivity, ...]:
             "give run folders with each class alone and with both: see benchmarks/gpu/additivity.sh",
         )
     costs, own = fit(alone), fit(mixes)
+    counted: dict[str, list[float]] = {}
+    for run in alone:
+        counted.setdefault(run.calls[0].node, []).append(run.energy.gpu_j or 0.0)
+    counted_j = {name: sum(joules) / len(joules) for name, joules in counted.items()}
     found = []
     for run in mixes:
         mixed = attribute(run, own)
@@ -68,6 +75,7 @@ def additivity(runs: Sequence[Run]) -> tuple[Additivity, ...]:
                 by_class(run, calls),
                 mixed,
                 {name: by_class(run, joules) for name, joules in naive.items() if joules is not None},
+                counted_j,
                 (sum(calls.values()) + mixed.idle_j + mixed.unattributed_j) / mixed.gpu_j,
             )
         )
@@ -92,6 +100,11 @@ def lines(found: Sequence[Additivity]) -> Iterator[str]:
             others = ", ".join(f"{method} {joules[name]:.0f}" for method, joules in one.naive_j.items())
             yield f"  {name}: attributed {energy.total_j:.0f}{error} J"
             yield f"    from alone {one.alone_j[name]:.0f} ({change:+.1%})"
+            bounds, counted = one.mixed.bounds[name], one.counted_j[name]
+            saved = one.mixed.gpu_j - sum(joules for other, joules in one.counted_j.items() if other != name)
+            off = bounds.saved_j / saved - 1
+            yield f"    without it {bounds.saved_j:.0f} less, by the counter {saved:.0f} ({off:+.1%})"
+            yield f"    alone {bounds.alone_j:.0f}, by the counter {counted:.0f} ({bounds.alone_j / counted - 1:+.1%})"
             yield f"    {others}"
         yield f"  parts / counter {parts / one.mixed.gpu_j:.9f}, costs from alone / counter {one.modelled_total:.3f}"
         yield f"  worst class {one.worst:+.1%}: {'within' if abs(one.worst) <= TARGET else 'outside'} ±{TARGET:.0%}"
