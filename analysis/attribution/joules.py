@@ -17,7 +17,7 @@ from rejoule.analysis.attribution.costs import Costs, Sample
 from rejoule.analysis.attribution.experts import ASLEEP
 from rejoule.analysis.attribution.gpus import working
 from rejoule.analysis.attribution.intervals import with_intervals
-from rejoule.analysis.attribution.ledger import IDLE, Ledger, ledger
+from rejoule.analysis.attribution.ledger import IDLE, Ledger, ledger, with_experts
 from rejoule.analysis.attribution.pace import Timed, pace
 from rejoule.analysis.attribution.result import TOLERANCE, Attribution, CallEnergy, PhaseEnergy, method_of
 from rejoule.analysis.attribution.shares import Shares, share
@@ -139,8 +139,8 @@ def _asleep(runs: Sequence[Run]) -> float:
     """The chance that an expert sleeps through a token, as the lengths of steps tell it: 0 unless they clearly do."""
     if not runs or any(method_of(run) != "step readings" for run in runs):
         return 0.0
-    sliced = [(slices_of(run), _names(run)) for run in runs]
-    misfit = {q: pace([_timed(ledger(slices, names, q)) for slices, names in sliced]).misfit for q in ASLEEP}
+    books = [ledger(slices_of(run), _names(run)) for run in runs]
+    misfit = {q: pace([_timed(with_experts(book, q) if q else book) for book in books]).misfit for q in ASLEEP}
     best = min(ASLEEP, key=lambda q: misfit[q])
     return best if misfit[best] < CLEARLY * misfit[0.0] else 0.0
 

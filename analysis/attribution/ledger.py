@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -85,13 +85,20 @@ def ledger(slices: Sequence[Slice], calls: Sequence[str], asleep: float = 0.0) -
     # Whoever brings a prompt makes a step one that holds prompts, which engines launch without CUDA graphs.
     prompts = np.bincount(where[~late], minlength=len(slices))
     owed[~late, PROMPT_STEP] = steps[where[~late]] / prompts[where[~late]]
-    if asleep:
-        each = steps[where]
-        per_step = np.where(each > 0.0, counts / np.where(each > 0.0, each, 1.0), 0.0)
-        owed[:, EXPERTS] = woken(per_step, where, len(slices), asleep) * each
     features = np.zeros((len(slices), len(TERMS)))
     for term in range(len(TERMS)):
         features[:, term] = np.bincount(where, owed[:, term], minlength=len(slices))
     features[:, STEP] = np.where(idle, 0.0, steps)
     features[:, IDLE] = np.where(idle, end_s - start_s, 0.0)
-    return Ledger(start_s, end_s, idle, features, where, np.array(call, dtype=np.intp), late, shares, owed)
+    plain = Ledger(start_s, end_s, idle, features, where, np.array(call, dtype=np.intp), late, shares, owed)
+    return with_experts(plain, asleep) if asleep else plain
+
+
+def with_experts(book: Ledger, asleep: float) -> Ledger:
+    """The same of a model of whose experts a token leaves each asleep with this chance."""
+    tokens, steps = book.owed[:, DECODE] + book.owed[:, PREFILL], book.features[book.at, STEP]
+    per_step = np.where(steps > 0.0, tokens / np.where(steps > 0.0, steps, 1.0), 0.0)
+    owed, features = book.owed.copy(), book.features.copy()
+    owed[:, EXPERTS] = woken(per_step, book.at, len(book.idle), asleep) * steps
+    features[:, EXPERTS] = np.bincount(book.at, owed[:, EXPERTS], minlength=len(book.idle))
+    return replace(book, owed=owed, features=features)

@@ -10,7 +10,7 @@ import os
 import re
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -48,7 +48,7 @@ def _one(load: Load, seed: int) -> tuple[str | None, list[Mark]]:
     return marks(made(load, seed))
 
 
-def table(rows: Sequence[Row]) -> Iterator[str]:
+def table(rows: Iterable[Row]) -> Iterator[str]:
     yield "| load | withheld | " + " | ".join(KINDS) + " |"
     yield "|---|--:|" + "---|" * len(KINDS)
     for row in rows:
@@ -65,6 +65,13 @@ def _cell(found: Score | None) -> str:
     return f"{found.bias:+.1%} ±{found.stated:.1%}, {mark}{found.held:.0%} held, {found.over:.1f}×{mark}"
 
 
+def _kept(rows: list[Row], found: Iterable[Row]) -> Iterator[Row]:
+    """Rows as they come, which can take minutes each."""
+    for row in found:
+        rows.append(row)
+        yield row
+
+
 def main() -> None:
     parser = ArgumentParser(prog="python -m benchmarks.judge", description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="four runs of each load")
@@ -75,8 +82,9 @@ def main() -> None:
     runs = 4 if asked.quick else asked.runs
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         chosen = [load for load in LOADS if asked.only in load.name]
-        rows = [judge(load, range(asked.seed, asked.seed + runs), pool) for load in chosen]
-    print("\n".join(table(rows)))
+        rows: list[Row] = []
+        for line in table(_kept(rows, (judge(load, range(asked.seed, asked.seed + runs), pool) for load in chosen))):
+            print(line, flush=True)
     reasons = {(row.load, why): n for row in rows for why, n in row.withheld.items()}
     for (name, why), n in reasons.items():
         print(f"\n{name}: withheld in {n} runs: {why}")
