@@ -1,7 +1,7 @@
 """How far each way to attribute joules is from the truth, on made-up runs: python -m benchmarks.attribution [SEED].
 
 The physics is ``benchmarks.made_runs``': affine, so this shows what a method misses and what the counter's ticks cost,
-not how affine a real engine is. It prints the table of docs/energy.md.
+not how affine a real engine is. It prints the table of docs/attribution.md.
 """
 
 from __future__ import annotations

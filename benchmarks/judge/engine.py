@@ -74,15 +74,25 @@ class Log:
 
 
 def serve(
-    stages: Sequence[Sequence[Stage]], rate: float, length_s: float, physics: Physics, slots: int, seed: int
+    stages: Sequence[Sequence[Stage]],
+    rate: float,
+    length_s: float,
+    physics: Physics,
+    slots: int,
+    seed: int,
+    trial: int | None = None,
 ) -> Log:
-    """Poisson arrivals of workflows, each of one of these shapes, for ``length_s``; all are served to their end."""
+    """Poisson arrivals of workflows, each of one of these shapes, for ``length_s``; all are served to their end.
+
+    Trials of one seed do the same work at the same times, and differ in noise and leakage.
+    """
     draw = random.Random(seed)
+    noise = draw if trial is None else random.Random(1000 * seed + trial)
     log, calls, order = Log(), count(), count()
     due: list[tuple[float, int, Job]] = []
     left: dict[tuple[int, int], int] = {}
     shapes: list[Sequence[Stage]] = []
-    leak = _wandering(draw, physics.drift_w)
+    leak = _wandering(noise, physics.drift_w)
 
     def send(workflow: int, stage: int, now: float) -> None:
         for kind in shapes[workflow][stage].kinds:
@@ -112,7 +122,7 @@ def serve(
             _idle(log, now, due[0][0], idle_w + next(leak))
             now = due[0][0]
             continue
-        took, joules = _step(log, now, running, physics, clock, draw, next(leak))
+        took, joules = _step(log, now, running, physics, clock, noise, next(leak))
         if physics.throttles:
             weight = min(1.0, took / 1.5)
             hot_w += weight * (joules / took - hot_w)

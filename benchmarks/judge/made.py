@@ -51,10 +51,11 @@ class Judged:
         }
 
 
-def made(load: Load, seed: int) -> Judged:
-    log = serve(load.stages, load.rate, load.length_s, load.physics, load.slots, seed)
+def made(load: Load, seed: int, trial: int | None = None) -> Judged:
+    """One run; with ``trial``, one of several that do the same work."""
+    log = serve(load.stages, load.rate, load.length_s, load.physics, load.slots, seed, trial)
     found = truth(log, load.physics, ORDERS[len(log.step) > 6 * sum(log.busy)], seed)
-    seen = watch(log, load.sensor, load.company, seed)
+    seen = watch(log, load.sensor, load.company, seed if trial is None else 1000 * seed + trial)
     names = [f"c{job.call:05}" for job in log.jobs]
     calls = tuple(
         CallResult(
@@ -72,11 +73,11 @@ def made(load: Load, seed: int) -> Judged:
         for name, job in zip(names, log.jobs, strict=True)
     )
     run = Run(
-        id=f"judged-{seed}",
+        id=f"judged-{seed}" if trial is None else f"judged-{seed}-{trial}",
         trace=load.name,
         trace_digest="judged",
         configuration=Configuration(engine="vllm", max_num_seqs=load.slots),
-        trial=seed,
+        trial=seed if trial is None else trial,
         makespan_s=log.end_s[-2],
         calls=calls,
         workflows=_workflows(calls),
