@@ -19,6 +19,7 @@ def problems(trace: Trace) -> list[str]:
     """What is wrong with a trace, one sentence each; empty when it is sound."""
     times = Counter(w.id for w in trace.workflows)
     found = [f"workflow {name} was recorded {count} times" for name, count in times.items() if count > 1]
+    found += [f"{u.what}: {u.requests} requests" for u in trace.unrecorded if not 0 < u.requests <= MOST_TOKENS]
     for workflow in trace.workflows:
         found += list(_impossible(workflow)) or list(_misplaced(workflow)) or list(_contradictory(workflow))
     return found
@@ -36,7 +37,7 @@ def _impossible(workflow: Workflow) -> Iterator[str]:
         if not member.node:
             yield f"{member.id} names no node"
     for call in workflow.calls:
-        for name in ("prompt_tokens", "cached_tokens", "output_tokens"):
+        for name in ("prompt_tokens", "cached_tokens", "output_tokens", "pieces"):
             if (count := getattr(call, name)) is not None and not 0 <= count <= MOST_TOKENS:
                 yield f"{call.id} has {count} {name.replace('_', ' ')}"
         if (
@@ -88,5 +89,8 @@ def _contradictory(workflow: Workflow) -> Iterator[str]:
         except CycleError as error:
             yield f"the {edge_set} edges of {workflow.id} go round in a cycle: {' → '.join(error.args[1])}"
     for edge in workflow.edges:
-        if workflow.vertices[edge.source].end_ns > workflow.vertices[edge.target].start_ns:
+        if edge.kind == "streamed":
+            if workflow.vertices[edge.source].start_ns > workflow.vertices[edge.target].start_ns:
+                yield f"{edge.target} began before {edge.source} did, on whose answer it began"
+        elif workflow.vertices[edge.source].end_ns > workflow.vertices[edge.target].start_ns:
             yield f"{edge.target} began before {edge.source} ended, against their {edge.kind} edge"

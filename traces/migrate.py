@@ -9,7 +9,10 @@ from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import FORMAT_VERSION
 from rejoule.traces.run import RUN_FORMAT_VERSION
 
-STEPS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+STEPS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    # Agents, several answers to one request, and what was not recorded: a first version says nothing of them.
+    1: lambda header: header | {"format_version": 2},
+}
 """From format version to the function that turns its header into the next version's."""
 
 

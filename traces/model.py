@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Endpoint = Literal["chat", "completions"]
-EdgeKind = Literal["barrier", "trigger", "observed"]
+EdgeKind = Literal["barrier", "trigger", "observed", "streamed"]
 EdgeSet = Literal["barrier", "trigger"]
 PartKind = Literal["static", "input", "quoted"]
 WorkflowStatus = Literal["done", "failed", "interrupted"]
@@ -96,6 +96,12 @@ class Call:
     chunk_ns: tuple[int, ...] = ()
     """Arrival of every streamed chunk, counted from ``submit_ns``."""
     parts: tuple[PromptPart, ...] = ()
+    agent: str | None = None
+    """The agent that made it, as its framework names it; ``None`` where there is none, or only one without a name."""
+    sibling_of: str | None = None
+    """The first of the calls that one request asked for, where it asked for several answers or with several prompts."""
+    pieces: int | None = None
+    """Pieces of a streamed answer that carried output: what is known of its length where the server counted nothing."""
 
     @property
     def start_ns(self) -> int:
@@ -129,11 +135,25 @@ class Edge:
 
     ``barrier``: LangGraph's supersteps made it wait. ``trigger``: the least that control flow required.
     ``observed``: both in one node, and the one ended before the other began; it belongs to both edge sets.
+    ``streamed``: ``target`` began on part of the answer of ``source``, once ``tokens`` of it had come; in both, too.
     """
 
     source: str
     target: str
     kind: EdgeKind
+    tokens: int | None = None
+    """Of a ``streamed`` edge, how much of the answer had come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """Requests that reached the recording's server and are no calls of the trace."""
+
+    what: str
+    """Why, and which: ``POST /v1/embeddings is not captured``."""
+    requests: int
+    workflow: str | None = None
+    """``None`` where they are known to belong to none, or nobody knows to which."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +206,7 @@ class Trace:
 
     header: Header
     workflows: tuple[Workflow, ...]
+    unrecorded: tuple[Unrecorded, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Trace of {self.header.graph}: {len(self.workflows)} workflows, {sum(1 for _ in self.calls)} calls>"

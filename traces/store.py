@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from rejoule.traces.check import problems
 from rejoule.traces.decoding import DamagedError, decoded, lines_of
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.migrate import migrated
-from rejoule.traces.model import Call, Edge, Header, Task, ToolCall, Trace, Workflow, WorkflowStatus
+from rejoule.traces.model import Call, Edge, Header, Task, ToolCall, Trace, Unrecorded, Workflow, WorkflowStatus
 
 Member = Task | Call | ToolCall | Edge
 T = TypeVar("T")
@@ -56,9 +56,13 @@ class End:
 
 
 KINDS: Final[dict[str, type[Any]]] = {
-    "header": Header, "task": Task, "call": Call, "tool_call": ToolCall, "edge": Edge, "workflow": Closing, "end": End,
+    "header": Header, "task": Task, "call": Call, "tool_call": ToolCall, "edge": Edge, "workflow": Closing,
+    "unrecorded": Unrecorded, "end": End,
 }  # fmt: skip
 NAMES: Final = {kind: name for name, kind in KINDS.items()}
+
+UNSAID: Final = {Call: b',"agent":null,"sibling_of":null,"pieces":null}\n', Edge: b',"tokens":null}\n'}
+"""What a record of format version 1 lacks. It is left out where it says nothing, so that digests stay what they were."""
 
 
 class _Line(msgspec.Struct):
@@ -73,6 +77,8 @@ _DECODE: Final = {kind: msgspec.json.Decoder(kind).decode for kind in NAMES}
 def encode(record: object) -> bytes:
     """One line of a trace file."""
     body = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    if body.endswith(unsaid := UNSAID.get(type(record), b"\0")):
+        body = body.removesuffix(unsaid) + b"}\n"
     return b'{"record":"%s",' % NAMES[type(record)].encode() + body[1:]
 
 
@@ -136,6 +142,10 @@ class TraceWriter:
         self._workflows += 1
         self._kept = True
 
+    def tell(self, unrecorded: Iterable[Unrecorded]) -> None:
+        """Appends what else reached the server."""
+        self._append(b"".join(map(encode, unrecorded)))
+
     def _append(self, data: bytes) -> None:
         # Nothing stays in a buffer, so that a kill can cut only the record being written.
         if self._packer:
@@ -177,6 +187,7 @@ def save(trace: Trace, path: Path) -> None:
     with TraceWriter(path, trace.header) as writer:
         for workflow in trace.workflows:
             writer.close(workflow)
+        writer.tell(trace.unrecorded)
 
 
 def load(path: Path, *, salvage: bool = False) -> Trace:
@@ -192,7 +203,8 @@ def load(path: Path, *, salvage: bool = False) -> Trace:
     except RejouleError:
         if not salvage or reader.header is None:
             raise
-    trace = Trace(reader.header or _no_trace(path), tuple(sorted(reader.workflows, key=lambda w: (w.arrival_ns, w.id))))
+    workflows = tuple(sorted(reader.workflows, key=lambda w: (w.arrival_ns, w.id)))
+    trace = Trace(reader.header or _no_trace(path), workflows, tuple(reader.unrecorded))
     if salvage:
         sound = tuple(w for w in trace.workflows if not problems(Trace(trace.header, (w,))))
         if not sound:
@@ -219,6 +231,7 @@ class _Reader:
         self.path = path
         self.header: Header | None = None
         self.workflows: list[Workflow] = []
+        self.unrecorded: list[Unrecorded] = []
         self._open: dict[str, list[Member]] = defaultdict(list)
         self._owner: dict[str, str] = {}
         self._once: dict[Any, Any] = {}
@@ -259,12 +272,14 @@ class _Reader:
         except DamagedError as error:
             raise self._wrong(number, str(error)) from None
 
-    def _take(self, number: int, record: Header | Closing | Member) -> None:
+    def _take(self, number: int, record: Header | Closing | Unrecorded | Member) -> None:
         match record:
             case Header():
                 self.header = record
             case Closing():
                 self.workflows.append(self._closed(number, record))
+            case Unrecorded():
+                self.unrecorded.append(record)
             case Edge():
                 owner = self._owner.get(record.source)
                 if owner is None:
