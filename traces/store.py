@@ -62,7 +62,7 @@ KINDS: Final[dict[str, type[Any]]] = {
 NAMES: Final = {kind: name for name, kind in KINDS.items()}
 
 UNSAID: Final = {Call: b',"agent":null,"sibling_of":null,"pieces":null}\n', Edge: b',"tokens":null}\n'}
-"""What a record of format version 1 lacks. It is left out where it says nothing, so that digests stay what they were."""
+"""What a record of version 1 lacks. It is left out where it says nothing, so that digests stay what they were."""
 
 
 class _Line(msgspec.Struct):
