@@ -14,7 +14,7 @@ from rejoule.analysis.statistics import Interval
 from rejoule.analysis.summary.cells import Cell, gather, part_half_width_j
 from rejoule.analysis.summary.evidence import Evidence, start_temperatures_c
 from rejoule.analysis.summary.evidence import as_json as evidence_json
-from rejoule.analysis.summary.lines import line, quoted_notes
+from rejoule.analysis.summary.lines import line, quoted_notes, work_notes
 from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution
 from rejoule.analysis.summary.units import amount
@@ -261,6 +261,7 @@ def _notes(cell: Cell, found: Sequence[Attribution], force: bool) -> Iterator[st
         yield f"{cell.withheld}: joules by node and phase {'are not to be trusted' if force else UNSEEN}"
     if cell.failed_calls:
         yield f"{counted(cell.failed_calls, 'call')} failed; their energy is counted"
+    yield from work_notes(summary.run for summary in cell.trials)
     yield from quoted_notes(call.node for call in cell.trials[0].run.calls)
     if found and len(found) < len(cell.trials):
         yield f"energy was measured in {len(found)} of {len(cell.trials)} trials"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rejoule.analysis.attribution import Attribution, Method
 from rejoule.analysis.pairing import LeftOut, Pair, reordered, same_runs
 from rejoule.analysis.summary.evidence import start_temperatures_c
-from rejoule.analysis.summary.lines import quoted_notes
+from rejoule.analysis.summary.lines import quoted_notes, work_notes
 from rejoule.analysis.summary.summary import Summary
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution, withheld
 from rejoule.traces.words import counted
@@ -29,6 +29,7 @@ def pair_notes(
             "interval knows of it"
         )
     for side, runs in (("A", [p.a for p in pairs]), ("B", [p.b for p in pairs])):
+        yield from (f"{side}: {sentence}" for sentence in work_notes(runs))
         failed = sum(len(run.failed_calls) for run in runs)
         if failed:
             yield f"{side}: {counted(failed, 'call')} failed; their energy is counted, their latency is not"

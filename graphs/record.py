@@ -13,8 +13,9 @@ from rejoule.graphs.capture import Recording, Rewrite, ServerInfo
 from rejoule.graphs.capture.exits import exits_contained
 from rejoule.traces.arrivals import poisson_rate, poisson_times
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.model import Call, Task, ToolCall, Workflow
+from rejoule.traces.model import Call, Header, Task, ToolCall, Trace, Workflow
 from rejoule.traces.words import counted
+from rejoule.traces.work import account, sentences
 
 DEFAULT_CONCURRENCY = 8
 
@@ -64,6 +65,7 @@ class Recorded:
         if self.failed:
             first = self.failed[0]
             yield f"{counted(len(self.failed), 'workflow')} failed, and recorded as such; {first.id}: {first.error}"
+        yield from sentences(account(Trace(Header("", ""), self.workflows)))
         if not self.called:
             yield "no LLM call was made; the trace has nothing to replay"
         if stopped := sum(w.status == "interrupted" for w in self.workflows):

@@ -15,7 +15,8 @@ from rejoule.graphs.load import Graph, as_graph, load_graph
 from rejoule.graphs.record import Recorded
 from rejoule.graphs.workloads import WORKLOADS, load, settings_from
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.model import Call
+from rejoule.traces.model import Call, Header, Trace
+from rejoule.traces.work import account
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -231,6 +232,7 @@ def summary(recorded: Recorded) -> dict[str, Any]:
         "duration_s": (ended - begun) / 1e9,
         "nodes": [{"node": node, **_counts(of_node)} for node, of_node in nodes.items()],
         "not_captured": dict(recorded.ignored),
+        "work": asdict(account(Trace(Header("", ""), recorded.workflows))),
     }
 
 

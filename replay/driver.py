@@ -14,7 +14,7 @@ async def drive(
 ) -> list[CallResult]:
     """Sends every call when it is due, until nothing is left; what became of each, in the order in which they ended.
 
-    A failed call's dependants are not sent; they are in ``schedule.skipped``.
+    A failed call's dependants are not sent; they are in ``schedule.skipped``. Those of a call that was refused are.
     """
     results: list[CallResult] = []
     while not schedule.done:
@@ -23,7 +23,7 @@ async def drive(
         if schedule.done:
             break
         for result in await engine.wait(schedule.next_due_s):
-            if result.error is None:
+            if result.error is None or result.refused:
                 schedule.finished(result.id, result.end_s)
             else:
                 schedule.failed(result.id, result.end_s)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from rejoule.replay.check import check_configurations, check_size
+from rejoule.replay.check import check_configurations, check_models, check_size
 from rejoule.replay.engines.fine_loop import fine_loop
 from rejoule.replay.engines.open import Engines
 from rejoule.replay.experiment import run_experiment
@@ -46,6 +46,7 @@ def planned(
     """Raises RejouleError for a configuration that cannot be run, and for an experiment beyond all measure."""
     check_configurations(configurations)
     check_size(traces, configurations, trials)
+    check_models(traces, configurations)
     digests = {name: trace_digest(trace) for name, trace in traces.items()}
     return plan(digests, configurations, trials=trials, seed=seed)
 

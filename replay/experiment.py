@@ -14,6 +14,8 @@ from rejoule.traces.refused import Refused, save_refused
 from rejoule.traces.run import CallResult, Configuration, Run
 from rejoule.traces.runs import Experiment, PlannedRun, create, finished, save_run
 from rejoule.traces.store import load
+from rejoule.traces.words import counted
+from rejoule.traces.work import account, left_out
 
 
 def load_traces(paths: Iterable[Path], *, salvage: bool = False) -> dict[str, Trace]:
@@ -36,8 +38,16 @@ def trace_name(trace: Trace) -> str:
 def check_traces(traces: Mapping[str, Trace]) -> None:
     """Raises RejouleError for one that has nothing to replay."""
     for name, trace in traces.items():
-        if not any(call.succeeded for call in trace.calls):
-            raise RejouleError(f"{name} holds no call that succeeded", "record it again against a server that answers")
+        if all(left_out(call) is not None for call in trace.calls):
+            raise RejouleError(
+                f"{name} holds no call that can be replayed{_why(trace)}",
+                "record it again against a server that answers",
+            )
+
+
+def _why(trace: Trace) -> str:
+    reasons = [f"{counted(named.amount.calls, 'call')}: {named.reason}" for named in account(trace).left_out]
+    return f" ({'; '.join(reasons)})" if reasons else ""
 
 
 async def as_it_is(run: Run) -> Run:

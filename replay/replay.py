@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from rejoule.replay.engine import Measured
 from rejoule.replay.exactness.expected_cache import Served, cached_bounds
+from rejoule.replay.exactness.models import Models
 from rejoule.replay.exactness.requests import digest
 from rejoule.replay.exactness.tiers import Tokens
 from rejoule.replay.passes import Driven, drive_pass, edges_of, joined
@@ -17,6 +18,7 @@ from rejoule.traces.loops import looped, pass_of
 from rejoule.traces.run import CallResult, Certificate, Configuration, Run, Tier, ToolResult, WorkflowResult
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.summary import total
+from rejoule.traces.work import account
 
 DIGITS = 16
 """Of a digest, kept for each call: enough to tell which one differs."""
@@ -92,7 +94,7 @@ def _shortened(result: CallResult) -> CallResult:
 
 
 def _name(vertex: object) -> str:
-    return str(getattr(vertex, "name", "failed attempt"))
+    return str(getattr(vertex, "name", "a call left out"))
 
 
 def _workflows(trace: Trace, driven: Driven, results: Sequence[CallResult]) -> tuple[WorkflowResult, ...]:
@@ -122,7 +124,7 @@ def _certificate(
     edge_set = edges_of(configuration)
     results = sorted(driven.results, key=lambda r: r.id)
     edges = sorted((e.source, e.target) for w in trace.workflows for e in w.edges if e.kind in (edge_set, "observed"))
-    work = sorted((r.id, r.prompt_digest, r.output_digest) for r in results)
+    done = sorted((r.id, r.prompt_digest, r.output_digest) for r in results)
     violations = list(measured.violations)
     violations += [f"{r.id} failed: {r.error}" for r in results if r.error is not None]
     violations += [f"{r.id} did other work than asked for" for r in results if r.error is None and r.exact is False]
@@ -132,16 +134,17 @@ def _certificate(
         for r in results
         if r.id in bounds and r.cached_tokens is not None and not _within(r.cached_tokens, bounds[r.id])
     ]
-    answered = {r.id for r in results}
-    violations += [f"{name} was not sent" for name in sorted(driven.skipped - answered)]
+    answered = {r.id: r for r in results}
+    violations += [f"{name} was not sent" for name in sorted(driven.skipped - answered.keys())]
     return Certificate(
         tier=tier,
-        digest=digest([tier, work]),
+        digest=digest([tier, done]),
         order=digest(edges),
         exact_calls=sum(r.exact is True for r in results),
         violations=tuple(violations),
         cached_tokens=total(r.cached_tokens for r in results),
         expected_cached_tokens=_summed(bounds.values()) if bounds else None,
+        work=account(trace, answered),
     )
 
 
@@ -151,7 +154,7 @@ def _cached_bounds(
     if block_size is None:
         return {}
     calls = {call.id: call for call in trace.calls}
-    rules = Tokens(configuration, "", "logits-processor")
+    rules = Tokens(configuration, Models(("",)), "logits-processor")
     served: dict[int, list[Served]] = {}
     for result in results:
         asked = rules.ask(calls[result.id])

@@ -4,7 +4,7 @@ Rule 1: everything that decides when a call goes out lives in this file.
 Rule 2: it has no clock and does no I/O; whoever drives it says what time it is.
 
 A vertex begins when all that it waits for has ended and its recorded gap has passed. Tool calls end by themselves
-after their recorded time; attempts that failed when they were recorded are waited out like tool calls. Ties are
+after their recorded time; calls that are left out are waited out like tool calls. Ties are
 broken by the order of workflows and of vertices in the trace, then by a counter.
 """
 
@@ -18,6 +18,7 @@ from itertools import count
 from typing import Literal
 
 from rejoule.traces.model import Call, EdgeSet, ToolCall, Vertex, Workflow
+from rejoule.traces.work import left_out
 
 Happening = Literal["arrive", "begin", "end"]
 
@@ -35,7 +36,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """A tool call, or an attempt that failed when recorded, that was waited out."""
+    """A tool call, or a call that is left out, that was waited out."""
 
     vertex: Vertex
     start_s: float
@@ -138,7 +139,7 @@ class Schedule:
 
     def _begin(self, name: str, at_s: float) -> None:
         vertex = self._vertex[name]
-        if isinstance(vertex, ToolCall) or not vertex.succeeded:
+        if isinstance(vertex, ToolCall) or left_out(vertex) is not None:
             end_s = at_s + (vertex.end_ns - vertex.start_ns) / 1e9 * self._time_scale
             self.waited.append(Waited(vertex, at_s, end_s))
             self._happen(end_s, "end", name)

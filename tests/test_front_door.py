@@ -143,7 +143,7 @@ def test_a_workflow_that_fails_is_told(tmp_path: Path) -> None:
         "no LLM call was made",
     ]
     assert trace.workflows[0].status == "failed"
-    with pytest.raises(rejoule.RejouleError, match="no call that succeeded"):
+    with pytest.raises(rejoule.RejouleError, match="no call that can be replayed"):
         rejoule.replay_traces(trace, tmp_path / "runs", progress=False)
 
 

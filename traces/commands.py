@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rejoule.traces.words import counted
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @click.command()
@@ -20,12 +23,30 @@ def inspect(trace: Path, salvage: bool, as_json: bool) -> None:
 
     from rejoule.traces.overview import overview
     from rejoule.traces.store import load
+    from rejoule.traces.terminal import say
+    from rejoule.traces.work import account, sentences
 
-    found = overview(load(trace, salvage=salvage))
+    held = load(trace, salvage=salvage)
+    found = overview(held)
     if as_json:
         click.echo(orjson.dumps(found).decode())
-    else:
-        _print(trace, found)
+        return
+    _print(trace, found)
+    for sentence in sentences(account(held)):
+        say(f"warning: {sentence}", err=True)
+
+
+def _figures(what: str, rows: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(what)
+    for name in ("calls", "prompt tokens", "cached", "output tokens", "failed"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        values = (row[k] for k in ("calls", "prompt_tokens", "cached_tokens", "output_tokens", "failed_calls"))
+        table.add_row(row[what], *("–" if v is None else f"{v:,}" for v in values))
+    return table
 
 
 def _print(trace: Path, found: dict[str, Any]) -> None:
@@ -40,14 +61,9 @@ def _print(trace: Path, found: dict[str, Any]) -> None:
         for key, noun in (("workflows", "workflow"), ("calls", "call"), ("tool_calls", "tool call"))
     )
     out.print(Text.assemble((str(trace), "bold"), f": {found['graph']}, {counts}, model {found['model']}"))
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("node")
-    for name in ("calls", "prompt tokens", "cached", "output tokens", "failed"):
-        table.add_column(name, justify="right")
-    for node in found["nodes"]:
-        values = (node[k] for k in ("calls", "prompt_tokens", "cached_tokens", "output_tokens", "failed_calls"))
-        table.add_row(node["node"], *("–" if v is None else f"{v:,}" for v in values))
-    out.print(table)
+    out.print(_figures("node", found["nodes"]))
+    if len(found["models"]) > 1:
+        out.print(_figures("model", found["models"]))
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("workflow", "calls", "depth", "width", "seconds", "critical path s", "status"):
         table.add_column(name, justify="left" if name in ("workflow", "status") else "right")

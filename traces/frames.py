@@ -42,6 +42,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "tier": certificate.tier,
         "exact_calls": certificate.exact_calls,
         "violations": len(certificate.violations),
+        "left_out_calls": None if certificate.work is None else sum(n.amount.calls for n in certificate.work.left_out),
         "rejected": "; ".join(run.conditions.rejected) if run.conditions is not None else "",
     }
 

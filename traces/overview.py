@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import orjson
@@ -12,6 +13,7 @@ from rejoule.traces import dag
 from rejoule.traces.lineage import messages
 from rejoule.traces.model import Call, Trace, Workflow
 from rejoule.traces.summary import total
+from rejoule.traces.work import account
 
 BLOCK: Final = 16
 """Tokens that a prefix cache shares at once, as vLLM's does by default."""
@@ -33,6 +35,8 @@ def overview(trace: Trace) -> dict[str, Any]:
         "output_tokens": total(c.output_tokens for c in calls if c.succeeded),
         "shared_prompt_fraction": shared,
         "shared_prompt_unit": unit,
+        "work": asdict(account(trace)),
+        "models": [{"model": name, **_figures([c for c in calls if _model(c) == name])} for name in _models(calls)],
         "nodes": [_node(name, [c for c in calls if c.node == name]) for name in trace.nodes],
         "each_workflow": [_workflow(w) for w in trace.workflows],
     }
@@ -85,10 +89,21 @@ def _rendered(call: Call) -> str:
     return tools + said + ("\nassistant: " if "messages" in call.request else "")
 
 
+def _model(call: Call) -> str:
+    return str(call.request.get("model") or "not named")
+
+
+def _models(calls: Sequence[Call]) -> Sequence[str]:
+    return list(dict.fromkeys(map(_model, calls)))
+
+
 def _node(name: str, calls: Sequence[Call]) -> dict[str, Any]:
+    return {"node": name, **_figures(calls)}
+
+
+def _figures(calls: Sequence[Call]) -> dict[str, Any]:
     good = [c for c in calls if c.succeeded]
     return {
-        "node": name,
         "calls": len(calls),
         "failed_calls": len(calls) - len(good),
         "prompt_tokens": total(c.prompt_tokens for c in good),

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from rejoule.traces.secrets import masked
+from rejoule.traces.work import Account
 
 RUN_FORMAT_VERSION: Final = 2
 
@@ -72,6 +73,10 @@ class CallResult:
     """Of what was sent."""
     output_digest: str = ""
     """Of what came back, as far as the tier promises that it is equal."""
+    refused: bool = False
+    """The server would not do it at all; what waited for it was sent all the same."""
+    altered: tuple[str, ...] = ()
+    """In what it was not just the recorded call, as `rejoule.traces.work` names it; then ``exact`` is never true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +234,8 @@ class Certificate:
     cached_tokens: int | None = None
     expected_cached_tokens: tuple[int, int] | None = None
     """The least and the most that a prefix cache which never ran out of room can have held."""
+    work: Account | None = None
+    """What became of the trace's work. Runs of older versions do not say; reading them works it out."""
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,12 @@ from rejoule.traces import store
 from rejoule.traces.decoding import DamagedError, decoded, lines_of
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.frames import Calls, run_columns
+from rejoule.traces.loops import looped
 from rejoule.traces.migrate import migrated_run
 from rejoule.traces.model import Trace
 from rejoule.traces.run import Configuration, Reading, Run, Step, configuration_key
 from rejoule.traces.tabular import Columns, Tabular
+from rejoule.traces.work import account
 
 T = TypeVar("T")
 
@@ -224,7 +226,14 @@ def load_runs(path: Path) -> RunFolder:
     if not runs:
         raise RejouleError(f"{path} holds no finished run", "run it again to take it up where it stopped")
     traces = {name: store.load(path / "traces" / f"{name}.jsonl.zst") for name in experiment.traces}
-    return RunFolder(path, experiment, runs, traces)
+    return RunFolder(path, experiment, tuple(_accounted(run, traces.get(run.trace)) for run in runs), traces)
+
+
+def _accounted(run: Run, trace: Trace | None) -> Run:
+    if run.certificate.work is not None or trace is None:
+        return run
+    work = account(looped(trace, run.configuration.loops), {call.id: call for call in run.calls})
+    return replace(run, certificate=replace(run.certificate, work=work))
 
 
 def load_run(path: Path, run_id: str) -> Run:

@@ -187,6 +187,7 @@ def replay_traces(
     from rejoule.traces.errors import RejouleError
     from rejoule.traces.model import Trace
     from rejoule.traces.run import Configuration
+    from rejoule.traces.work import account, sentences
 
     if isinstance(traces, Trace):
         named = {trace_name(traces): traces}
@@ -198,6 +199,9 @@ def replay_traces(
             raise RejouleError("several traces need names", 'give a mapping: {"name": trace}')
         named = load_traces(map(Path, files))
     check_traces(named)
+    for name, trace in named.items():
+        for sentence in sentences(account(trace)):
+            _warn(f"{name}: {sentence}")
     knobs = configuration if configuration is not None else Configuration()
     knobs = {
         **(asdict(knobs) if isinstance(knobs, Configuration) else knobs),

@@ -18,6 +18,7 @@ from rejoule.analysis.report.findings import findings
 from rejoule.analysis.report.panel import cell_data, panel
 from rejoule.analysis.summary.cells import Workload, gather
 from rejoule.analysis.summary.evidence import start_temperatures_c
+from rejoule.analysis.summary.lines import work_notes
 from rejoule.analysis.summary.naming import describe, label, varying
 from rejoule.traces.model import Trace
 from rejoule.traces.refused import Refused
@@ -141,6 +142,7 @@ def _doubts(workload: Workload) -> Iterator[str]:
     apart = start_temperatures_c(runs)
     if apart is not None:
         yield f"{workload.name}: runs started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
+    yield from (f"{workload.name}: {sentence}" for sentence in work_notes(runs))
     violations = sum(len(run.certificate.violations) for run in runs)
     if violations:
         yield f"{workload.name}: {counted(violations, 'call')} did not do the work that the trace asked for"

@@ -1,4 +1,4 @@
-"""The lines of a table of joules: those of nodes and workflows, and those that no call owes."""
+"""The lines of a table of joules, those of nodes and workflows and those that no call owes; and what is said below."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ from collections.abc import Iterable
 from typing import Final
 
 from rejoule.analysis.attribution.result import WITHOUT_WORK
+from rejoule.traces.run import Run
+from rejoule.traces.work import sentences
 
 RESERVED: Final = frozenset((*WITHOUT_WORK, "all calls", "total", "sum", "of the total"))
 """What tables call lines of their own."""
+
+
+def work_notes(runs: Iterable[Run]) -> Iterable[str]:
+    """What of the recorded work the runs left out or did otherwise, each said once."""
+    works = (run.certificate.work for run in runs)
+    yield from dict.fromkeys(sentence for work in works if work is not None for sentence in sentences(work))
 
 
 def line(name: str) -> str:

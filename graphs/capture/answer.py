@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -32,6 +33,10 @@ class Answer:
     output_tokens: int | None = None
     first_token_at: int | None = None
     chunks_at: tuple[int, ...] = ()
+    pieces: int | None = None
+    """Of a stream, how many carried output."""
+    others: tuple[Answer, ...] = ()
+    """Where several were asked for, those after the first, which then has the tokens of all."""
     complete: bool = True
     """A stream said that it was done."""
     error: str | None = None
@@ -39,7 +44,7 @@ class Answer:
     @property
     def whole(self) -> bool:
         """It said that it was done, or why it stopped: not all servers say both, and not all clients read on."""
-        return self.complete or self.finish_reason is not None
+        return self.complete or all(one.finish_reason is not None for one in (self, *self.others))
 
 
 def parse(pieces: Sequence[Piece], *, status: int, streamed: bool) -> Answer:
@@ -72,25 +77,64 @@ def events(pieces: Iterable[Piece]) -> Iterator[Piece]:
 def _plain(body: Mapping[str, Any]) -> Answer:
     if body.get("error"):
         return Answer(error=_message(body))
-    choice = body["choices"][0]
+    first, *others = body["choices"]
+    return replace(_choice(first, body, body.get("usage")), others=tuple(_choice(one, body, None) for one in others))
+
+
+def _choice(choice: Mapping[str, Any], body: Mapping[str, Any], usage: Mapping[str, Any] | None) -> Answer:
     message: Mapping[str, Any] = choice.get("message") or {}
     return Answer(
         text=_text(choice["text"] if "text" in choice else message.get("content")),
         tool_calls=tuple(call for call in message.get("tool_calls") or () if isinstance(call, dict)),
         finish_reason=_text(choice.get("finish_reason")),
-        **_tokens(
-            body.get("usage"),
-            _first(body.get("prompt_token_ids"), choice.get("prompt_token_ids")),
-            choice.get("token_ids"),
-        ),
+        **_tokens(usage, _first(choice.get("prompt_token_ids"), body.get("prompt_token_ids")), choice.get("token_ids")),
     )
 
 
+class _Streamed:
+    """One choice of a stream, as far as it has come."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.tools: dict[int, dict[str, Any]] = {}
+        self.token_ids: list[int] | None = None
+        self.prompt_ids: Sequence[int] | None = None
+        self.finish: str | None = None
+        self.first_token: int | None = None
+        self.chunks: list[int] = []
+        self.pieces = 0
+
+    def take(self, choice: Mapping[str, Any], at: int) -> None:
+        delta = choice.get("delta") or {}
+        word = choice.get("text") or delta.get("content")
+        if isinstance(word, str) and word:
+            self.text.append(word)
+        for part in delta.get("tool_calls") or ():
+            _extend(self.tools.setdefault(part.get("index", 0), {}), part)
+        if (ids := choice.get("token_ids")) is not None:
+            self.token_ids = (self.token_ids or []) + ids
+        self.prompt_ids = _first(self.prompt_ids, choice.get("prompt_token_ids"))
+        self.finish = choice.get("finish_reason") or self.finish
+        self.chunks.append(at)
+        if word or ids or delta.get("tool_calls") or delta.get("reasoning") or delta.get("reasoning_content"):
+            self.pieces += 1
+            self.first_token = _first(self.first_token, at)
+
+    def answer(self, usage: Mapping[str, Any] | None, prompt_ids: Sequence[int] | None) -> Answer:
+        return Answer(
+            text=_text("".join(self.text)) if self.text or not self.tools else None,
+            tool_calls=tuple(self.tools[i] for i in sorted(self.tools)),
+            finish_reason=_text(self.finish),
+            first_token_at=self.first_token,
+            chunks_at=tuple(self.chunks),
+            pieces=self.pieces,
+            **_tokens(usage, _first(self.prompt_ids, prompt_ids), self.token_ids),
+        )
+
+
 def _streamed(pieces: Sequence[Piece]) -> Answer:
-    text: list[str] = []
-    tools: dict[int, dict[str, Any]] = {}
-    token_ids: list[int] | None = None
-    prompt_ids = usage = finish = error = first_token = None
+    choices: defaultdict[int, _Streamed] = defaultdict(_Streamed)
+    prompt_ids = usage = error = None
     chunks: list[int] = []
     complete = False
     for at, data in events(pieces):
@@ -105,30 +149,14 @@ def _streamed(pieces: Sequence[Piece]) -> Answer:
         usage = chunk.get("usage") or usage
         prompt_ids = _first(prompt_ids, chunk.get("prompt_token_ids"))
         for choice in chunk.get("choices") or ():
-            if choice.get("index", 0) != 0:
-                continue
-            delta = choice.get("delta") or {}
-            word = choice.get("text") or delta.get("content")
-            if isinstance(word, str) and word:
-                text.append(word)
-            for part in delta.get("tool_calls") or ():
-                _extend(tools.setdefault(part.get("index", 0), {}), part)
-            if (ids := choice.get("token_ids")) is not None:
-                token_ids = (token_ids or []) + ids
-            prompt_ids = _first(prompt_ids, choice.get("prompt_token_ids"))
-            finish = choice.get("finish_reason") or finish
-            says = word or ids or delta.get("tool_calls") or delta.get("reasoning") or delta.get("reasoning_content")
-            if says and first_token is None:
-                first_token = at
-    return Answer(
-        text=_text("".join(text)) if text or not tools else None,
-        tool_calls=tuple(tools[i] for i in sorted(tools)),
-        finish_reason=_text(finish),
-        first_token_at=first_token,
-        chunks_at=tuple(chunks),
+            choices[choice.get("index", 0)].take(choice, at)
+    first, *others = (choices[index] for index in sorted(choices)) if choices else [_Streamed()]
+    return replace(
+        first.answer(usage, prompt_ids),
+        chunks_at=tuple(first.chunks) if others else tuple(chunks),
+        others=tuple(other.answer(None, prompt_ids) for other in others),
         complete=complete,
         error=error,
-        **_tokens(usage, prompt_ids, token_ids),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
+from rejoule.graphs.capture import several
 from rejoule.graphs.capture.answer import Piece, parse
 from rejoule.graphs.capture.rewrite import Outgoing, endpoint
 from rejoule.traces.model import Call, Endpoint
@@ -19,7 +20,7 @@ LET_GO = "the client closed the stream before its end"
 
 
 class Attempt:
-    """Notes what comes back, and hands over a `Call` once, at its end."""
+    """Notes what comes back, and hands over its `Call` once, at its end, or a call for each of several answers."""
 
     def __init__(
         self,
@@ -109,5 +110,7 @@ class Attempt:
                 output_tokens=answer.output_tokens,
                 first_token_ns=answer.first_token_at,
                 chunk_ns=tuple(at - self._submit_ns for at in answer.chunks_at),
+                pieces=answer.pieces if answer.output_tokens is None else None,
             )
-        self._done(self, call)
+        for one in [call] if answer is None else several.calls(call, (answer, *answer.others)):
+            self._done(self, one)

@@ -18,6 +18,7 @@ from rejoule.traces.run import CallResult, Run
 from rejoule.traces.runs import Experiment, PlannedRun, finished, load_run
 from rejoule.traces.summary import described, summary
 from rejoule.traces.terminal import console, say
+from rejoule.traces.work import account
 
 Show = Literal["bars", "json", "nothing"]
 
@@ -33,7 +34,7 @@ class Progress:
         self.refused: list[KnobRefused] = []
         """The reason of each run that was left out."""
         self._folder = folder
-        self._calls = {name: sum(call.succeeded for call in trace.calls) for name, trace in traces.items()}
+        self._calls = {name: account(trace).replayed.calls for name, trace in traces.items()}
         self._show = show
         self._description, self._total = "", 0
         self._waiting = False

@@ -119,10 +119,14 @@ def _execute(
     from rejoule.replay.experiment import load_traces
     from rejoule.replay.remarks import remarks
     from rejoule.traces.runs import finished, load_runs
+    from rejoule.traces.work import account, sentences
 
     check_configurations(configurations)  # before traces are read, which may take a while
     traces = load_traces(paths, salvage=salvage)
     experiment = planned(traces, configurations, trials=trials, seed=seed)
+    for name, trace in traces.items():
+        for sentence in sentences(account(trace)):
+            say(f"warning: {name}: {sentence}", err=True)
     for line in outlook(configurations, trials, folder):
         say(f"note: {line}", err=True)
     with Progress(experiment, folder, traces, show="json" if as_json else "bars") as progress:

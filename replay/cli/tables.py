@@ -16,6 +16,11 @@ def figure(value: float | None, form: str = ",.1f") -> str:
     return "–" if value is None else format(value, form)
 
 
+def _left_out(run: Run) -> int:
+    work = run.certificate.work
+    return 0 if work is None else sum(named.amount.calls for named in work.left_out)
+
+
 def print_runs(runs: Sequence[Run]) -> None:
     """One row a run: its energy, its latencies, and what the cap did; below, where the joules come from."""
     trials = len({run.trial for run in runs}) > 1
@@ -23,10 +28,12 @@ def print_runs(runs: Sequence[Run]) -> None:
     table.add_column("trace")
     table.add_column("configuration", no_wrap=True)
     headings = ["joules", "J/flow", "span s", "flow s", "TTFT s", "capped"]
+    lost = [_left_out(run) for run in runs]
+    headings += ["left out"] if any(lost) else []
     for name in ["trial", *headings] if trials else headings:
         table.add_column(name, justify="right", no_wrap=True)
     last = None
-    for run in runs:
+    for run, calls in zip(runs, lost, strict=True):
         latency = latencies_s(run)
         energy = run.energy.gpu_j
         if last not in (None, run.trace):
@@ -41,6 +48,7 @@ def print_runs(runs: Sequence[Run]) -> None:
             figure(percentile(latency["workflow"], 50), ",.2f"),
             figure(percentile(latency["ttft"], 50), ",.3f"),
             figure(run.power_cap.bound_fraction, ".0%"),
+            *([f"{calls:,}"] if any(lost) else []),
         )
         last = run.trace
     out = console()
@@ -48,6 +56,7 @@ def print_runs(runs: Sequence[Run]) -> None:
     sources = sorted({run.energy.source.get("gpu", "not measured") for run in runs})
     out.print(
         f"joules: GPU, {', '.join(sources)}; J/flow: a workflow; flow, TTFT: medians of workflows and calls; "
-        "capped: share of the busy time in which the cap held the clock down",
+        "capped: share of the busy time in which the cap held the clock down"
+        + ("; left out: recorded calls that the run did not do" if any(lost) else ""),
         style="dim",
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from rejoule.replay.embedded import tokenizer
@@ -14,6 +14,7 @@ from rejoule.replay.embedded.scalars import SchemaError
 
 Body = Mapping[str, Any]
 T = TypeVar("T")
+MOST_ANSWERS = 128
 _UNSUPPORTED = ("grammar", "structural_tag")
 
 
@@ -41,6 +42,38 @@ class Call:
     return_token_ids: bool
     priority: int
     cache_salt: str | None
+    again: bool = False
+    """It is another answer to the prompt of the call before."""
+
+
+def chat_calls(body: Body, limits: Limits) -> Sequence[Call]:
+    """What a chat completion asks for, a call for each of its answers."""
+    return _calls(chat_call, body, limits, [None])
+
+
+def completion_calls(body: Body, limits: Limits) -> Sequence[Call]:
+    """What a completion asks for: its prompts one after another, and each with all of its answers."""
+    prompt = body.get("prompt")
+    several = isinstance(prompt, list) and prompt and all(isinstance(one, str | list) for one in prompt)
+    prompts: Sequence[Any] = prompt if several and isinstance(prompt, list) else [prompt]
+    return _calls(completion_call, body, limits, prompts)
+
+
+def _calls(one: Callable[[Body, Limits], Call], body: Body, limits: Limits, prompts: Sequence[Any]) -> Sequence[Call]:
+    """A call for each answer, with a seed of its own, as equal answers would be no choice."""
+    n = _take(body, "n", int, 1)
+    if not 1 <= n * len(prompts) <= MOST_ANSWERS:
+        raise BadRequestError(f"n must be from 1 to {MOST_ANSWERS} with all prompts, got {n} for {len(prompts)}", "n")
+    for key in ("best_of", "use_beam_search"):
+        if body.get(key) not in (None, False, n if key == "best_of" else False):
+            raise BadRequestError(f"{key} is not supported by this engine", key)
+    seed = _take(body, "seed", int, 0)
+    if n * len(prompts) == 1:
+        return [one(body if prompts[0] is None else {**body, "prompt": prompts[0]}, limits)]
+    bodies = [
+        {**body, "prompt": prompt, "seed": seed + i * n + k} for i, prompt in enumerate(prompts) for k in range(n)
+    ]
+    return [replace(one(each, limits), again=number % n > 0) for number, each in enumerate(bodies)]
 
 
 def chat_call(body: Body, limits: Limits) -> Call:
@@ -72,8 +105,6 @@ def chat_call(body: Body, limits: Limits) -> Call:
 def completion_call(body: Body, limits: Limits) -> Call:
     """The body of a completion: its prompt is a string or token ids."""
     prompt = body.get("prompt")
-    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
-        prompt = prompt[0]
     if isinstance(prompt, str):
         ids: Sequence[int] = [tokenizer.BEGIN, *tokenizer.encode(prompt)]
         text = prompt
@@ -103,8 +134,6 @@ def model_of(body: Body, limits: Limits) -> str:
 
 def _call(body: Body, limits: Limits, ask: Ask) -> Call:
     model = model_of(body, limits)
-    if _take(body, "n", int, 1) != 1:
-        raise BadRequestError("n must be 1: this engine gives one answer to a request", "n")
     priority = _take(body, "priority", int, 0)
     if priority and not limits.priorities:
         raise BadRequestError(f"Got priority {priority} but Priority scheduling is not enabled.", "priority")

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,8 +18,8 @@ from aiohttp import web
 from rejoule.replay.embedded.http_errors import BadRequestError, errors_as_json
 from rejoule.replay.embedded.live import LiveEngine, Ticket
 from rejoule.replay.embedded.metrics import prometheus_text
-from rejoule.replay.embedded.protocol import Body, Call, Limits, chat_call, completion_call
-from rejoule.replay.embedded.replies import DONE, Reply
+from rejoule.replay.embedded.protocol import Body, Call, Limits, chat_calls, completion_calls
+from rejoule.replay.embedded.replies import DONE, Reply, last_usage, whole
 from rejoule.replay.embedded.tokenizing import detokenized, tokenized
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
@@ -86,47 +86,65 @@ class Server:
         await asyncio.gather(task, return_exceptions=True)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, await _understood(request, chat_call, self.limits), True)
+        return await self._serve(request, await _understood(request, chat_calls, self.limits), True)
 
     async def _completion(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, await _understood(request, completion_call, self.limits), False)
+        return await self._serve(request, await _understood(request, completion_calls, self.limits), False)
 
-    async def _serve(self, request: web.Request, call: Call, chat: bool) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, calls: Sequence[Call], chat: bool) -> web.StreamResponse:
         name = request.headers.get("X-Request-Id") or uuid.uuid4().hex
-        reply = Reply(f"{'chatcmpl' if chat else 'cmpl'}-{name}", call, int(time.time()), chat)
-        said = call.answer
-        sim = SimRequest(
-            self._live.unused_id(reply.id), call.prompt_ids, len(said.ids), said.ids, call.priority, call.cache_salt
-        )
+        name, now = f"{'chatcmpl' if chat else 'cmpl'}-{name}", int(time.time())
+        replies = [Reply(name, call, now, chat, index) for index, call in enumerate(calls)]
+        tickets: list[Ticket] = []
         try:
-            ticket = self._live.submit(sim, call.stream)
+            for reply in replies:
+                tickets.append(self._submit(reply))  # noqa: PERF401  # all that are in are taken out again
+            if calls[0].stream:
+                return await self._stream(request, list(zip(replies, tickets, strict=True)))
+            for ticket in tickets:
+                while not ticket.done:
+                    await ticket.more()
+            body = whole(replies, [ticket.cached_tokens for ticket in tickets])
+            return web.Response(body=body, content_type="application/json")
+        finally:
+            for reply, ticket in zip(replies, tickets, strict=False):
+                self._live.abort(ticket)
+                self._generated += ticket.tokens
+                ended = "length" if reply.call.answer.finish_reason == "length" else "stop"
+                self._finished[ended if ticket.done else "abort"] += 1
+
+    def _submit(self, reply: Reply) -> Ticket:
+        call, said = reply.call, reply.call.answer
+        name = self._live.unused_id(reply.id)
+        sim = SimRequest(name, call.prompt_ids, len(said.ids), said.ids, call.priority, call.cache_salt)
+        try:
+            return self._live.submit(sim, call.stream)
         except RejouleError as error:
             raise BadRequestError(str(error)) from error
-        try:
-            if call.stream:
-                return await self._stream(request, reply, ticket)
-            while not ticket.done:
-                await ticket.more()
-            return web.Response(body=reply.whole(ticket.cached_tokens), content_type="application/json")
-        finally:
-            self._live.abort(ticket)
-            self._generated += ticket.tokens
-            ended = "length" if said.finish_reason == "length" else "stop"
-            self._finished[ended if ticket.done else "abort"] += 1
 
-    async def _stream(self, request: web.Request, reply: Reply, ticket: Ticket) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, speakers: Sequence[tuple[Reply, Ticket]]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
-        sent = 0
-        try:
+
+        async def speak(reply: Reply, ticket: Ticket) -> None:
+            sent = 0
             while not ticket.done:
                 await ticket.more()
                 await response.write(b"".join(reply.chunks(sent, ticket.tokens, ticket.cached_tokens)))
                 sent = ticket.tokens
-            tail = reply.last_usage(ticket.cached_tokens) if reply.call.include_usage else b""
+
+        try:
+            if len(speakers) == 1:
+                await speak(*speakers[0])
+            else:
+                async with asyncio.TaskGroup() as group:
+                    for reply, ticket in speakers:
+                        group.create_task(speak(reply, ticket))
+            replies, cached = [reply for reply, _ in speakers], [ticket.cached_tokens for _, ticket in speakers]
+            tail = last_usage(replies, cached) if replies[0].call.include_usage else b""
             await response.write(tail + DONE)
             await response.write_eof()
-        except ConnectionResetError:
+        except* ConnectionResetError:
             # The client is gone: nobody is left to tell.
             pass
         return response

@@ -24,6 +24,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
+    message: _Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
     token_ids: list[int] | None = None
@@ -81,6 +82,9 @@ class Completion:
             if data != b"[DONE]":
                 self._take(_decode(data), at_s)
 
+    def end(self, at_s: float) -> None:
+        """Takes note that nothing more comes. Raises ValueError if what came is no completion."""
+
     def _take(self, event: _Event, at_s: float) -> None:
         if event.error is not None:
             self.error = _sentence(event.error) or str(event.error)
@@ -97,6 +101,24 @@ class Completion:
                 self.finish_reason = choice.finish_reason
             if choice.token_ids:
                 self.token_ids = [*(self.token_ids or ()), *choice.token_ids]
+
+
+class WholeCompletion(Completion):
+    """A completion that comes in one piece, and so has no time of a first token."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._body = b""
+
+    def feed(self, piece: bytes, at_s: float) -> None:
+        self._body += piece
+
+    def end(self, at_s: float) -> None:
+        if self._body:
+            self._take(_decode(self._body), at_s)
+            self.first_token_s = None
 
 
 def error_text(body: bytes) -> str:

@@ -20,13 +20,14 @@ from rejoule.replay.energy.meter import Counts, Meter, energy_between, read
 from rejoule.replay.energy.rapl import open_rapl
 from rejoule.replay.engine import Measured, RealServer
 from rejoule.replay.engines.client_health import quantiles, undisturbed
-from rejoule.replay.engines.completion import Completion, error_text
+from rejoule.replay.engines.completion import Completion, WholeCompletion, error_text
 from rejoule.replay.engines.embedded_meter import open_embedded
-from rejoule.replay.engines.wire import Timeouts, Wire, WireError
+from rejoule.replay.engines.wire import Request, Timeouts, Wire, WireError
+from rejoule.replay.exactness.models import Models, models_for
 from rejoule.replay.exactness.requests import digest
 from rejoule.replay.exactness.splicing import Spliced
-from rejoule.replay.exactness.tiers import Lengths, Rules, exact, output_digest
-from rejoule.traces import RejouleError
+from rejoule.replay.exactness.tiers import Asked, Lengths, Rules, exact, output_digest
+from rejoule.traces import RejouleError, Trace
 from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.model import Call
 from rejoule.traces.run import CallResult, Configuration, Tier
@@ -34,6 +35,8 @@ from rejoule.traces.secrets import VARIABLE, api_key, hidden
 
 EXACT_LENGTHS: Final = ("vllm", "rejoule")
 """Values of ``owned_by`` of servers that understand ``min_tokens`` and ``ignore_eos``."""
+REFUSED: Final = (400, 404, 405, 413, 415, 422, 501)
+"""HTTP statuses by which a server says that it will never do what is asked of it."""
 LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 EARLY_S: Final = 0.2e-3
 """How long before a call is due the loop wakes and watches the clock: timers are late by about half of it."""
@@ -76,6 +79,7 @@ class HttpEngine:
     async def connect(
         cls,
         configuration: Configuration,
+        trace: Trace,
         *,
         url: str | None = None,
         rules: Rules | None = None,
@@ -91,10 +95,12 @@ class HttpEngine:
         url = api_url(url or configuration.engine)
         wire = Wire(url.removesuffix("/v1"), timeouts or timeouts_of(configuration.options), key=api_key())
         try:
-            model = await served_model(wire, url)
+            served = await served_models(wire, url)
+            model = _described(served[0])
             exact_lengths = model.get("owned_by") in EXACT_LENGTHS
             if rules is None:
-                rules = _rules(configuration, str(model["id"]), exact_lengths)
+                models = models_for(trace, [one.id for one in served], configuration.options)
+                rules = _rules(configuration, models, exact_lengths)
             engine = cls(wire, url, model, rules)
             engine._meters, engine._watch = await _meters(wire, url, watch)
         except BaseException:
@@ -180,9 +186,9 @@ class HttpEngine:
 
     async def _answer(self, call: Call, due_s: float, ready_s: float) -> None:
         asked = self._rules.ask(call)
-        said = Completion()
-        request = self._wire.request(asked.path, orjson.dumps(asked.body), said, name=call.id)
+        said, request = self._request(asked, call.id)
         error: str | None = None
+        refused = False
         matches: bool | None = False
         prompt_digest = ""
         try:
@@ -190,11 +196,18 @@ class HttpEngine:
             # While the server works: the call is on its way, and its successors do not wait for this.
             prompt_digest = digest(asked.prompt)
             await request.answer()
+            if request.status in REFUSED and asked.streamed:
+                # Servers refuse to stream what they would answer whole.
+                said, request = self._request(asked := asked.whole(), call.id)
+                await request.send()
+                await request.answer()
+            said.end(request.end_s)
             error = said.error or (None if said.finish_reason is not None else "the answer was cut")
             matches = exact(asked, said)
             if error is None and asked.output_ids is not None and matches is False:
                 error = "it came back different from what was asked for"
             if request.status != 200:
+                refused = request.status in REFUSED
                 error = f"HTTP {request.status}: {error_text(request.body)}"
             if error is None:
                 self._rules.heard(call, said)
@@ -218,10 +231,16 @@ class HttpEngine:
                 exact=matches if error is None else False,
                 prompt_digest=prompt_digest or digest(asked.prompt),
                 output_digest=output_digest(asked, said),
+                altered=asked.altered,
+                refused=refused,
                 error=None if error is None else hidden(error),
             )
         )
         self._awake()
+
+    def _request(self, asked: Asked, name: str) -> tuple[Completion, Request]:
+        said = Completion() if asked.streamed else WholeCompletion()
+        return said, self._wire.request(asked.path, orjson.dumps(asked.body), said, name=name)
 
     async def _death(self) -> RejouleError | None:
         """What to tell the user if the server is gone; ``None`` while it answers."""
@@ -257,7 +276,7 @@ def api_url(url: str) -> str:
     return root if root.endswith("/v1") else f"{root}/v1"
 
 
-def _rules(configuration: Configuration, model: str, exact_lengths: bool) -> Rules:
+def _rules(configuration: Configuration, models: Models, exact_lengths: bool) -> Rules:
     """Those of the tier that is asked for, on a server that is already running; each run has a cache of its own."""
     if configuration.loops > 1 and not exact_lengths:
         raise RejouleError(
@@ -266,9 +285,9 @@ def _rules(configuration: Configuration, model: str, exact_lengths: bool) -> Rul
         )
     match configuration.options.get("tier", "lengths"):
         case "lengths":
-            return Lengths(configuration, model, exact_lengths, cache_salt=token_hex(8))
+            return Lengths(configuration, models, exact_lengths, cache_salt=token_hex(8))
         case "spliced" if exact_lengths:
-            return Spliced(configuration, model, cache_salt=token_hex(8))
+            return Spliced(configuration, models, cache_salt=token_hex(8))
         case "spliced":
             raise RejouleError("tier spliced needs token ids in and out, as vLLM has them", "replay in tier lengths")
         case tier:
@@ -293,8 +312,8 @@ def timeouts_of(options: Mapping[str, Any]) -> Timeouts:
     return Timeouts(**{name: float(value) for name, value in given.items() if value is not None})
 
 
-async def served_model(wire: Wire, url: str) -> dict[str, Any]:
-    """What the server says of its first model: ``id``, ``owned_by``, ``max_model_len``."""
+async def served_models(wire: Wire, url: str) -> Sequence[_Served]:
+    """What the server says of its models, at least one. Raises RejouleError."""
     remedy = "check the URL and that the server is up: curl " + url + "/models"
     try:
         answer = await wire.get("/v1/models", timeout_s=15)
@@ -307,7 +326,12 @@ async def served_model(wire: Wire, url: str) -> dict[str, Any]:
         raise RejouleError(f"the server at {url} lists no models as OpenAI's interface does: {error}", remedy) from None
     if not models:
         raise RejouleError(f"the server at {url} serves no model", "load one, then repeat the command")
-    return {k: v for k in ("id", "owned_by", "max_model_len") if (v := getattr(models[0], k)) is not None}
+    return models
+
+
+def _described(model: _Served) -> dict[str, Any]:
+    """What a server says of a model: ``id``, ``owned_by``, ``max_model_len``."""
+    return {k: v for k, v in msgspec.structs.asdict(model).items() if v is not None}
 
 
 async def _meters(wire: Wire, url: str, watch: GpuWatch | None) -> tuple[list[Meter], GpuWatch | None]:

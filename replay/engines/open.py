@@ -148,4 +148,4 @@ async def open_engine(configuration: Configuration, trace: Trace, watch: GpuWatc
 
     if configuration.options.get("tier") == "spliced":
         check_tokens(trace, "the trace")
-    return await HttpEngine.connect(configuration, watch=watch)
+    return await HttpEngine.connect(configuration, trace, watch=watch)

@@ -13,8 +13,9 @@ import msgspec
 from rejoule.replay.embedded.tokenizer import chat_ids, encode
 from rejoule.replay.engine import Measured
 from rejoule.replay.engines.run_options import RUN_OPTIONS
+from rejoule.replay.exactness.models import SIMULATED, models_for
 from rejoule.replay.exactness.requests import ids_digest, scaled_ids, scaled_length
-from rejoule.replay.exactness.tiers import salted
+from rejoule.replay.exactness.tiers import altered_ids, salted
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
@@ -23,6 +24,7 @@ from rejoule.replay.sim.records import StepRecord
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.model import Call
 from rejoule.traces.run import CallResult, Configuration, Energy, PowerCap, Step, Tier
+from rejoule.traces.work import left_out, output_tokens
 
 DEFAULT_PROFILE = "h200-llama-3.1-8b"
 
@@ -73,12 +75,14 @@ class SimEngine:
     def __init__(self, configuration: Configuration, trace: Trace) -> None:
         self._configuration = configuration
         self._engine = StepEngine(engine_config(configuration))
+        self._models = models_for(trace, [SIMULATED], configuration.options)
+        self._tier: Tier = "tokens" if all(map(_has_ids, trace.calls)) else "lengths"
         self._sent: dict[str, CallResult] = {}
         self._first_token_s: dict[str, float] = {}
 
     @property
     def tier(self) -> Tier:
-        return "tokens"
+        return self._tier
 
     @property
     def real_server(self) -> None:
@@ -95,6 +99,7 @@ class SimEngine:
         if scale != 1:
             prompt = scaled_ids(prompt, scale)
         output = output_ids(call, self._configuration.output_scale)
+        changed = altered_ids(call, self._models)
         self._sent[call.id] = CallResult(
             id=call.id,
             workflow=call.workflow,
@@ -105,9 +110,10 @@ class SimEngine:
             prompt_tokens=len(prompt),
             output_tokens=len(output),
             finish_reason=call.finish_reason,
-            exact=True,
+            exact=None if changed else True,
             prompt_digest=ids_digest(prompt),
             output_digest=ids_digest(output),
+            altered=changed,
         )
         salt = salted(call).get("cache_salt")
         self._engine.add(SimRequest(call.id, prompt, len(output), output, cache_salt=salt), ready_s)
@@ -163,6 +169,10 @@ class SimEngine:
         """Nothing outside the process is held."""
 
 
+def _has_ids(call: Call) -> bool:
+    return left_out(call) is not None or bool(call.prompt_token_ids and call.token_ids)
+
+
 def prompt_ids(call: Call) -> Sequence[int]:
     """A prompt as token ids: those that the server returned, else the embedded tokenizer's, as many as were counted."""
     if call.prompt_token_ids is not None:
@@ -179,7 +189,7 @@ def prompt_ids(call: Call) -> Sequence[int]:
 
 def output_ids(call: Call, scale: float) -> Sequence[int]:
     """An answer as token ids, repeated from its beginning where ``scale`` makes it longer."""
-    ids = call.token_ids if call.token_ids else _as_long_as(encode(call.text or "") or (0,), call.output_tokens)
+    ids = call.token_ids if call.token_ids else _as_long_as(encode(call.text or "") or (0,), output_tokens(call))
     return _as_long_as(ids, scaled_length(len(ids), scale))
 
 

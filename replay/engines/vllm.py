@@ -14,6 +14,7 @@ from rejoule.replay.energy.nvml import has_gpu
 from rejoule.replay.engine import Measured, RealServer
 from rejoule.replay.engines.http import HttpEngine
 from rejoule.replay.engines.run_options import RUN_OPTIONS
+from rejoule.replay.exactness.models import Models, models_for
 from rejoule.replay.exactness.splicing import Spliced
 from rejoule.replay.exactness.tiers import Lengths, Rules, Tokens, check_tokens
 from rejoule.replay.knobs.gpu_session import check_knobs
@@ -116,6 +117,7 @@ class VllmServers:
         ready = prepared(configuration, self._found[python], device=device, folder=self._folder)
         if configuration.options.get("tier", "tokens") != "lengths":
             check_tokens(trace, "the trace")
+        models = models_for(trace, [configuration.options["model"]], configuration.options)
         server = await self._servers.get(ready.options)
         await on_up(configuration)
         described = await server.describe()
@@ -124,8 +126,8 @@ class VllmServers:
         server.log.with_suffix(".json").write_bytes(orjson.dumps(whole, option=orjson.OPT_INDENT_2))
         described = {name: value for name, value in described.items() if name not in WHOLE}
         cold = await reset_prefix_cache(server.http, server.url, described)
-        rules = _rules(configuration, str(described["model"]), ready.forcing)
-        engine = await VllmEngine.on(server, configuration, rules, described, cold, ready.tap, watch)
+        rules = _rules(configuration, replace(models, served=(str(described["model"]),)), ready.forcing)
+        engine = await VllmEngine.on(server, configuration, trace, rules, described, cold, ready.tap, watch)
         engine.bare_w = bare_w
         return engine
 
@@ -145,12 +147,12 @@ async def recording_server(
     return server
 
 
-def _rules(configuration: Configuration, model: str, forcing: Forcing | None) -> Rules:
+def _rules(configuration: Configuration, models: Models, forcing: Forcing | None) -> Rules:
     if forcing is not None:
-        return Tokens(configuration, model, forcing)
+        return Tokens(configuration, models, forcing)
     if configuration.options.get("tier") == "spliced":
-        return Spliced(configuration, model)
-    return Lengths(configuration, model, exact_lengths=True)
+        return Spliced(configuration, models)
+    return Lengths(configuration, models, exact_lengths=True)
 
 
 class VllmEngine(HttpEngine):
@@ -168,13 +170,14 @@ class VllmEngine(HttpEngine):
         cls,
         server: ManagedServer,
         configuration: Configuration,
+        trace: Trace,
         rules: Rules,
         described: Mapping[str, Any],
         cold: ColdCache,
         tap: Path | None,
         watch: GpuWatch | None = None,
     ) -> VllmEngine:
-        engine = await cls.connect(configuration, url=f"{server.url}/v1", rules=rules, watch=watch)
+        engine = await cls.connect(configuration, trace, url=f"{server.url}/v1", rules=rules, watch=watch)
         engine._server, engine._described, engine._cold, engine._tap = server, described, cold, tap
         return engine
 

@@ -17,7 +17,7 @@ import orjson
 
 from rejoule.traces.model import Call
 
-STOPPING: Final = ("stop", "stop_token_ids", "max_completion_tokens")
+STOPPING: Final = ("stop", "stop_token_ids", "max_completion_tokens", "n", "best_of")
 GUIDING: Final = (
     "response_format",
     "structured_outputs",
@@ -27,6 +27,8 @@ GUIDING: Final = (
     "guided_grammar",
 )
 """Constraints end the output where they please, against an exact length."""
+UNSTREAMED: Final = ("prompt_logprobs",)
+"""What a server answers only as a whole."""
 _LINES: Final = bytes.maketrans(b",", b"\n")
 WORD: Final = re.compile(r"\s*\S+")
 
@@ -58,10 +60,10 @@ def scaled_length(tokens: int, scale: float) -> int:
 
 
 def exact_body(call: Call, *, output_tokens: int, input_scale: float, exact_lengths: bool) -> dict[str, Any]:
-    """The JSON body that makes a server do a recorded call's work again, streamed.
+    """The JSON body that makes a server do a recorded call's work again.
 
     With ``exact_lengths`` the server is asked, by vLLM's options, for exactly ``output_tokens``; without, only for
-    at most so many, which is all that a server of another kind understands.
+    at most so many, which is all that a server of another kind understands. Streamed, where servers can.
     """
     body = {k: v for k, v in call.request.items() if k not in STOPPING and not (exact_lengths and k in GUIDING)}
     if call.endpoint == "chat":
@@ -74,11 +76,18 @@ def exact_body(call: Call, *, output_tokens: int, input_scale: float, exact_leng
         # Traces that were made, not recorded, hold a prompt once.
         body["prompt"] = scaled_ids(call.prompt_token_ids, input_scale)
     body |= {"max_tokens": output_tokens, "stream": True, "stream_options": {"include_usage": True}}
+    if any(body.get(name) is not None for name in UNSTREAMED):
+        body = whole_body(body)
     if exact_lengths:
         body |= {"min_tokens": output_tokens, "ignore_eos": True}
         if "tool_choice" in body or "tools" in body:
             body["tool_choice"] = "none"
     return body
+
+
+def whole_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The same request for an answer in one piece."""
+    return {name: value for name, value in body.items() if name != "stream_options"} | {"stream": False}
 
 
 def digest(values: Iterable[Any]) -> str:

@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from rejoule.replay.exactness.models import Models
 from rejoule.replay.exactness.requests import scaled_ids, scaled_length
-from rejoule.replay.exactness.tiers import PATHS, SAMPLING, Answered, Asked, salted
+from rejoule.replay.exactness.tiers import PATHS, SAMPLING, Answered, Asked, altered_ids, salted
 from rejoule.traces.model import Call
 from rejoule.traces.run import Configuration, Tier
 
@@ -28,9 +29,9 @@ class Spliced:
 
     tier: Tier = "spliced"
 
-    def __init__(self, configuration: Configuration, model: str, *, cache_salt: str | None = None) -> None:
+    def __init__(self, configuration: Configuration, models: Models, *, cache_salt: str | None = None) -> None:
         self._configuration = configuration
-        self._model = model
+        self._models = models
         self._salt = cache_salt
         self._quotes: dict[str, list[tuple[Sequence[int], Sequence[int]]]] = {}
 
@@ -41,10 +42,11 @@ class Spliced:
         wanted = scaled_length(len(call.token_ids), self._configuration.output_scale)
         body = {k: v for k in (*SAMPLING, "seed") if (v := call.request.get(k)) is not None}
         body |= salted(call, self._salt)
-        body |= {"model": self._model, "prompt": prompt, "return_token_ids": True, "ignore_eos": True}
+        body |= {"model": self._models.answering(call), "prompt": prompt, "return_token_ids": True, "ignore_eos": True}
         body |= {"min_tokens": wanted, "max_tokens": wanted, "stream": True, "stream_options": {"include_usage": True}}
         # What is quoted differs from run to run; the tier promises lengths.
-        return Asked(PATHS["completions"], body, [len(prompt)], len(prompt), wanted)
+        changed = altered_ids(call, self._models)
+        return Asked(PATHS["completions"], body, [len(prompt)], len(prompt), wanted, altered=changed)
 
     def heard(self, call: Call, answered: Answered) -> None:
         """Takes note of this replay's answer to a call."""

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Any, Final, Protocol
 
-from rejoule.replay.exactness.requests import digest, exact_body, prompt_of, scaled_ids, scaled_length
+from rejoule.replay.exactness.models import Models
+from rejoule.replay.exactness.requests import (
+    UNSTREAMED,
+    digest,
+    exact_body,
+    prompt_of,
+    scaled_ids,
+    scaled_length,
+    whole_body,
+)
 from rejoule.replay.vllm.plugin.forcing import Forcing, forced_request
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.loops import pass_of
 from rejoule.traces.model import Call
 from rejoule.traces.run import Configuration, Tier
 from rejoule.traces.words import counted
+from rejoule.traces.work import left_out, output_tokens
 
 PATHS: Final = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 GENERATE: Final = "/inference/v1/generate"
@@ -36,6 +46,16 @@ class Asked:
     output_tokens: int
     output_ids: tuple[int, ...] | None = None
     """The ids that must come back; ``None`` if only their number matters."""
+    altered: tuple[str, ...] = ()
+    """In what it is not just the recorded call."""
+
+    @property
+    def streamed(self) -> bool:
+        return bool(self.body["stream"])
+
+    def whole(self) -> Asked:
+        """The same, for an answer in one piece."""
+        return replace(self, body=whole_body(self.body))
 
 
 class Answered(Protocol):
@@ -71,7 +91,7 @@ class Lengths:
     """Prompts as recorded, and answers of the recorded length."""
 
     configuration: Configuration
-    model: str
+    models: Models
     exact_lengths: bool
     """Whether the server understands vLLM's options for an exact length; otherwise answers may be shorter."""
     cache_salt: str | None = None
@@ -80,13 +100,14 @@ class Lengths:
 
     def ask(self, call: Call) -> Asked:
         scale = self.configuration.input_scale
-        wanted = scaled_length(call.output_tokens or _estimated(call), self.configuration.output_scale)
+        wanted = scaled_length(output_tokens(call), self.configuration.output_scale)
         body = exact_body(call, output_tokens=wanted, input_scale=scale, exact_lengths=self.exact_lengths)
-        body["model"] = self.model
+        body["model"] = self.models.answering(call)
         if self.exact_lengths:
             body |= salted(call, self.cache_salt)
         prompt_tokens = call.prompt_tokens if scale == 1 else None
-        return Asked(PATHS[call.endpoint], body, prompt_of(body), prompt_tokens, wanted)
+        changed = self.models.altered(call)
+        return Asked(PATHS[call.endpoint], body, prompt_of(body), prompt_tokens, wanted, altered=changed)
 
     def heard(self, call: Call, answered: Answered) -> None:
         """A later prompt is sent as recorded, whatever was answered."""
@@ -97,7 +118,7 @@ class Tokens:
     """The recorded token ids, of prompt and answer: the server is made to emit them."""
 
     configuration: Configuration
-    model: str
+    models: Models
     forcing: Forcing
     tier: Tier = "tokens"
 
@@ -107,22 +128,23 @@ class Tokens:
         length = scaled_length(len(call.token_ids), self.configuration.output_scale)
         output = tuple(islice(cycle(call.token_ids), length))
         sampling = {k: v for k in SAMPLING if (v := call.request.get(k)) is not None}
-        salt = salted(call)
+        salt, changed = salted(call), altered_ids(call, self.models)
         if self.forcing == "trace-replay":
             priority = {k: sampling.pop(k) for k in ("priority",) if k in sampling}
             body = {
-                "model": self.model,
+                "model": self.models.answering(call),
                 "token_ids": prompt,
                 "sampling_params": sampling,
                 "stream": True,
                 **priority,
                 **salt,
             }
-            return Asked(GENERATE, forced_request(body, output, self.forcing), prompt, len(prompt), length, output)
-        body = {"model": self.model, "prompt": prompt, "return_token_ids": True, **sampling, **salt}
+            forced = forced_request(body, output, self.forcing)
+            return Asked(GENERATE, forced, prompt, len(prompt), length, output, changed)
+        body = {"model": self.models.answering(call), "prompt": prompt, "return_token_ids": True, **sampling, **salt}
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-        path = PATHS["completions"]
-        return Asked(path, forced_request(body, output, self.forcing), prompt, len(prompt), length, output)
+        forced = forced_request(body, output, self.forcing)
+        return Asked(PATHS["completions"], forced, prompt, len(prompt), length, output, changed)
 
     def heard(self, call: Call, answered: Answered) -> None:
         """The answer is the recorded one, so later prompts quote it already."""
@@ -138,9 +160,15 @@ def salted(call: Call, salt: str | None = None) -> dict[str, str]:
     return {} if salt is None else {"cache_salt": salt}
 
 
+def altered_ids(call: Call, models: Models) -> tuple[str, ...]:
+    """In what a call is not just the recorded one where its prompt is sent as token ids."""
+    unsent = (f"without its {name}" for name in UNSTREAMED if call.request.get(name) is not None)
+    return (*models.altered(call), *unsent)
+
+
 def check_tokens(trace: Trace, name: str) -> None:
     """Raises RejouleError if a trace lacks the token ids that the tiers ``tokens`` and ``spliced`` send."""
-    missing = [c.id for c in trace.calls if c.succeeded and not (c.prompt_token_ids and c.token_ids)]
+    missing = [c.id for c in trace.calls if left_out(c) is None and not (c.prompt_token_ids and c.token_ids)]
     if missing:
         raise RejouleError(
             f"{name} has no token ids for {counted(len(missing), 'call')}, first {missing[0]}",
@@ -149,7 +177,12 @@ def check_tokens(trace: Trace, name: str) -> None:
 
 
 def exact(asked: Asked, answered: Answered) -> bool | None:
-    """Whether the answer is what was asked for; ``None`` if the server did not say enough."""
+    """Whether the answer is the recorded one; ``None`` if the server did not say enough, or more or less was asked."""
+    found = _as_asked(asked, answered)
+    return None if found and asked.altered else found
+
+
+def _as_asked(asked: Asked, answered: Answered) -> bool | None:
     same_prompt = asked.prompt_tokens is None or answered.prompt_tokens in (None, asked.prompt_tokens)
     if asked.output_ids is not None:
         if answered.token_ids is None:
@@ -167,8 +200,3 @@ def output_digest(asked: Asked, answered: Answered) -> str:
     if asked.output_ids is not None:
         return digest(answered.token_ids or ())
     return str(answered.output_tokens)
-
-
-def _estimated(call: Call) -> int:
-    # A server that counted nothing: the text's length in words stands in, at three words to four tokens.
-    return max(1, len((call.text or "").split()) * 4 // 3)

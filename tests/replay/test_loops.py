@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rejoule.replay.engines.open import open_engine
+from rejoule.replay.exactness.models import Models
 from rejoule.replay.exactness.splicing import Spliced
 from rejoule.replay.exactness.tiers import Lengths, Rules, Tokens
 from rejoule.replay.replay import replay
@@ -53,10 +54,10 @@ def test_one_loop_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("rules", "first"),
     [
-        (Lengths(Configuration(), "m", exact_lengths=True, cache_salt="s"), "s"),
-        (Tokens(Configuration(), "m", "logits-processor"), None),
-        (Tokens(Configuration(), "m", "trace-replay"), None),
-        (Spliced(Configuration(), "m", cache_salt="s"), "s"),
+        (Lengths(Configuration(), Models(("m",)), exact_lengths=True, cache_salt="s"), "s"),
+        (Tokens(Configuration(), Models(("m",)), "logits-processor"), None),
+        (Tokens(Configuration(), Models(("m",)), "trace-replay"), None),
+        (Spliced(Configuration(), Models(("m",)), cache_salt="s"), "s"),
     ],
 )
 def test_servers_are_asked_to_keep_passes_apart(rules: Rules, first: str | None) -> None:

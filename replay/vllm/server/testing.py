@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -248,18 +248,20 @@ def _server(config: EngineConfig, model: str, behaviour: Behaviour) -> Server:
     from rejoule.replay.embedded.server import Server
 
     class Wrong(Server):
-        async def _serve(self, request: web.Request, call: Call, chat: bool) -> web.StreamResponse:
+        async def _serve(self, request: web.Request, calls: Sequence[Call], chat: bool) -> web.StreamResponse:
+            call, *others = calls
             if request.headers.get("X-Request-Id") == behaviour.wrong_call:
                 ids = list(call.answer.ids)
                 if behaviour.wrong == "token":
                     call = replace(call, answer=forced([*ids[:-1], ids[-1] + 1]))
                 elif behaviour.wrong == "prompt":
                     call = replace(call, prompt_ids=call.prompt_ids[:-1])
-            return await super()._serve(request, call, chat)
+            return await super()._serve(request, [call, *others], chat)
 
-        async def _stream(self, request: web.Request, reply: Reply, ticket: Ticket) -> web.StreamResponse:
+        async def _stream(self, request: web.Request, speakers: Sequence[tuple[Reply, Ticket]]) -> web.StreamResponse:
             if behaviour.wrong != "cut" or request.headers.get("X-Request-Id") != behaviour.wrong_call:
-                return await super()._stream(request, reply, ticket)
+                return await super()._stream(request, speakers)
+            reply, ticket = speakers[0]
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
             await response.prepare(request)
             await ticket.more()

@@ -73,8 +73,8 @@ def with_power(watts: PowerBetween, bare_w: float | None = None) -> OpenEngine:
             found = super().real_server
             return None if found is None else replace(found, power_w=watts, bare_w=bare_w)
 
-    async def opened(configuration: Configuration, _: Trace) -> Engine:
-        return await Watched.connect(configuration)
+    async def opened(configuration: Configuration, trace: Trace) -> Engine:
+        return await Watched.connect(configuration, trace)
 
     return opened
 
