@@ -8,7 +8,7 @@ from typing import Final
 
 from rejoule.replay.arrivals import check_arrivals
 from rejoule.replay.engines.open import check_engine
-from rejoule.replay.exactness.models import SIMULATED, models_for
+from rejoule.replay.exactness.models import OPTION, SIMULATED, models_for
 from rejoule.replay.protocol.options import protocol_options
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.check import EDGE_SETS
@@ -59,10 +59,11 @@ def check_configuration(configuration: Configuration) -> None:
 
 
 def check_models(traces: Mapping[str, Trace], configurations: Iterable[Configuration]) -> None:
-    """Raises RejouleError for a trace of several models on an engine that is one; servers say themselves what they have."""
-    for configuration in configurations:
-        for trace in traces.values() if configuration.engine in ("sim", "vllm") else ():
-            models_for(trace, [str(configuration.options.get("model", SIMULATED))], configuration.options)
+    """Raises RejouleError for a trace of several models on an engine that is one; servers list what they are."""
+    alone = [c for c in configurations if c.engine in ("sim", "vllm")]
+    for model, others in {(str(c.options.get("model", SIMULATED)), c.options.get(OPTION)) for c in alone}:
+        for trace in traces.values():
+            models_for(trace, [model], {OPTION: others})
 
 
 def check_size(traces: Mapping[str, Trace], configurations: Sequence[Configuration], trials: int) -> None:
