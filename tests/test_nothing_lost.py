@@ -8,13 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import orjson
 import pytest
 from aiohttp import web
-from langgraph.graph import END, START, StateGraph
-from openai import OpenAI, OpenAIError
+from tests.odd_clients import HABITS, graph_of
 
 import rejoule
 from rejoule.traces.model import Trace
@@ -22,7 +21,6 @@ from rejoule.traces.run import Run
 from rejoule.traces.work import account, left_out, output_tokens
 
 PROMPT_TOKENS = 20
-HABITS = ("plain", "stream", "several", "several streamed", "prompts", "left", "left at the end", "beams")
 FAULTS = ("none", "none", "none", "no usage", "no done", "cut", "refuses", "hangs up", "empty")
 
 
@@ -125,68 +123,13 @@ def up(server: Scripted) -> Iterator[str]:
         loop.close()
 
 
-class State(TypedDict, total=False):
-    said: Annotated[list[str], lambda a, b: a + b]
-
-
-def graph_of(seed: int) -> StateGraph[State]:
-    """Nodes in random layers, each with one to three requests of random habits that meet random faults."""
-    source = random.Random(seed)
-    graph: StateGraph[State] = StateGraph(State)
-    before = [START]
-    for layer in range(source.randint(1, 3)):
-        names = [f"n{layer}{i}" for i in range(source.randint(1, 3))]
-        for name in names:
-            asks = [(source.choice(HABITS), source.choice(FAULTS), source.randint(2, 6)) for _ in range(3)]
-            graph.add_node(name, _node(asks[: source.randint(1, 3)]))
-            for earlier in before:
-                graph.add_edge(earlier, name)
-        before = names
-    for name in before:
-        graph.add_edge(name, END)
-    return graph
-
-
-def _node(asks: list[tuple[str, str, int]]) -> Any:
-    def node(_: State) -> State:
-        with OpenAI(max_retries=0) as client:
-            for habit, fault, tokens in asks:
-                with suppress(OpenAIError, OSError):
-                    _ask(client, habit, fault, tokens)
-        return {"said": [""]}
-
-    return node
-
-
-def _ask(client: OpenAI, habit: str, fault: str, tokens: int) -> None:
-    said: dict[str, Any] = {"model": "m", "max_tokens": tokens, "user": fault}
-    chat = {**said, "messages": [{"role": "user", "content": "hello there"}]}
-    match habit:
-        case "plain":
-            client.chat.completions.create(**chat)
-        case "several":
-            client.chat.completions.create(**chat, n=3)
-        case "prompts":
-            client.completions.create(**said, prompt=["one", "two"], n=2)
-        case "beams":
-            client.completions.create(**said, prompt="one", n=2, extra_body={"use_beam_search": True})
-        case _:
-            stream = client.chat.completions.create(**chat, stream=True, n=2 if habit == "several streamed" else 1)
-            for number, chunk in enumerate(stream):
-                if habit == "left" and number == 1:
-                    break
-                if habit == "left at the end" and chunk.choices[0].finish_reason is not None:
-                    break
-            stream.close()
-
-
 @pytest.mark.parametrize("seed", range(16))
 @pytest.mark.filterwarnings("ignore::rejoule.RejouleWarning")
 def test_what_was_recorded_is_replayed_and_named_together(tmp_path: Path, seed: int) -> None:
     """On odd servers, with odd clients: no answer that the server began is lost, by the recorder or by a replay."""
     server = Scripted()
     with up(server) as url:
-        trace = rejoule.record(graph_of(seed), [{}, {}], engine=url, concurrency=2)
+        trace = rejoule.record(graph_of(seed, FAULTS), [{}, {}], engine=url, concurrency=2)
         assert _answers(trace) == server.answers
         # What the client did not read may have been sent.
         assert sum(output_tokens(call) for call in trace.calls if call.status == 200) <= server.tokens
