@@ -9,6 +9,10 @@ UNKNOWN = "–"
 _PREFIXED = {"J": ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ")), "s": ((1.0, "s"), (1e-3, "ms"))}
 
 
+NOTHING = 1e-6
+"""Of the smallest unit of a quantity: what is less is rounding."""
+
+
 def amount(value: float | None, unit: str) -> str:
     """Three significant digits with a unit of fitting size: ``1.24 kJ``, ``86 ms``, ``12,400 tokens``."""
     if value is None:
@@ -19,8 +23,8 @@ def amount(value: float | None, unit: str) -> str:
     scales = _PREFIXED.get(unit, ((1.0, unit),))
     # 999.6 J reads 1.00 kJ: the prefix is chosen after rounding.
     factor, name = next((s for s in scales if float(f"{size / s[0]:.3g}") >= 1.0), scales[-1])
-    if size == 0.0:
-        factor, name = 1.0, unit
+    if size < NOTHING * factor:
+        value, factor, name = 0.0, 1.0, unit
     return f"{digits(value / factor)}\N{NO-BREAK SPACE}{name}"
 
 

@@ -13,6 +13,7 @@ from rejoule.traces.words import counted
     [
         (None, "J", "–"),
         (0.0, "J", "0 J"),
+        (4.6e-15, "J", "0 J"),
         (0.0123, "J", "12.3 mJ"),
         (999.6, "J", "1.00 kJ"),
         (1234.0, "J", "1.23 kJ"),
