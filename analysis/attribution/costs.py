@@ -152,8 +152,7 @@ def _stacked(samples: Sequence[Sample]) -> tuple[Array, Array]:
     energy_j = np.concatenate([s.energy_j for s in samples])[told]
     duration_s = np.concatenate([s.duration_s for s in samples])[told]
     root = np.sqrt(np.where(duration_s > SHORTEST_S, duration_s, 1.0))
-    if not (np.abs(energy_j) > LEAST_J).any():
-        energy_j = np.zeros_like(energy_j)  # what no sensor tells from nothing only overflows
+    energy_j = np.where(np.abs(energy_j) > LEAST_J, energy_j, 0.0)  # what no sensor tells from nothing only overflows
     return features / root[:, None], energy_j / root
 
 
