@@ -76,7 +76,7 @@ def _laid(runs: Sequence[Run], asleep: float | None = None) -> list[_Laid]:
 
 
 def _fitted(laid: Sequence[_Laid]) -> Costs:
-    samples = [_sample(one.run, one.book, one.bins) for one in laid]
+    samples = [_sample(one.run, one.book, one.bins, _timed(one.run, one.book)) for one in laid]
     return fitting.fit(samples, laid[0].asleep if laid else 0.0)
 
 
@@ -140,8 +140,10 @@ def _on_time(run: Run, book: Ledger, readings: Sequence[Reading]) -> Bins:
             (r.energy_j / (r.end_s - r.start_s) for r in readings if r.end_s - r.start_s > 0.05), default=0.0
         )
 
+    timed = _timed(run, book)
+
     def missed(lag_s: float) -> float:
-        return fitting.missed(_sample(run, book, of_readings(book, readings, lag_s, before_w)))
+        return fitting.missed(_sample(run, book, of_readings(book, readings, lag_s, before_w), timed))
 
     near_s = min(LAGS_S, key=missed)
     lag_s = min((near_s + fine_s for fine_s in FINE_S if near_s + fine_s >= 0.0), key=missed)
@@ -155,14 +157,16 @@ def _idle_w(run: Run) -> float | None:
     return fsum(known) / len(known) if known else None
 
 
-def _sample(run: Run, book: Ledger, bins: Bins) -> Sample:
+def _sample(run: Run, book: Ledger, bins: Bins, timed: Timed | None) -> Sample:
     found = bins.sums(book.features), bins.energy_j, bins.duration_s
-    if not bins.read:
-        return Sample(*found, bins.told)
-    return Sample(*found, bins.told, None if run.steps is None else _timed(book), _idle_w(run))
+    return Sample(*found, bins.told, timed, _idle_w(run)) if bins.read else Sample(*found, bins.told)
 
 
-def _timed(book: Ledger) -> Timed:
+def _timed(run: Run, book: Ledger) -> Timed | None:
+    return None if run.steps is None else _paced(book)
+
+
+def _paced(book: Ledger) -> Timed:
     busy = np.where(book.idle, 0.0, 1.0)
     features = coarse(book.features[:, :IDLE] * busy[:, None], book.start_s, BIN_S)
     return Timed(features, coarse(book.duration_s * busy, book.start_s, BIN_S))
@@ -172,7 +176,7 @@ def _asleep(runs: Sequence[Run], books: Sequence[Ledger]) -> float:
     """The chance that an expert sleeps through a token, as the lengths of steps tell it: 0 unless they clearly do."""
     if not runs or any(method_of(run) != "step readings" for run in runs):
         return 0.0
-    misfit = {q: pace([_timed(with_experts(book, q) if q else book) for book in books]).misfit for q in ASLEEP}
+    misfit = {q: pace([_paced(with_experts(book, q) if q else book) for book in books]).misfit for q in ASLEEP}
     best = min(ASLEEP, key=lambda q: misfit[q])
     return best if misfit[best] < CLEARLY * misfit[0.0] else 0.0
 
