@@ -7,7 +7,6 @@ held against the truth. The tables of docs/attribution.md.
 from __future__ import annotations
 
 import os
-import re
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,13 +14,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.judge.blind import SEEN, errors
+from benchmarks.judge.blind import SEEN, errors, stated, stated_row
 from benchmarks.judge.blind import table as blind_table
 from benchmarks.judge.loads import LOADS, Load
 from benchmarks.judge.made import made
-from benchmarks.judge.scores import KINDS, Mark, Score, marks, score
-
-NUMBER = re.compile(r"\d[\d,.]*")
+from benchmarks.judge.scores import KINDS, Mark, Score, marks, score, unnumbered
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ def judge(load: Load, seeds: Sequence[int], pool: ProcessPoolExecutor) -> Row:
         if why is None:
             found += mine
         else:
-            withheld[NUMBER.sub("…", why)] += 1
+            withheld[unnumbered(why)] += 1
     return Row(load.name, len(seeds), withheld, {kind: score(m for m in found if m.kind == kind) for kind in KINDS})
 
 
@@ -97,6 +94,7 @@ def main() -> None:
             few = range(asked.seed, asked.seed + max(1, runs // 10))
             jobs = [(load, [pool.submit(errors, load, seed) for seed in few]) for load in blind]
             print("\n".join(blind_table([(load, [job.result() for job in mine]) for load, mine in jobs])))
+            print(stated_row(list(pool.map(stated, blind))))
     broken = sum(found is not None and not found.keeps for row in rows for found in row.scores.values())
     print(f"\n{broken} cells hold less than 92 %, or are wider than three times their error and than 2 % (bold).")
 

@@ -36,7 +36,7 @@ def test_lines_hold(load: str) -> None:
 
 
 def test_idle_holds_where_power_steps_within_bins() -> None:
-    """A sensor that looks for a quarter of the time errs most where work begins and ends, which is where idle time is."""
+    """A sensor that misses three quarters of the time errs most where work begins and ends, beside idle time."""
     held = [
         abs(mark.error) <= mark.half
         for seed in (6, 9, 11, 26, 52)
