@@ -57,7 +57,7 @@ def test_without_steps_or_readings_there_is_no_interval() -> None:
     trials = [replace(judged("mix", seed).run, steps=None, readings=None, trial=seed) for seed in (0, 1)]
     (shown,) = spent(trials)
     assert all(part.uncertainty_j is None for part in shown.parts)
-    assert any("nodes were off by -62% to +69%" in note for note in shown.notes)
+    assert any("nodes were off by -57% to +60%" in note for note in shown.notes)
 
 
 def test_without_steps_or_readings_there_is_no_verdict_by_node() -> None:
