@@ -1,6 +1,6 @@
 """Which of the runs kept in benchmarks/h200 are withheld, and why: python -m benchmarks.judge.kept.
 
-False refusals show here: all but those of ``company`` had the GPU to themselves.
+False refusals show here: all had the GPU to themselves but those of ``second-gpu``, and 8 of the 12 of ``company``.
 """
 
 from __future__ import annotations
