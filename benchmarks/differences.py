@@ -29,6 +29,8 @@ from rejoule.replay.replay import replay
 from rejoule.replay.sim.profile import FOLDER, DifferenceError, ExpectedError
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import PlannedRun, load_runs
+from rejoule.traces.student import detectable, pairs_needed
+from rejoule.traces.trials import ASKED, H200_SPREAD, LEAD_LEVEL, paired_spread
 
 Cell = tuple[str, int | None]
 """A trace and a batch size."""
@@ -39,6 +41,7 @@ CARDS: Final = dict(zip(MEASURED, ("card of the grid", "second card", "third car
 LANES: Final = {1: 24, 8: 24, 64: 14, 256: 10}
 """Calls in each lane of steady.sh, by the number of lanes."""
 WHOLE: Final = frozenset(metric.name for metric in METRICS)
+TRIALS: Final = (2, 3, 4, 5, 6, 8, 10)
 LEAST: Final = 18
 """Differences below which no error is stated for a figure."""
 
@@ -193,6 +196,13 @@ def main() -> None:
         if len({run.trial for run in runs}) > 1:
             pooled, middle, count = trial_spread(runs, lambda run: run.energy.gpu_j or 0.0)
             print(f"| {name} | {count} | {pooled:.2%} | {middle:.2%} |")
+    spread = paired_spread(H200_SPREAD)
+    print(f"\nWhat trials find in 4 of 5 cases, with a spread of {H200_SPREAD:.1%}\n")
+    print("| trials | " + " | ".join(map(str, TRIALS)) + " |\n| --- |" + " --: |" * len(TRIALS))
+    least = [detectable(spread, count, LEAD_LEVEL) for count in TRIALS]
+    print("| finds a change of | " + " | ".join(f"{change:.1%}" for change in least) + " |\n")
+    for change in ASKED:
+        print(f"A change of {change:.0%} takes {pairs_needed(change, spread, LEAD_LEVEL)} trials.")
     if "--write" in sys.argv:
         _write(expected(everything))
 

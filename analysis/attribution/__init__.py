@@ -13,7 +13,7 @@ then scaled so that its shares add up to the energy it was measured to take. Wha
 
 from rejoule.analysis.attribution.contrast import Contrast, contrast
 from rejoule.analysis.attribution.costs import Costs
-from rejoule.analysis.attribution.joules import attribute, fit, predicted
+from rejoule.analysis.attribution.joules import attribute, attribute_alike, fit, predicted
 from rejoule.analysis.attribution.result import (
     POOR_FIT,
     SCALES,
@@ -40,6 +40,7 @@ __all__ = [
     "PhaseEnergy",
     "Uncertainty",
     "attribute",
+    "attribute_alike",
     "contrast",
     "fit",
     "method_of",

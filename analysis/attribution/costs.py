@@ -33,10 +33,6 @@ MEMORY: Final = 6
 """Residuals this many bins apart may go together."""
 
 
-SLOW: Final = 4
-"""Bins over which sensors are right, and a process that comes and goes is not yet averaged out."""
-
-
 @dataclass(frozen=True, slots=True)
 class Costs:
     """The fitted coefficients in joules, how sure they are, and how much of the energy they leave unexplained."""
@@ -65,7 +61,8 @@ class Costs:
     pace_s: tuple[float, ...] = ()
     """Seconds of a unit of each kind of work but idling, in the order above."""
     wander: float = 0.0
-    """Root mean square of what is left unexplained over ``SLOW`` bins in a row, relative to their energy."""
+    """Root mean square of what is left unexplained of a bin and of the next alike, relative to their energy: a sensor's
+    error ends with its bin, another process does not."""
     known_idle_w: float | None = None
     """Idle power as measured around the run; ``None`` where it was not."""
     read_idle_w: float | None = None
@@ -129,12 +126,8 @@ def fit(samples: Sequence[Sample], asleep: float = 0.0) -> Costs:
 
 
 def _wander(residual: Array, target: Array) -> float:
-    whole = len(residual) // SLOW * SLOW
-    if not whole:
-        return 0.0
-    left, energy = (values[:whole].reshape(-1, SLOW).sum(axis=1) for values in (residual, target))
-    size = float(energy @ energy)
-    return float(np.sqrt(left @ left / size)) if size > 0.0 else 0.0
+    size = float(target @ target)
+    return float(np.sqrt(max(0.0, float(residual[1:] @ residual[:-1])) / size)) if size > 0.0 else 0.0
 
 
 def missed(sample: Sample) -> float:

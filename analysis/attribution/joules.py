@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import fsum
 from typing import Final
 
@@ -21,33 +21,69 @@ from rejoule.analysis.attribution.ledger import IDLE, Ledger, ledger, with_exper
 from rejoule.analysis.attribution.pace import Timed, pace
 from rejoule.analysis.attribution.result import TOLERANCE, Attribution, CallEnergy, PhaseEnergy, method_of
 from rejoule.analysis.attribution.shares import Shares, share
-from rejoule.analysis.attribution.slices import slices_of
+from rejoule.analysis.attribution.slices import Slice, slices_of
 from rejoule.traces.run import Reading, Run, ToolResult
 
 CLEARLY: Final = 0.95
 """How much less of the steps' lengths experts have to leave unexplained before a model is taken to have them."""
 
 
+@dataclass(frozen=True)
+class _Laid:
+    """A run with its working GPUs' joules laid over what was done."""
+
+    run: Run
+    whole_j: float
+    idle_gpus_j: float
+    book: Ledger
+    bins: Bins
+    asleep: float
+
+
 def fit(runs: Iterable[Run]) -> Costs:
     """The costs that describe all these runs best, such as the trials of one configuration."""
-    known = [working(run)[0] for run in runs if run.energy.gpu_j is not None]
-    asleep = _asleep(known)
-    return fitting.fit([_sample(run, *_tables(run, run.energy.gpu_j, asleep)) for run in known], asleep)
+    return _fitted(_laid([run for run in runs if run.energy.gpu_j is not None]))
 
 
 def attribute(run: Run, costs: Costs | None = None) -> Attribution | None:
     """Attribute the run's GPU energy, by these costs or by its own; ``None`` when none was measured."""
     if run.energy.gpu_j is None:
         return None
-    whole_j = run.energy.gpu_j
-    run, idle_gpus_j = working(run)
-    total_j = whole_j - idle_gpus_j
-    asleep = _asleep([run]) if costs is None else costs.asleep
-    book, bins = _tables(run, total_j, asleep)
-    method = method_of(run)
-    costs = costs or fitting.fit([_sample(run, book, bins)], asleep)
+    laid = _laid([run], None if costs is None else costs.asleep)
+    return _attributed(laid[0], costs or _fitted(laid))
+
+
+def attribute_alike(runs: Sequence[Run]) -> tuple[Attribution, ...]:
+    """Attribute runs whose GPU energy was measured, by one fit to all of them."""
+    laid = _laid(runs)
+    costs = _fitted(laid)
+    return tuple(_attributed(one, costs) for one in laid)
+
+
+def _laid(runs: Sequence[Run], asleep: float | None = None) -> list[_Laid]:
+    """``asleep`` is the chance that a token leaves an expert asleep; ``None`` to ask the steps for it."""
+    known = [working(run) for run in runs]
+    slices = [slices_of(run) for run, _ in known]
+    plain = [ledger(mine, _names(run)) for mine, (run, _) in zip(slices, known, strict=True)]
+    if asleep is None:
+        asleep = _asleep([run for run, _ in known], plain)
+    found = []
+    for whole, (run, idle_gpus_j), mine, book in zip(runs, known, slices, plain, strict=True):
+        laid = with_experts(book, asleep) if asleep else book
+        bins = _bins(run, mine, laid, run.energy.gpu_j or 0.0)
+        found.append(_Laid(run, whole.energy.gpu_j or 0.0, idle_gpus_j, laid, bins, asleep))
+    return found
+
+
+def _fitted(laid: Sequence[_Laid]) -> Costs:
+    samples = [_sample(one.run, one.book, one.bins, _timed(one.run, one.book)) for one in laid]
+    return fitting.fit(samples, laid[0].asleep if laid else 0.0)
+
+
+def _attributed(laid: _Laid, costs: Costs) -> Attribution:
+    run, book, bins = laid.run, laid.book, laid.bins
+    total_j, method, names = run.energy.gpu_j or 0.0, method_of(run), _names(run)
     shares = share(book, bins, costs)
-    names = _names(run)
     slots = np.bincount(2 * book.call + book.decode, shares.entries_j, minlength=2 * len(names) + 2).tolist()
     joules = {name: PhaseEnergy(slots[2 * i], slots[2 * i + 1]) for i, name in enumerate(names)}
     calls = tuple(CallEnergy(c.id, c.workflow, c.node, joules[c.id]) for c in run.calls)
@@ -69,7 +105,7 @@ def attribute(run: Run, costs: Costs | None = None) -> Attribution | None:
     if found.tested and run.steps is not None:
         found = with_intervals(found, run, names, book, bins, shares)
     reason = objection(run, costs) if found.tested else None
-    return _balanced(replace(found, gpu_j=whole_j, idle_gpus_j=idle_gpus_j, objection=reason))
+    return _balanced(replace(found, gpu_j=laid.whole_j, idle_gpus_j=laid.idle_gpus_j, objection=reason))
 
 
 def predicted(run: Run, costs: Costs) -> dict[str, float]:
@@ -84,10 +120,7 @@ def _names(run: Run) -> list[str]:
     return sorted({call.id for call in run.calls})
 
 
-def _tables(run: Run, total_j: float | None, asleep: float) -> tuple[Ledger, Bins]:
-    slices = slices_of(run)
-    book = ledger(slices, _names(run), asleep)
-    total = total_j or 0.0
+def _bins(run: Run, slices: Sequence[Slice], book: Ledger, total: float) -> Bins:
     if run.readings and method_of(run).endswith("readings"):
         bins = _on_time(run, book, run.readings)
     else:
@@ -96,7 +129,7 @@ def _tables(run: Run, total_j: float | None, asleep: float) -> tuple[Ledger, Bin
     # Stretches that claim more than the meter saw are scaled down to it: the meter is the truth.
     if claimed > total * (1.0 + TOLERANCE):
         bins = replace(bins, energy_j=bins.energy_j * (total / claimed))
-    return book, bins
+    return bins
 
 
 def _on_time(run: Run, book: Ledger, readings: Sequence[Reading]) -> Bins:
@@ -107,8 +140,10 @@ def _on_time(run: Run, book: Ledger, readings: Sequence[Reading]) -> Bins:
             (r.energy_j / (r.end_s - r.start_s) for r in readings if r.end_s - r.start_s > 0.05), default=0.0
         )
 
+    timed = _timed(run, book)
+
     def missed(lag_s: float) -> float:
-        return fitting.missed(_sample(run, book, of_readings(book, readings, lag_s, before_w)))
+        return fitting.missed(_sample(run, book, of_readings(book, readings, lag_s, before_w), timed))
 
     near_s = min(LAGS_S, key=missed)
     lag_s = min((near_s + fine_s for fine_s in FINE_S if near_s + fine_s >= 0.0), key=missed)
@@ -122,25 +157,26 @@ def _idle_w(run: Run) -> float | None:
     return fsum(known) / len(known) if known else None
 
 
-def _sample(run: Run, book: Ledger, bins: Bins) -> Sample:
+def _sample(run: Run, book: Ledger, bins: Bins, timed: Timed | None) -> Sample:
     found = bins.sums(book.features), bins.energy_j, bins.duration_s
-    if not bins.read:
-        return Sample(*found, bins.told)
-    return Sample(*found, bins.told, None if run.steps is None else _timed(book), _idle_w(run))
+    return Sample(*found, bins.told, timed, _idle_w(run)) if bins.read else Sample(*found, bins.told)
 
 
-def _timed(book: Ledger) -> Timed:
+def _timed(run: Run, book: Ledger) -> Timed | None:
+    return None if run.steps is None else _paced(book)
+
+
+def _paced(book: Ledger) -> Timed:
     busy = np.where(book.idle, 0.0, 1.0)
     features = coarse(book.features[:, :IDLE] * busy[:, None], book.start_s, BIN_S)
     return Timed(features, coarse(book.duration_s * busy, book.start_s, BIN_S))
 
 
-def _asleep(runs: Sequence[Run]) -> float:
+def _asleep(runs: Sequence[Run], books: Sequence[Ledger]) -> float:
     """The chance that an expert sleeps through a token, as the lengths of steps tell it: 0 unless they clearly do."""
     if not runs or any(method_of(run) != "step readings" for run in runs):
         return 0.0
-    books = [ledger(slices_of(run), _names(run)) for run in runs]
-    misfit = {q: pace([_timed(with_experts(book, q) if q else book) for book in books]).misfit for q in ASLEEP}
+    misfit = {q: pace([_paced(with_experts(book, q) if q else book) for book in books]).misfit for q in ASLEEP}
     best = min(ASLEEP, key=lambda q: misfit[q])
     return best if misfit[best] < CLEARLY * misfit[0.0] else 0.0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -31,6 +32,11 @@ class Timed:
     features: Array
     seconds: Array
 
+    @cached_property
+    def pace(self) -> Pace:
+        """Of these stretches alone."""
+        return _pace(self.features, self.seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -43,8 +49,12 @@ class Pace:
 
 
 def pace(timed: Sequence[Timed]) -> Pace:
-    features = np.vstack([t.features for t in timed])
-    seconds = np.concatenate([t.seconds for t in timed])
+    if len(timed) == 1:
+        return timed[0].pace
+    return _pace(np.vstack([t.features for t in timed]), np.concatenate([t.seconds for t in timed]))
+
+
+def _pace(features: Array, seconds: Array) -> Pace:
     there = seconds > 1e-9
     root = np.sqrt(seconds[there])
     columns, target = features[there] / root[:, None], root

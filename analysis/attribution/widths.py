@@ -39,7 +39,7 @@ def half_widths(
     """Of the joules of ``count`` groups of entries: from the coefficients, the bins' own error, and the model's form.
 
     The coefficients' part is ``√(J Σ Jᵀ)``. What the costs miss of a bin may be the sensor's error, which a group has a
-    share of: ``m √(Σ E_g²)`` over bins, with the misfit ``m``. How far the form of the costs is off, the clock tells:
+    share of. How far the form of the costs is off, the clock tells:
     where steps took longer or shorter than their work should, by ``r`` seconds, the joules of that time may have been
     given to the wrong ones of those who took part. And ``form`` of what is shared may be, though nothing
     shows it; and what a late counter did not tell of the run's end is missing from whoever worked then.
@@ -48,7 +48,8 @@ def half_widths(
     spread = np.sqrt(_variance(gradient, costs))
     leaked = np.zeros(count)
     if bins.read:
-        leaked = costs.misfit * np.sqrt(_squares(group, shares.bin_of[book.at], shares.entries_j, count))
+        place = shares.bin_of[book.at]
+        leaked = np.sqrt(_squares(group, place, shares.entries_j * _missed(book, bins, costs)[place], count))
     untold = np.bincount(
         group,
         np.where(bins.told[shares.bin_of[book.at]], 0.0, book.owed @ costs.vector - shares.entries_j),
@@ -59,6 +60,15 @@ def half_widths(
         spread**2 + leaked**2 + unseen**2 + untold**2 + _form(group, count, book, shares, costs)
     )
     return found
+
+
+def _missed(book: Ledger, bins: Bins, costs: Costs) -> Array:
+    """How much of each bin's energy may be the sensor's error, relative, as a standard deviation: what the costs miss
+    of all bins, or of this one if that is more, since sensors blur, and miss, where power steps within a bin."""
+    left_j = np.abs(bins.energy_j - bins.sums(book.features) @ costs.vector)
+    there = bins.told & (bins.energy_j > LEAST_J)
+    own = np.where(there, np.minimum(1.0, left_j / np.where(there, bins.energy_j, 1.0)), 0.0)
+    return np.maximum(costs.misfit, own)
 
 
 def _squares(group: Index, place: Index, values: Array, count: int) -> Array:
@@ -103,7 +113,7 @@ def idle_half_width(shares: Shares, costs: Costs, bins: Bins, book: Ledger) -> f
         return 0.0
     spread = float(np.sqrt(_variance(shares.idle_slopes.sum(axis=0)[None, :], costs)[0]))
     idle = np.bincount(shares.bin_of, np.where(book.idle, shares.stretches_j, 0.0), minlength=len(bins.energy_j))
-    leaked = LEAKS * costs.misfit * np.sqrt((idle**2).sum())
+    leaked = LEAKS * np.sqrt(((idle * _missed(book, bins, costs)) ** 2).sum())
     owed = book.features[:, IDLE] * costs.idle_w
     untold = np.where(book.idle & ~bins.told[shares.bin_of], owed - shares.stretches_j, 0.0).sum()
     return float(NORMAL * np.sqrt(spread**2 + leaked**2 + untold**2 + (FLAT * idle.sum()) ** 2))

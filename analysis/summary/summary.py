@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rejoule.analysis.attribution import Attribution, Costs, attribute, fit, method_of
+from rejoule.analysis.attribution import Attribution, attribute, attribute_alike, method_of
 from rejoule.analysis.statistics import percentile
 from rejoule.analysis.summary.evidence import Evidence, evidence
 from rejoule.traces.run import CallResult, Run
@@ -42,9 +42,9 @@ class Summary:
         return self.evidence.steady
 
 
-def summarise(run: Run, costs: Costs | None = None) -> Summary:
-    """With its joules attributed by these costs, or by its own."""
-    found = attribute(run, costs)
+def summarise(run: Run, found: Attribution | None = None) -> Summary:
+    """With its joules attributed like this, or by costs of its own."""
+    found = found or attribute(run)
     gpu_j = run.energy.gpu_j
     answered = [call for call in run.calls if call.error is None]
     first = [call.first_token_s - call.sent_s for call in answered if call.first_token_s is not None]
@@ -74,9 +74,8 @@ def trials(runs: Sequence[Run]) -> tuple[Summary, ...]:
     """Summaries of the trials of one configuration; where energy was read in bins, they share one fit of the costs."""
     read = [run for run in runs if run.energy.gpu_j is not None and method_of(run).endswith("readings")]
     alike = len(read) > 1 and len({method_of(run) for run in read}) == 1
-    costs = fit(read) if alike else None
-    chosen = {id(run) for run in read}
-    return tuple(summarise(run, costs if id(run) in chosen else None) for run in runs)
+    found = dict(zip(map(id, read), attribute_alike(read), strict=True)) if alike else {}
+    return tuple(summarise(run, found.get(id(run))) for run in runs)
 
 
 def _total(calls: Iterable[CallResult], count: Callable[[CallResult], int | None]) -> int | None:

@@ -7,7 +7,6 @@ held against the truth. The tables of docs/attribution.md.
 from __future__ import annotations
 
 import os
-import re
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,13 +14,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.judge.blind import SEEN, errors
+from benchmarks.judge.blind import SEEN, errors, stated, stated_row
 from benchmarks.judge.blind import table as blind_table
 from benchmarks.judge.loads import LOADS, Load
 from benchmarks.judge.made import made
-from benchmarks.judge.scores import KINDS, Mark, Score, marks, score
-
-NUMBER = re.compile(r"\d[\d,.]*")
+from benchmarks.judge.scores import KINDS, Mark, Score, marks, score, unnumbered
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ def judge(load: Load, seeds: Sequence[int], pool: ProcessPoolExecutor) -> Row:
         if why is None:
             found += mine
         else:
-            withheld[NUMBER.sub("…", why)] += 1
+            withheld[unnumbered(why)] += 1
     return Row(load.name, len(seeds), withheld, {kind: score(m for m in found if m.kind == kind) for kind in KINDS})
 
 
@@ -80,20 +77,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first run of each load")
     asked = parser.parse_args()
     runs = 4 if asked.quick else asked.runs
+    chosen = [load for load in LOADS if asked.only in load.name]
+    if not chosen:
+        parser.error(f"no load's name holds {asked.only!r}; there are: {'; '.join(load.name for load in LOADS)}")
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        chosen = [load for load in LOADS if asked.only in load.name]
         rows: list[Row] = []
         for line in table(_kept(rows, (judge(load, range(asked.seed, asked.seed + runs), pool) for load in chosen))):
             print(line, flush=True)
     reasons = {(row.load, why): n for row in rows for why, n in row.withheld.items()}
     for (name, why), n in reasons.items():
         print(f"\n{name}: withheld in {n} runs: {why}")
-    print("\nWithout steps or readings, bias of nodes:\n")
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        blind = [load for load in SEEN if asked.only in load.name]
-        chosen_seeds = range(asked.seed, asked.seed + max(1, runs // 10))
-        jobs = [(load, [pool.submit(errors, load, seed) for seed in chosen_seeds]) for load in blind]
-        print("\n".join(blind_table([(load, [job.result() for job in mine]) for load, mine in jobs])))
+    blind = [load for load in SEEN if load in chosen]
+    if blind:
+        print("\nWithout steps or readings, bias of nodes:\n")
+        with ProcessPoolExecutor(os.cpu_count()) as pool:
+            few = range(asked.seed, asked.seed + max(1, runs // 10))
+            jobs = [(load, [pool.submit(errors, load, seed) for seed in few]) for load in blind]
+            print("\n".join(blind_table([(load, [job.result() for job in mine]) for load, mine in jobs])))
+            print(stated_row(list(pool.map(stated, blind))))
     broken = sum(found is not None and not found.keeps for row in rows for found in row.scores.values())
     print(f"\n{broken} cells hold less than 92 %, or are wider than three times their error and than 2 % (bold).")
 

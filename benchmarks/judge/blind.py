@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import fsum
+from statistics import median
 from typing import Final
 
 from benchmarks.judge.loads import LOADS, Load
 from benchmarks.judge.made import made
 
 from rejoule.analysis.attribution import Method, attribute
+from rejoule.analysis.energy import spent
 from rejoule.traces.run import Run
 
 METHODS: Final[Sequence[Method]] = ("step times", "client readings", "client times")
@@ -34,6 +36,22 @@ def errors(load: Load, seed: int) -> dict[Method, dict[str, float]]:
         if said is not None:
             found[method] = {name: said.by_node()[name].total_j / joules - 1.0 for name, joules in true.items()}
     return found
+
+
+def stated(load: Load) -> dict[Method, list[float]]:
+    """By method, the relative half-widths that nodes state with two trials."""
+    trials = [made(load, 0, trial).run for trial in range(2)]
+    found: dict[Method, list[float]] = {}
+    for method in METHODS:
+        (shown,) = spent([unseen(run, method) for run in trials])
+        halves = [(part.uncertainty_j, part.energy_j) for part in shown.parts if part.name != "idle"]
+        found[method] = [half / joules for half, joules in halves if half is not None]
+    return found
+
+
+def stated_row(found: Sequence[dict[Method, list[float]]]) -> str:
+    every = [[half for one in found for half in one[method]] for method in METHODS]
+    return "| ± of two trials, median | " + " | ".join(f"±{median(h):.1%}" if h else "none" for h in every) + " |"
 
 
 def table(found: Sequence[tuple[Load, Sequence[dict[Method, dict[str, float]]]]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
@@ -38,6 +39,11 @@ class Mark:
     """(said − true) / true."""
     half: float | None
     """Stated half-width, relative to the truth."""
+
+
+def unnumbered(why: str) -> str:
+    """A reason without its figures, so that equal ones can be counted."""
+    return re.sub(r"\d[\d,.]*", "…", why)
 
 
 def told(run: Run) -> tuple[str | None, dict[tuple[str, str], Said]]:

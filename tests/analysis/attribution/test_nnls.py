@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rejoule.analysis.attribution.nnls import nnls
+from rejoule.analysis.attribution.nnls import _best_support, nnls
 
 NUMBERS = st.floats(-10.0, 10.0).map(lambda v: round(v, 3))
 SYSTEMS = st.integers(1, 12).flatmap(
@@ -42,3 +43,14 @@ def test_empty_and_constant_systems() -> None:
     """Nothing to fit gives zeros; equal columns give the first its due."""
     assert nnls(np.zeros((0, 3)), np.zeros(0)).tolist() == [0.0, 0.0, 0.0]
     np.testing.assert_allclose(nnls(np.ones((4, 3)), np.full(4, 2.0)), [2.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_active_sets_find_what_trying_every_support_finds(seed: int) -> None:
+    """Where columns are told apart, however much alike and of whatever units, with some coefficients at nothing."""
+    draw = np.random.default_rng(seed)
+    columns = draw.uniform(0.0, 1.0, (30, 6)) + draw.uniform(0.0, 9.0)
+    target = columns @ np.clip(draw.normal(size=6), 0.0, None) + draw.normal(size=30)
+    units = 10.0 ** draw.uniform(-6.0, 6.0, 6)
+    every = _best_support(columns, target, float(np.linalg.norm(target)))
+    np.testing.assert_allclose(nnls(columns * units, target) * units, every, rtol=1e-6, atol=1e-9)
