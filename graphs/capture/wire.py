@@ -14,6 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
 
+from rejoule.graphs.capture.ahead import Ahead, AsyncAhead
 from rejoule.graphs.capture.patching import SharedPatch
 from rejoule.graphs.capture.rewrite import Outgoing
 
@@ -33,6 +34,9 @@ class Watch(Protocol):
 
     def arrived(self, piece: bytes) -> None:
         """A piece of its body came."""
+
+    def taken(self) -> None:
+        """The client took the next piece of a stream."""
 
     def ended(self) -> None:
         """Its whole body came."""
@@ -65,7 +69,7 @@ Listener = Callable[[Request], Watch | None]
 
 
 class Tap:
-    """Passes a body on piece by piece as it arrives, telling the watch."""
+    """Passes a body on that is read whole at once, telling the watch; streams are read ahead of their client."""
 
     def __init__(self, inner: Any, watch: Watch) -> None:
         self._inner = inner
@@ -138,6 +142,8 @@ _PATCH = SharedPatch(_libraries_tapped)
 def _library_tapped(library: ModuleType) -> Iterator[None]:
     # Both libraries ask of a body that it is one of their own streams.
     tap = type("Tap", (Tap, library.SyncByteStream, library.AsyncByteStream), {})
+    ahead = type("Ahead", (Ahead, library.SyncByteStream), {"timed_out": library.ReadTimeout})
+    async_ahead = type("AsyncAhead", (AsyncAhead, library.AsyncByteStream), {"timed_out": library.ReadTimeout})
     send, asend = library.Client.send, library.AsyncClient.send
 
     @functools.wraps(send)
@@ -151,7 +157,7 @@ def _library_tapped(library: ModuleType) -> Iterator[None]:
             watch.broke(error)
             raise
         watch.answered(response.status_code, _is_stream(response))
-        response.stream = tap(response.stream, watch)
+        response.stream = ahead(response, watch) if stream else tap(response.stream, watch)
         if not stream:
             try:
                 response.read()
@@ -171,7 +177,7 @@ def _library_tapped(library: ModuleType) -> Iterator[None]:
             watch.broke(error)
             raise
         watch.answered(response.status_code, _is_stream(response))
-        response.stream = tap(response.stream, watch)
+        response.stream = async_ahead(response, watch) if stream else tap(response.stream, watch)
         if not stream:
             try:
                 await response.aread()
