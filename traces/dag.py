@@ -64,8 +64,8 @@ def critical_path(dag: Dag, duration: Duration = recorded_s) -> list[str]:
 
 def length_s(dag: Dag, path: Sequence[str], duration: Duration = recorded_s) -> float:
     """How long a chain of vertices takes, gaps included, in seconds."""
-    alone_s = sum(duration(dag.nodes[v]["vertex"]) + dag.nodes[v]["gap_s"] for v in path)
-    return alone_s - sum(_rest_s(dag, source, target, duration) for source, target in pairwise(path))
+    alone_s = (duration(dag.nodes[v]["vertex"]) + float(dag.nodes[v]["gap_s"]) for v in path)
+    return sum(alone_s) - sum(_rest_s(dag, source, target, duration) for source, target in pairwise(path))
 
 
 def slack(dag: Dag, duration: Duration = recorded_s) -> dict[str, float]:

@@ -156,10 +156,13 @@ async def test_work_between_pieces_is_not_the_calls(bench: Bench, talk: Talk) ->
 async def test_call_on_part_of_an_answer(bench: Bench, talk: Talk) -> None:
     """What is sent between two pieces began on those that had been read, however the client is built."""
 
-    async def ask() -> None:
+    def ask() -> None:
+        bench.llm.invoke("then")
+
+    async def aask() -> None:
         await bench.llm.ainvoke("then")
 
-    workflow = await bench.record(only(talk(bench, lambda: bench.llm.invoke("then") and None, ask)))
+    workflow = await bench.record(only(talk(bench, ask, aask)))
     ((ends, tokens),) = begun_on(workflow).items()
     assert ends == (LONG.rpartition(" ")[0], "then")
     assert tokens is not None and 2 <= tokens <= 6
