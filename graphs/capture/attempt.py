@@ -53,7 +53,7 @@ class Attempt:
         self._readings = readings
         self.begun_on = readings.here(chain)
         """What had been read, where it was sent, of answers that were still coming."""
-        self._reading = readings.begin(id, chain)
+        self._reading = readings.begin(id, task, chain)
         self._once = threading.Lock()
         self._submit_ns = now()
 

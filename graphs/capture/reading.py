@@ -26,12 +26,15 @@ class Reading:
     """How far a client has read one answer."""
 
     call: str
+    task: str
     chain: Chain
     sent_in: Control
     taken: int = 0
     """Pieces of its body that the client has in its hands."""
     by: dict[Control, None] = field(default_factory=dict)
     """Who took them, the last one last."""
+    left: bool = False
+    """The task that began it has ended; its thread may be another's by now."""
 
     @property
     def last_by(self) -> Control:
@@ -78,19 +81,19 @@ class Readings:
         self._open: dict[Reading, None] = {}
         self._lock = threading.Lock()
 
-    def begin(self, call: str, chain: Chain) -> Reading:
-        """A request is sent, here."""
-        reading = Reading(call, chain, control())
+    def begin(self, call: str, task: str, chain: Chain) -> Reading:
+        """A task sends a request, here."""
+        reading = Reading(call, task, chain, control())
         self._know(reading)
         return reading
 
     def take(self, reading: Reading) -> None:
         """The client took one more piece, here."""
-        reading.taken += 1
         here = control()
-        reading.by.pop(here, None)
-        reading.by[here] = None
         with self._lock:
+            reading.taken += 1
+            reading.by.pop(here, None)
+            reading.by[here] = None
             self._open[reading] = None
         self._know(reading)
 
@@ -99,30 +102,37 @@ class Readings:
         with self._lock:
             self._open.pop(reading, None)
 
+    def leave(self, task: str) -> None:
+        """A task has ended."""
+        with self._lock:
+            for reading in self._open:
+                reading.left |= reading.task == task
+
     def here(self, chain: Chain) -> tuple[Part, ...]:
         """What the running code, inside the runs of ``chain``, has read of answers that are still open."""
         with self._lock:
-            readings = list(self._open)
-        if not readings:
-            return ()
-        now, known = control(), dict(_KNOWN.get())
-        found: list[Part] = []
-        for reading in readings:
-            # A run around both says nothing about which of them waits for the other.
-            ours = {now, *(where for run, where in chain.items() if run not in reading.chain)}
-            theirs = {*reading.by, *(where for run, where in reading.chain.items() if run not in chain)}
-            helped = reading.by_helper
-            if helped:
-                theirs.add(reading.sent_in)
-            if ours & theirs or (helped and reading in known) or reading.given_to(chain):
-                found.append((reading.call, reading.taken))
-            elif taken := known.get(reading):
-                found.append((reading.call, taken))
-        return tuple(found)
+            parts = [(reading.call, _taken_by(reading, chain)) for reading in self._open]
+        return tuple((call, taken) for call, taken in parts if taken)
 
     def _know(self, reading: Reading) -> None:
         others = [(other, taken) for other, taken in _KNOWN.get() if other is not reading and other in self._open]
         _KNOWN.set((*others, (reading, reading.taken)))
+
+
+def _taken_by(reading: Reading, chain: Chain) -> int:
+    """How many pieces of it the running code, inside the runs of ``chain``, has."""
+    known = dict(_KNOWN.get())
+    if reading.left:
+        return known.get(reading, 0)
+    # A run around both says nothing about which of them waits for the other.
+    ours = {control(), *(where for run, where in chain.items() if run not in reading.chain)}
+    theirs = {*reading.by, *(where for run, where in reading.chain.items() if run not in chain)}
+    helped = reading.by_helper
+    if helped:
+        theirs.add(reading.sent_in)
+    if ours & theirs or (helped and reading in known) or reading.given_to(chain):
+        return reading.taken
+    return known.get(reading, 0)
 
 
 def control() -> Control:

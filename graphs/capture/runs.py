@@ -140,6 +140,7 @@ class Runs(BaseCallbackHandler):
         task = self._task_of.get(run_id)
         if task is not None and task.outer == run_id:
             task.end_ns = self.now()
+            self.readings.leave(task.id)
             self.finished(task)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **rest: Any) -> None:
@@ -149,6 +150,7 @@ class Runs(BaseCallbackHandler):
             # Interrupts and commands to the parent graph travel as exceptions, and are none.
             task.error = None if isinstance(error, GraphBubbleUp) else self.described(error)
             task.end_ns = self.now()
+            self.readings.leave(task.id)
 
     def on_tool_start(
         self,

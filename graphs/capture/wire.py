@@ -157,6 +157,8 @@ def _library_tapped(library: ModuleType) -> Iterator[None]:
             watch.broke(error)
             raise
         watch.answered(response.status_code, _is_stream(response))
+        if _was_read(response, watch):
+            return response
         response.stream = ahead(response, watch) if stream else tap(response.stream, watch)
         if not stream:
             try:
@@ -177,6 +179,8 @@ def _library_tapped(library: ModuleType) -> Iterator[None]:
             watch.broke(error)
             raise
         watch.answered(response.status_code, _is_stream(response))
+        if _was_read(response, watch):
+            return response
         response.stream = async_ahead(response, watch) if stream else tap(response.stream, watch)
         if not stream:
             try:
@@ -202,6 +206,15 @@ def _watched(request: Any) -> Watch | None:
     seen = Request(str(request.url), list(request.headers.multi_items()), request, attempt)
     watches = (listener(seen) for listener in list(_listeners))
     return next((watch for watch in watches if watch is not None), None)
+
+
+def _was_read(response: Any, watch: Watch) -> bool:
+    """Whether a hook of the client has read the whole body already; then it is all there at once."""
+    if not response.is_stream_consumed:
+        return False
+    watch.arrived(response.content)
+    watch.ended()
+    return True
 
 
 def _is_stream(response: Any) -> bool:

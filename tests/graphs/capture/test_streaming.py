@@ -455,3 +455,60 @@ def test_a_transport_without_a_socket(bench: Bench) -> None:
     assert time.monotonic() - began < 2
     assert seen[:3] == ["answered", "arrived", "taken"] and set(seen[3:]) == {"closed"}
     release.set()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_hook_that_reads_the_body(bench: Bench, stream: bool) -> None:
+    """Where a hook of the HTTP client has read an answer before anyone, it is recorded as whole."""
+
+    def read(response: Any) -> None:
+        response.read()
+
+    async def aread(response: Any) -> None:
+        await response.aread()
+
+    words: list[str] = []
+    with httpx2.Client(event_hooks={"response": [read]}) as http:
+        async with httpx2.AsyncClient(event_hooks={"response": [aread]}) as ahttp:
+            llm = bench.model(http_client=http, http_async_client=ahttp)
+
+            def node(state: State) -> Any:
+                words.extend(piece.text for piece in llm.stream("hook")) if stream else llm.invoke("hook")
+                return DONE
+
+            async def anode(state: State) -> Any:
+                words.extend([piece.text async for piece in llm.astream("hook")]) if stream else await llm.ainvoke("x")
+                return DONE
+
+            graph = only(node)
+            graph.add_node("other", anode)
+            graph.add_edge("node", "other")
+            workflow = await bench.record(graph)
+    assert [call.succeeded for call in workflow.calls] == [True, True]
+    assert "".join(words) == ("echo hook" * 2 if stream else "")
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+async def test_a_stream_that_a_node_leaves_open(bench: Bench, mode: str) -> None:
+    """Another node, in whichever thread, began on no part of an answer that one before it left half read."""
+    client = openai.OpenAI(base_url=bench.witness.base_url, http_client=bench.client)
+    aclient = openai.AsyncOpenAI(base_url=bench.witness.base_url, http_client=bench.async_client)
+    kept: list[Any] = []
+
+    def node(state: State) -> Any:
+        kept.append(client.chat.completions.create(**said(LONG, stream=True)))
+        next(kept[0])
+        return DONE
+
+    async def anode(state: State) -> Any:
+        kept.append(await aclient.chat.completions.create(**said(LONG, stream=True)))
+        await anext(kept[0])
+        return DONE
+
+    graph = only(node if mode == "sync" else anode)
+    graph.add_node("next", bench.say("next SLEEP=0.5"))
+    graph.add_edge("node", "next")
+    workflow = await bench.record(graph)
+    assert [call.succeeded for call in workflow.calls] == [True, True]
+    assert workflow.edges == ()
+    kept[0].close() if mode == "sync" else await kept[0].close()
