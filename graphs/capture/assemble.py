@@ -87,14 +87,17 @@ class _Assembly:
         begun = [(call.id, call.submit_ns, attempt.begun_on) for call, attempt in self._seen.calls]
         begun += [(task.id, task.start_ns, task.begun_on) for task in self._tasks]
         begun += [(self._spans[id(tool)], tool.start_ns, tool.begun_on) for tool in self._runs.tools.values()]
-        answers = {call.id: (call, attempt) for call, attempt in self._seen.calls}
+        pieces = {attempt.id: attempt.pieces() for _, attempt in self._seen.calls}
+        answers: dict[str, list[Call]] = {}
+        for call, attempt in self._seen.calls:
+            answers.setdefault(attempt.id, []).append(call)
         for target, start_ns, parts in begun:
             for source, taken in parts:
-                call, attempt = answers[source]
-                tokens = tokens_in(attempt.pieces(), taken, call)
-                over = call.end_ns <= start_ns and tokens >= tokens_in(attempt.pieces(), len(attempt.pieces()), call)
-                if tokens and not over:
-                    yield source, target, tokens
+                calls, body = answers[source], pieces[source]
+                counts = zip(calls, tokens_in(body, taken, calls), tokens_in(body, len(body), calls), strict=False)
+                for call, tokens, most in counts:
+                    if tokens and not (call.end_ns <= start_ns and tokens >= most):
+                        yield call.id, target, tokens
 
     def _task_spans(self) -> list[Span]:
         spans = []

@@ -152,7 +152,8 @@ def test_against_time(tmp_path: Path) -> None:
 )
 def test_impossible_streamed_edges(tmp_path: Path, streamed: tuple[str, str, int], message: str) -> None:
     """What began on part of an answer did so after it was asked for, and on some of it."""
-    vertices = [made_call("w0000", "a", 0, 5), made_tool("w0000", "t", 0, 1), made_call("w0000", "b", 1, 2)]
+    calls = [made_call("w0000", "a", 0, 5), made_call("w0000", "b", 1, 2)]
+    vertices = [*calls, made_tool("w0000", "t", 0, 1)]
     path = tmp_path / "trace.jsonl"
     save(made_trace([made_workflow(vertices, {}, streamed=[streamed])]), path)
     with pytest.raises(RejouleError, match=message):

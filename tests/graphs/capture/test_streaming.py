@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -19,11 +21,13 @@ from langchain_core.tools import tool
 from langgraph.graph import START, StateGraph
 
 from rejoule.graphs.capture.attempt import LET_GO
+from rejoule.graphs.capture.progress import tokens_in
 from rejoule.graphs.capture.rewrite import Outgoing
 from rejoule.graphs.capture.wire import Request, tapped
 from rejoule.traces import Trace
 from rejoule.traces.check import problems
-from rejoule.traces.model import Header, Workflow
+from rejoule.traces.model import Call, Header, Workflow
+from rejoule.traces.testing import made_call
 
 from .bench import EMPTY, Bench, Node, State, kinds, label
 
@@ -512,3 +516,21 @@ async def test_a_stream_that_a_node_leaves_open(bench: Bench, mode: str) -> None
     assert [call.succeeded for call in workflow.calls] == [True, True]
     assert workflow.edges == ()
     kept[0].close() if mode == "sync" else await kept[0].close()
+
+
+def test_tokens_of_every_answer() -> None:
+    """What had come is counted for each of several answers, by ids, by pieces, or in proportion to what was counted."""
+
+    def body(*choices: dict[str, Any]) -> list[tuple[int, bytes]]:
+        return [(at, b"data: " + json.dumps({"choices": [one]}).encode() + b"\n\n") for at, one in enumerate(choices)]
+
+    def call(output_tokens: int | None) -> Call:
+        return replace(made_call("w0000", "a", 0, 1), output_tokens=output_tokens)
+
+    one, two = {"index": 0, "delta": {"content": "a"}}, {"index": 1, "delta": {"content": "b"}}
+    pieces = body({"index": 0, "delta": {"role": "assistant"}}, two, one, two, one, two)
+    assert tokens_in(pieces, 1, [call(None), call(None)]) == [0, 0]
+    assert tokens_in(pieces, 2, [call(None), call(None)]) == [0, 1]
+    assert tokens_in(pieces, 5, [call(None), call(6)]) == [2, 4]
+    assert tokens_in(body({"text": "a", "token_ids": [1, 2]}, {"text": "b", "token_ids": [3]}), 1, [call(3)]) == [2]
+    assert tokens_in([(0, b"data: nonsense\n\n")], 1, [call(3)]) == []
