@@ -44,8 +44,8 @@ class Stamps:
 
     def answered(self, status: int, streamed: bool) -> None: ...
 
-    def arrived(self, piece: bytes) -> None:
-        self.pieces.append((time.monotonic_ns(), piece))
+    def arrived(self, piece: bytes, ago_ns: int = 0) -> None:
+        self.pieces.append((time.monotonic_ns() - ago_ns, piece))
 
     def taken(self) -> None: ...
 

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from rejoule.graphs.capture.backlog import Backlog
+
 MOST_AHEAD: Final = 64 << 20
 """Bytes that may wait for a client that does not read; beyond them the server waits, too."""
 STOP_S: Final = 1.0
@@ -23,7 +25,7 @@ STOP_S: Final = 1.0
 class Reader(Protocol):
     """What is told of a stream as it is read."""
 
-    def arrived(self, piece: bytes) -> None: ...
+    def arrived(self, piece: bytes, ago_ns: int = 0) -> None: ...
 
     def taken(self) -> None: ...
 
@@ -84,7 +86,8 @@ class Ahead:
     def __init__(self, response: Any, reader: Reader) -> None:
         self._inner = response.stream
         self._patience_s = _own_patience(response)
-        self._socket = _socket_of(response)
+        found = _socket_of(response)
+        self._socket = found if isinstance(found, socket.socket) else None
         self._waiting = Waiting(reader)
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read, args=(self._inner,), name="rejoule-reader", daemon=True)
@@ -153,6 +156,9 @@ class AsyncAhead:
         self._inner = response.stream
         self._patience_s = _own_patience(response)
         self._waiting = Waiting(reader)
+        self._backlog = Backlog(_socket_of(response))
+        self._reading = False
+        """In this turn of the loop."""
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._task = asyncio.create_task(self._read(self._inner), name="rejoule-reader")
 
@@ -192,7 +198,7 @@ class AsyncAhead:
         waiting = self._waiting
         try:
             async for piece in body:
-                waiting.reader.arrived(piece)
+                waiting.reader.arrived(piece, self._waited_ns(piece))
                 waiting.put(piece)
                 self._news.set()
                 while not waiting.room:
@@ -205,7 +211,19 @@ class AsyncAhead:
                 raise
         finally:
             waiting.over = True
+            self._backlog.close()
             self._news.set()
+
+    def _waited_ns(self, piece: bytes) -> int:
+        if not self._reading:
+            # All that one read of the socket gives comes within a turn.
+            self._reading = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+            self._backlog.read()
+        return self._backlog.since_ns(piece)
+
+    def _next_turn(self) -> None:
+        self._reading = False
 
     def _drop(self) -> None:
         self._waiting.dropped = True
@@ -222,10 +240,9 @@ def _own_patience(response: Any) -> float | None:
     return patience_s
 
 
-def _socket_of(response: Any) -> socket.socket | None:
-    """The connection's socket, if it carries nothing but this answer."""
+def _socket_of(response: Any) -> Any:
+    """The connection's socket, if it carries nothing but this answer; of asyncio one that can only be looked at."""
     stream = response.extensions.get("network_stream")
     if stream is None or response.extensions.get("http_version") == b"HTTP/2":
         return None
-    found = stream.get_extra_info("socket")
-    return found if isinstance(found, socket.socket) else None
+    return stream.get_extra_info("socket")

@@ -60,8 +60,8 @@ class Attempt:
     def answered(self, status: int, streamed: bool) -> None:
         self._status, self._streamed = status, streamed
 
-    def arrived(self, piece: bytes) -> None:
-        self._pieces.append((self._now(), piece))
+    def arrived(self, piece: bytes, ago_ns: int = 0) -> None:
+        self._pieces.append((self._now() - ago_ns, piece))
 
     def taken(self) -> None:
         self._readings.take(self._reading)

@@ -32,8 +32,8 @@ class Watch(Protocol):
     def answered(self, status: int, streamed: bool) -> None:
         """The head of the answer came; ``streamed`` as server-sent events, or whole."""
 
-    def arrived(self, piece: bytes) -> None:
-        """A piece of its body came."""
+    def arrived(self, piece: bytes, ago_ns: int = 0) -> None:
+        """A piece of its body came, so long ago."""
 
     def taken(self) -> None:
         """The client took the next piece of a stream."""

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rejoule.traces import RejouleError
-from rejoule.traces.model import Task
+from rejoule.traces.model import Call, Task, ToolCall
 from rejoule.traces.store import KINDS, TraceWriter, load, save, trace_digest
 from rejoule.traces.testing import made_call, made_tool, made_trace, made_workflow, random_trace
 
@@ -152,8 +152,8 @@ def test_against_time(tmp_path: Path) -> None:
 )
 def test_impossible_streamed_edges(tmp_path: Path, streamed: tuple[str, str, int], message: str) -> None:
     """What began on part of an answer did so after it was asked for, and on some of it."""
-    calls = [made_call("w0000", "a", 0, 5), made_call("w0000", "b", 1, 2)]
-    vertices = [*calls, made_tool("w0000", "t", 0, 1)]
+    vertices: list[Call | ToolCall] = [made_call("w0000", "a", 0, 5), made_call("w0000", "b", 1, 2)]
+    vertices.append(made_tool("w0000", "t", 0, 1))
     path = tmp_path / "trace.jsonl"
     save(made_trace([made_workflow(vertices, {}, streamed=[streamed])]), path)
     with pytest.raises(RejouleError, match=message):

@@ -534,3 +534,19 @@ def test_tokens_of_every_answer() -> None:
     assert tokens_in(pieces, 5, [call(None), call(6)]) == [2, 4]
     assert tokens_in(body({"text": "a", "token_ids": [1, 2]}, {"text": "b", "token_ids": [3]}), 1, [call(3)]) == [2]
     assert tokens_in([(0, b"data: nonsense\n\n")], 1, [call(3)]) == []
+
+
+@pytest.mark.parametrize("talk", [by_async_sdk, by_async_model])
+async def test_work_that_holds_the_event_loop_up(bench: Bench, talk: Talk) -> None:
+    """Pieces have the times at which they came, though the node kept the loop that should have read them busy."""
+
+    async def busy() -> None:
+        time.sleep(PAUSE_S)
+
+    (call,) = (await bench.record(only(talk(bench, lambda: None, busy)))).calls
+    assert call.succeeded
+    assert call.end_ns - call.submit_ns < (PAUSE_S - 0.1) * 1e9
+    assert list(call.chunk_ns) == sorted(call.chunk_ns)
+    steps = [b - a for a, b in zip(call.chunk_ns[2:8], call.chunk_ns[3:9], strict=True)]
+    assert max(steps) < 0.15e9
+    assert sum(step > 10e6 for step in steps) >= 4
