@@ -72,8 +72,16 @@ class Waiting:
         return None
 
     def broke(self, error: BaseException) -> None:
+        """The stream ended in this error."""
         self._error = error
         if not self.dropped:
+            self.reader.broke(error)
+
+    def left(self, error: BaseException) -> None:
+        """The client stopped taking pieces; one that drops its iterator half-way lets go of the stream."""
+        if isinstance(error, GeneratorExit):
+            self.reader.closed()
+        else:
             self.reader.broke(error)
 
 
@@ -106,8 +114,7 @@ class Ahead:
                     return
                 yield piece
         except BaseException as error:
-            # A generator that is dropped half-way is the client's letting go.
-            waiting.reader.closed() if isinstance(error, GeneratorExit) else waiting.reader.broke(error)
+            waiting.left(error)
             self._stop()
             raise
 
@@ -174,7 +181,7 @@ class AsyncAhead:
                     return
                 yield piece
         except BaseException as error:
-            waiting.reader.closed() if isinstance(error, GeneratorExit) else waiting.reader.broke(error)
+            waiting.left(error)
             self._drop()
             raise
 
