@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rejoule.replay.engine import Engine
+from rejoule.replay.engine import Emitted, Engine
 from rejoule.replay.schedule import Schedule
 from rejoule.traces.run import CallResult
 
@@ -19,10 +19,13 @@ async def drive(
     results: list[CallResult] = []
     while not schedule.done:
         for item in schedule.due(engine.now_s()):
-            engine.send(item.call, item.due_s, item.ready_s)
+            engine.send(item.call, item.due_s, item.ready_s, item.tell_at)
         if schedule.done:
             break
         for result in await engine.wait(schedule.next_due_s):
+            if isinstance(result, Emitted):
+                schedule.emitted(result.id, result.tokens, result.at_s)
+                continue
             if result.error is None or result.refused:
                 schedule.finished(result.id, result.end_s)
             else:

@@ -26,6 +26,15 @@ class Measured:
     """What kept the run from being the experiment that it was meant to be."""
 
 
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """So many tokens of a call's answer have come."""
+
+    id: str
+    tokens: int
+    at_s: float
+
+
 PowerBetween = Callable[[float, float], Awaitable[float | None]]
 """Mean power of the GPUs between two times of the monotonic clock, in watts; ``None`` if it is not known."""
 
@@ -47,9 +56,10 @@ class RealServer:
 class Engine(Protocol):
     """Answers the calls of one run.
 
-    ``start`` sets the clock to zero. ``send`` takes a call that was due at ``due_s`` and may go out at ``ready_s``.
-    ``wait`` returns once a call has ended or the clock has reached ``until_s``, whichever is first; with ``until_s`` of
-    ``None``, once a call has ended. Its results carry whole digests.
+    ``start`` sets the clock to zero. ``send`` takes a call that was due at ``due_s`` and may go out at ``ready_s``, and
+    the numbers of tokens of its answer to tell of when they have come, rising. ``wait`` returns once there is something
+    to tell, which is a call's end or such a number of tokens, or the clock has reached ``until_s``, whichever is first;
+    ``None`` is never. Its results carry whole digests.
     """
 
     @property
@@ -64,9 +74,9 @@ class Engine(Protocol):
 
     def now_s(self) -> float: ...
 
-    def send(self, call: Call, due_s: float, ready_s: float) -> None: ...
+    def send(self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = ()) -> None: ...
 
-    async def wait(self, until_s: float | None) -> Sequence[CallResult]: ...
+    async def wait(self, until_s: float | None) -> Sequence[CallResult | Emitted]: ...
 
     async def finish(self) -> Measured: ...
 

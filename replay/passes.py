@@ -54,6 +54,7 @@ async def drive_pass(
         [begin_s + at_s for at_s in arrivals_s],
         edge_set=edges_of(configuration),
         time_scale=configuration.time_scale,
+        output_scale=configuration.output_scale,
         concurrency=configuration.concurrency,
     )
     results = await drive(schedule, engine, on_answer)

@@ -3,8 +3,9 @@
 Rule 1: everything that decides when a call goes out lives in this file.
 Rule 2: it has no clock and does no I/O; whoever drives it says what time it is.
 
-A vertex begins when all that it waits for has ended and its recorded gap has passed. Tool calls end by themselves
-after their recorded time; calls that are left out are waited out like tool calls. Ties are
+A vertex begins when all that it waits for has ended and its recorded gap has passed. One that began on part of an
+answer waits until so many tokens of it have come, scaled as outputs are, or until it has ended if it is shorter. Tool
+calls end by themselves after their recorded time; calls that are left out are waited out like tool calls. Ties are
 broken by the order of workflows and of vertices in the trace, then by a counter.
 """
 
@@ -17,10 +18,11 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Literal
 
+from rejoule.replay.exactness.requests import scaled_length
 from rejoule.traces.model import Call, EdgeSet, ToolCall, Vertex, Workflow
 from rejoule.traces.work import left_out
 
-Happening = Literal["arrive", "begin", "end"]
+Happening = Literal["arrive", "begin", "emit", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Due:
     """When all that it waited for had ended and its gap had passed."""
     ready_s: float
     """When it could be sent: when it was due, or later if it then waited for a place among those in flight."""
+    tell_at: tuple[int, ...] = ()
+    """The numbers of tokens of its answer of which the schedule has to learn that they have come, rising."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Schedule:
         *,
         edge_set: EdgeSet = "barrier",
         time_scale: float = 1.0,
+        output_scale: float = 1.0,
         concurrency: int | None = None,
     ) -> None:
         self.waited: list[Waited] = []
@@ -64,15 +69,18 @@ class Schedule:
         self.finished_s: dict[str, float] = {}
         self.skipped: set[str] = set()
         self._time_scale = time_scale
+        self._output_scale = output_scale
         self._concurrency = concurrency
         self._places = deque([0.0] * (concurrency or 0), maxlen=concurrency or 0)
         self._counter = count()
-        self._events: list[tuple[float, int, Happening, str]] = []
+        self._events: list[tuple[float, int, Happening, str, int]] = []
         self._held: list[tuple[int, float, int, str]] = []
         self._vertex: dict[str, Vertex] = {}
         self._gap_s: dict[str, float] = {}
         self._missing: dict[str, int] = {}
         self._successors: dict[str, list[str]] = defaultdict(list)
+        self._on_part: dict[str, dict[int, list[str]]] = {}
+        """By call and by recorded tokens of its answer, what begins on that part and has not been let go yet."""
         self._roots: dict[str, list[str]] = {}
         self._rank = {w.id: i for i, w in enumerate(workflows)}
         for workflow in workflows:
@@ -92,12 +100,14 @@ class Schedule:
     def due(self, now_s: float) -> list[Due]:
         """The calls that may go out at ``now_s``, in order."""
         while self._events and self._events[0][0] <= now_s:
-            at, _, happening, name = heappop(self._events)
+            at, _, happening, name, tokens = heappop(self._events)
             if happening == "arrive":
                 for root in self._roots[name]:
                     self._happen(at + self._gap_s[root], "begin", root)
             elif happening == "begin":
                 self._begin(name, at)
+            elif happening == "emit":
+                self._let_go(name, tokens, at)
             else:
                 self._end(name, at)
         found = []
@@ -106,8 +116,15 @@ class Schedule:
             call = self._vertex[name]
             assert isinstance(call, Call)
             free_s = self._places.popleft() if self._concurrency else 0.0
-            found.append(Due(call, due_s, max(due_s, free_s)))
+            parts = {scaled_length(tokens, self._output_scale) for tokens in self._on_part.get(name, ())}
+            found.append(Due(call, due_s, max(due_s, free_s), tuple(sorted(parts))))
         return found
+
+    def emitted(self, name: str, tokens: int, at_s: float) -> None:
+        """Takes note that so many tokens of the answer to a call that was due have come."""
+        for recorded in sorted(self._on_part.get(name, ())):
+            if scaled_length(recorded, self._output_scale) <= tokens:
+                self._let_go(name, recorded, at_s)
 
     def finished(self, name: str, at_s: float) -> None:
         """Takes note that a call that was due has ended well."""
@@ -119,7 +136,8 @@ class Schedule:
         self._places.append(at_s)
         lost, reached = [name], {name}
         for vertex in lost:
-            new = [s for s in self._successors[vertex] if s not in reached]
+            on_part = [target for targets in self._on_part.get(vertex, {}).values() for target in targets]
+            new = [s for s in dict.fromkeys([*self._successors[vertex], *on_part]) if s not in reached]
             reached.update(new)
             lost += new
         self._left -= len(reached - self.skipped)
@@ -132,16 +150,23 @@ class Schedule:
         for name, vertex in workflow.vertices.items():
             self._vertex[name] = vertex
             self._gap_s[name] = workflow.gaps_ns[name] / 1e9 * self._time_scale
-            self._missing[name] = len(waits[name])
+            parts = workflow.streamed.get(name, {})
+            self._missing[name] = len(waits[name]) + len(parts)
             for source in waits[name]:
                 self._successors[source].append(name)
-        self._roots[workflow.id] = [v for v in workflow.vertices if not waits[v]]
+            for source, tokens in parts.items():
+                self._on_part.setdefault(source, {}).setdefault(tokens, []).append(name)
+        self._roots[workflow.id] = [v for v in workflow.vertices if not self._missing[v]]
 
     def _begin(self, name: str, at_s: float) -> None:
         vertex = self._vertex[name]
         if isinstance(vertex, ToolCall) or left_out(vertex) is not None:
             end_s = at_s + (vertex.end_ns - vertex.start_ns) / 1e9 * self._time_scale
             self.waited.append(Waited(vertex, at_s, end_s))
+            if isinstance(vertex, Call):
+                for tokens in self._on_part.get(name, ()):
+                    took_s = (vertex.token_ns(tokens) - vertex.start_ns) / 1e9 * self._time_scale
+                    self._happen(at_s + took_s, "emit", name, tokens)
             self._happen(end_s, "end", name)
         else:
             heappush(self._held, (self._rank[vertex.workflow], at_s, next(self._counter), name))
@@ -149,10 +174,21 @@ class Schedule:
     def _end(self, name: str, at_s: float) -> None:
         self._left -= 1
         self.finished_s[name] = at_s
+        for tokens in sorted(self._on_part.get(name, ())):
+            self._let_go(name, tokens, at_s)
         for successor in self._successors[name]:
-            self._missing[successor] -= 1
-            if not self._missing[successor] and successor not in self.skipped:
-                self._happen(at_s + self._gap_s[successor], "begin", successor)
+            self._ready(successor, at_s)
 
-    def _happen(self, at_s: float, happening: Happening, name: str) -> None:
-        heappush(self._events, (at_s, next(self._counter), happening, name))
+    def _let_go(self, name: str, tokens: int, at_s: float) -> None:
+        """That part of an answer is there."""
+        for target in self._on_part[name].pop(tokens, ()):
+            self._ready(target, at_s)
+
+    def _ready(self, name: str, at_s: float) -> None:
+        """One less that it waits for."""
+        self._missing[name] -= 1
+        if not self._missing[name] and name not in self.skipped:
+            self._happen(at_s + self._gap_s[name], "begin", name)
+
+    def _happen(self, at_s: float, happening: Happening, name: str, tokens: int = 0) -> None:
+        heappush(self._events, (at_s, next(self._counter), happening, name, tokens))

@@ -85,11 +85,16 @@ def _misplaced(workflow: Workflow) -> Iterator[str]:
 def _contradictory(workflow: Workflow) -> Iterator[str]:
     for edge_set in EDGE_SETS:
         try:
-            TopologicalSorter(workflow.predecessors(edge_set)).prepare()
+            waits_for = workflow.predecessors(edge_set)
+            TopologicalSorter({v: (*waits_for[v], *workflow.streamed.get(v, ())) for v in waits_for}).prepare()
         except CycleError as error:
             yield f"the {edge_set} edges of {workflow.id} go round in a cycle: {' → '.join(error.args[1])}"
     for edge in workflow.edges:
         if edge.kind == "streamed":
+            if not isinstance(workflow.vertices[edge.source], Call):
+                yield f"{edge.target} began on part of the answer of {edge.source}, which is no call"
+            if edge.tokens is None or not 0 < edge.tokens <= MOST_TOKENS:
+                yield f"{edge.target} began once {edge.tokens} tokens of {edge.source} had come"
             if workflow.vertices[edge.source].start_ns > workflow.vertices[edge.target].start_ns:
                 yield f"{edge.target} began before {edge.source} did, on whose answer it began"
         elif workflow.vertices[edge.source].end_ns > workflow.vertices[edge.target].start_ns:

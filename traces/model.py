@@ -111,6 +111,23 @@ class Call:
     def succeeded(self) -> bool:
         return self.status == 200 and self.error is None
 
+    def token_ns(self, tokens: int) -> int:
+        """When that many tokens of its answer had come, as far as the times of its chunks tell.
+
+        Each chunk with output counts for equally many where they are fewer than the tokens. Without times of chunks,
+        tokens came evenly from the first to the end.
+        """
+        began_ns = self.submit_ns if self.first_token_ns is None else self.first_token_ns
+        chunks = [at for ns in self.chunk_ns if (at := self.submit_ns + ns) >= began_ns]
+        length = self.pieces or len(chunks)
+        if self.token_ids or self.output_tokens:
+            length = len(self.token_ids or ()) or self.output_tokens or 0
+        tokens = min(tokens, length)
+        outputs = chunks[: min(self.pieces or length, length)]
+        if outputs:
+            return outputs[max(0, -(-tokens * len(outputs) // length) - 1)]
+        return began_ns + (self.end_ns - began_ns) * max(0, tokens - 1) // max(1, length - 1)
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
@@ -179,7 +196,7 @@ class Workflow:
         return {v.id: v for v in sorted(found, key=lambda v: (v.start_ns, v.id))}
 
     def predecessors(self, edge_set: EdgeSet = "barrier") -> dict[str, tuple[str, ...]]:
-        """For every vertex, the vertices that it waits for."""
+        """For every vertex, the vertices for whose end it waits; ``streamed`` has those of which it needs a part."""
         found: dict[str, list[str]] = {v: [] for v in self.vertices}
         for edge in self.edges:
             if edge.kind in (edge_set, "observed"):
@@ -187,16 +204,33 @@ class Workflow:
         return {v: tuple(dict.fromkeys(sources)) for v, sources in found.items()}
 
     @cached_property
-    def gaps_ns(self) -> dict[str, int]:
-        """For every vertex, the time between the end of all that it waited for as recorded, and its own start.
+    def streamed(self) -> dict[str, dict[str, int]]:
+        """For every vertex that began on part of an answer, the call that gave it, and how many tokens had come."""
+        found: dict[str, dict[str, int]] = {}
+        for edge in self.edges:
+            if edge.kind == "streamed":
+                sources = found.setdefault(edge.target, {})
+                sources[edge.source] = max(sources.get(edge.source, 1), edge.tokens or 1)
+        return found
 
-        It is the client's own work and thinking, and holds whichever edge set a replay follows.
+    def token_ns(self, call: str, tokens: int) -> int:
+        """When that many tokens of a call's answer had come."""
+        source = self.vertices[call]
+        return source.token_ns(tokens) if isinstance(source, Call) else source.end_ns
+
+    @cached_property
+    def gaps_ns(self) -> dict[str, int]:
+        """For every vertex, the time between all that it waited for as recorded, and its own start.
+
+        That is the end of what it came after, and the arrival of the part of an answer that it began on. It is the
+        client's own work and thinking, and holds whichever edge set a replay follows.
         """
         waited_for = self.predecessors("barrier")
         gaps = {}
         for name, vertex in self.vertices.items():
-            ready = max((self.vertices[p].end_ns for p in waited_for[name]), default=self.arrival_ns)
-            gaps[name] = max(0, vertex.start_ns - ready)
+            ready = [self.vertices[p].end_ns for p in waited_for[name]]
+            ready += [self.token_ns(call, tokens) for call, tokens in self.streamed.get(name, {}).items()]
+            gaps[name] = max(0, vertex.start_ns - max(ready, default=self.arrival_ns))
         return gaps
 
 

@@ -123,6 +123,6 @@ def _workflow(workflow: Workflow) -> dict[str, Any]:
         "depth": max(dag.depth(graph).values(), default=-1) + 1,
         "width": dag.width(graph),
         "duration_s": (workflow.end_ns - workflow.arrival_ns) / 1e9,
-        "critical_path_s": sum(dag.recorded_s(workflow.vertices[v]) + workflow.gaps_ns[v] / 1e9 for v in path),
+        "critical_path_s": dag.length_s(graph, path),
         "critical_path": path,
     }

@@ -60,10 +60,14 @@ def made_workflow(
     vertices: Sequence[Call | ToolCall],
     edges: Mapping[EdgeKind, Sequence[tuple[str, str]]],
     *,
+    streamed: Sequence[tuple[str, str, int]] = (),
     name: str = "w0000",
     arrival_ms: float = 0,
 ) -> Workflow:
-    """A workflow of these calls and tool calls, with one task for each; edges are given by short names."""
+    """A workflow of these calls and tool calls, with one task for each; edges are given by short names.
+
+    ``streamed`` ones have the tokens of the source on which the target began.
+    """
     vertices = sorted(vertices, key=lambda v: (v.start_ns, v.id))
     tasks = tuple(Task(v.task, name, v.node, "", i, v.start_ns, v.end_ns) for i, v in enumerate(vertices))
     return Workflow(
@@ -79,6 +83,9 @@ def made_workflow(
             Edge(f"{name}/{source}", f"{name}/{target}", kind)
             for kind, pairs in edges.items()
             for source, target in pairs
+        )
+        + tuple(
+            Edge(f"{name}/{source}", f"{name}/{target}", "streamed", tokens) for source, target, tokens in streamed
         ),
     )
 

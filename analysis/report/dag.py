@@ -45,7 +45,7 @@ def node_graph(trace: Trace) -> NodeGraph:
         calls.update(call.node for call in workflow.calls)
         for node, place in _first_places(workflow).items():
             places.setdefault(node, []).append(place)
-        for target, sources in workflow.predecessors().items():
+        for target, sources in _led_to(workflow).items():
             to = workflow.vertices[target].node
             edges.update({(workflow.vertices[s].node, to) for s in sources if workflow.vertices[s].node != to})
     rank = {node: (sum(found) / len(found), i) for i, (node, found) in enumerate(places.items())}
@@ -61,9 +61,14 @@ def node_graph(trace: Trace) -> NodeGraph:
     return NodeGraph(_ordered(layer, edges, lanes), {node: calls[node] for node in layer}, dict(edges), lanes)
 
 
+def _led_to(workflow: Workflow) -> dict[str, tuple[str, ...]]:
+    """For every vertex, those that it came after, or on part of whose answer it began."""
+    return {v: (*sources, *workflow.streamed.get(v, ())) for v, sources in workflow.predecessors().items()}
+
+
 def _first_places(workflow: Workflow) -> dict[str, int]:
     """For every node, how many vertices lie before its first one on the longest chain."""
-    waited_for = workflow.predecessors()
+    waited_for = _led_to(workflow)
     depth: dict[str, int] = {}
     first: dict[str, int] = {}
     for name, vertex in workflow.vertices.items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from rejoule.graphs.capture.attempt import Attempt
 from rejoule.graphs.capture.control import Execution, links
-from rejoule.graphs.capture.edges import Span, edges
+from rejoule.graphs.capture.edges import Span, Start, edges
+from rejoule.graphs.capture.progress import tokens_in
 from rejoule.graphs.capture.runs import Runs, TaskRun, ToolRun
 from rejoule.graphs.capture.writes import TaskWrites
 from rejoule.traces.model import Call, Edge, Task, ToolCall
@@ -64,6 +65,8 @@ class _Assembly:
         self._seen = seen
         self._tasks = list(seen.runs.tasks.values())
         self._tools = {id(tool): f"tool {i}" for i, tool in enumerate(seen.runs.tools.values())}
+        self._spans = dict(self._tools)
+        """Of every tool, its own or that of its tool call."""
         self._busy: set[str] = set()
         """Tasks and tools that made calls, ran tools or ran graphs."""
 
@@ -77,7 +80,24 @@ class _Assembly:
         executions = [Execution(task.id, task.turn, task.context) for task in self._tasks]
         barrier, trigger = links(executions, self._seen.writes, self._seen.steps)
         spans = [*containers, *call_spans, *tool_spans]
-        return tasks, calls, tool_calls, edges(spans, barrier, trigger)
+        return tasks, calls, tool_calls, edges(spans, barrier, trigger, self._streamed())
+
+    def _streamed(self) -> Iterator[Start]:
+        """What began on part of an answer. Where all of it had come, the times of both say what there is to say."""
+        begun = [(call.id, call.submit_ns, attempt.begun_on) for call, attempt in self._seen.calls]
+        begun += [(task.id, task.start_ns, task.begun_on) for task in self._tasks]
+        begun += [(self._spans[id(tool)], tool.start_ns, tool.begun_on) for tool in self._runs.tools.values()]
+        pieces = {attempt.id: attempt.pieces() for _, attempt in self._seen.calls}
+        answers: dict[str, list[Call]] = {}
+        for call, attempt in self._seen.calls:
+            answers.setdefault(attempt.id, []).append(call)
+        for target, start_ns, parts in begun:
+            for source, taken in parts:
+                calls, body = answers[source], pieces[source]
+                counts = zip(calls, tokens_in(body, taken, calls), tokens_in(body, len(body), calls), strict=False)
+                for call, tokens, most in counts:
+                    if tokens and not (call.end_ns <= start_ns and tokens >= most):
+                        yield call.id, target, tokens
 
     def _task_spans(self) -> list[Span]:
         spans = []
@@ -145,6 +165,8 @@ class _Assembly:
                 error=run.error if run.end_ns is not None else "cancelled",
             )
             tool_calls.append(made)
+            if isinstance(run, ToolRun):
+                self._spans[id(run)] = made.id
             spans.append(Span(made.id, parent, made.start_ns, made.end_ns, "vertex"))
         return tuple(tool_calls), spans
 

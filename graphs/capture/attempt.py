@@ -9,6 +9,7 @@ from uuid import UUID
 
 from rejoule.graphs.capture import several
 from rejoule.graphs.capture.answer import Piece, parse
+from rejoule.graphs.capture.reading import Chain, Readings
 from rejoule.graphs.capture.rewrite import Outgoing, endpoint
 from rejoule.traces.model import Call, Endpoint
 from rejoule.traces.secrets import described, hidden
@@ -31,6 +32,8 @@ class Attempt:
         node: str,
         workflow: str,
         run: UUID | None,
+        readings: Readings,
+        chain: Chain,
         attempt: int,
         now: Clock,
         done: Callable[[Attempt, Call], None],
@@ -47,14 +50,21 @@ class Attempt:
         self._status: int | None = None
         self._streamed = False
         self._pieces: list[Piece] = []
+        self._readings = readings
+        self.begun_on = readings.here(chain)
+        """What had been read, where it was sent, of answers that were still coming."""
+        self._reading = readings.begin(id, task, chain)
         self._once = threading.Lock()
         self._submit_ns = now()
 
     def answered(self, status: int, streamed: bool) -> None:
         self._status, self._streamed = status, streamed
 
-    def arrived(self, piece: bytes) -> None:
-        self._pieces.append((self._now(), piece))
+    def arrived(self, piece: bytes, ago_ns: int = 0) -> None:
+        self._pieces.append((self._now() - ago_ns, piece))
+
+    def taken(self) -> None:
+        self._readings.take(self._reading)
 
     def ended(self) -> None:
         self._finish(None)
@@ -63,7 +73,12 @@ class Attempt:
         self._finish(described(error))
 
     def closed(self) -> None:
+        self._readings.close(self._reading)
         self._finish(LET_GO)
+
+    def pieces(self) -> tuple[Piece, ...]:
+        """Of its body, as they came."""
+        return tuple(self._pieces)
 
     def abandon(self) -> None:
         """The workflow ended before it."""
@@ -75,7 +90,7 @@ class Attempt:
         end_ns = self._now()
         answer = None
         if self._status is not None:
-            answer = parse(self._pieces, status=self._status, streamed=self._streamed)
+            answer = parse(self.pieces(), status=self._status, streamed=self._streamed)
             if self._streamed and self._status == 200 and answer.error is None:
                 if answer.whole:
                     # Clients stop at the last event, and may let go of the stream much later.

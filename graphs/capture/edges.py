@@ -11,6 +11,8 @@ from typing import Literal
 from rejoule.traces.model import Edge
 
 Pair = tuple[str, str]
+Start = tuple[str, str, int]
+"""Source, target, and the tokens of the source's answer on which the target began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +27,21 @@ class Span:
     """`vertex`: a call or tool call. `graph`: ordered inside by links. `task`: by what ended before what began."""
 
 
-def edges(spans: Iterable[Span], barrier: Iterable[Pair], trigger: Iterable[Pair]) -> tuple[Edge, ...]:
-    """Both edge sets, each transitively reduced; spans without a parent are ordered by time."""
+def edges(
+    spans: Iterable[Span], barrier: Iterable[Pair], trigger: Iterable[Pair], streamed: Iterable[Start] = ()
+) -> tuple[Edge, ...]:
+    """Both edge sets, each transitively reduced; spans without a parent are ordered by time.
+
+    A streamed edge takes the place of what its two ends' times say, and is in both sets, so it is kept where one of
+    them does not imply it.
+    """
     tree = {span.id: span for span in spans}
-    observed = _observed(tree)
-    by_barrier = _reduced(tree, observed, barrier)
-    by_trigger = _reduced(tree, observed, trigger)
-    found = []
-    for source, target in sorted(by_barrier | by_trigger, key=lambda pair: _order(tree, pair)):
+    begun = [start for start in streamed if tree[start[0]].start_ns < tree[start[1]].start_ns]
+    observed = [pair for pair in _observed(tree) if pair not in {start[:2] for start in begun}]
+    by_barrier, parts_by_barrier = _reduced(tree, observed, barrier, begun)
+    by_trigger, parts_by_trigger = _reduced(tree, observed, trigger, begun)
+    found = [Edge(source, target, "streamed", tokens) for source, target, tokens in parts_by_barrier | parts_by_trigger]
+    for source, target in by_barrier | by_trigger:
         pair = source, target
         both = pair in by_barrier and pair in by_trigger
         if both and _share_a_task(tree, source, target):
@@ -42,7 +51,7 @@ def edges(spans: Iterable[Span], barrier: Iterable[Pair], trigger: Iterable[Pair
             found.append(Edge(source, target, "barrier"))
         if pair in by_trigger:
             found.append(Edge(source, target, "trigger"))
-    return tuple(found)
+    return tuple(sorted(found, key=lambda edge: (*_order(tree, (edge.source, edge.target)), edge.kind)))
 
 
 def _order(tree: Mapping[str, Span], pair: Pair) -> tuple[int, str, int, str]:
@@ -78,8 +87,10 @@ def _observed(tree: Mapping[str, Span]) -> list[Pair]:
     ]
 
 
-def _reduced(tree: Mapping[str, Span], observed: Iterable[Pair], links: Iterable[Pair]) -> set[Pair]:
-    """The fewest pairs of vertices that imply all of the order."""
+def _reduced(
+    tree: Mapping[str, Span], observed: Iterable[Pair], links: Iterable[Pair], begun: Iterable[Start]
+) -> tuple[set[Pair], set[Start]]:
+    """The fewest pairs of vertices that imply all of the order, and the fewest starts on part of an answer."""
     first = {span.id: span.id if span.kind == "vertex" else f"in {span.id}" for span in tree.values()}
     last = {span.id: span.id if span.kind == "vertex" else f"out {span.id}" for span in tree.values()}
     waits_for: dict[str, set[str]] = defaultdict(set)
@@ -96,22 +107,50 @@ def _reduced(tree: Mapping[str, Span], observed: Iterable[Pair], links: Iterable
     for source, target in [*observed, *links]:
         if tree[source].end_ns <= tree[target].start_ns:
             waits_for[first[target]].add(last[source])
+    part_of = _parts(waits_for, first, begun)
     # Everything before a point of the order, as bits: a vertex's bit is its place in one topological order, so the
     # highest bit among a vertex's ancestors is always a direct predecessor.
     before: dict[str, int] = {}
     vertices: list[str] = []
     reduced: set[Pair] = set()
+    starts: set[Start] = set()
     bit: dict[str, int] = {}
     for point in TopologicalSorter(waits_for).static_order():
         ancestors = 0
         for earlier in waits_for.get(point, ()):
             ancestors |= before[earlier] | bit.get(earlier, 0)
         before[point] = ancestors
-        if point in tree:
+        if point in tree or point in part_of:
             bit[point] = 1 << len(vertices)
             vertices.append(point)
             while ancestors:
                 source = vertices[ancestors.bit_length() - 1]
-                reduced.add((source, point))
+                whole, target = part_of.get(source, (source, 0))[0], part_of.get(point, (point, 0))[0]
+                if source in part_of and whole != target:
+                    starts.add((whole, target, part_of[source][1]))
+                elif whole != target:
+                    reduced.add((whole, target))
                 ancestors &= ~(before[source] | bit[source])
-    return reduced
+    return reduced, starts
+
+
+def _parts(
+    waits_for: dict[str, set[str]], first: Mapping[str, str], begun: Iterable[Start]
+) -> dict[str, tuple[str, int]]:
+    """Puts a point into the order for every part of an answer that something began on, before the answer's end.
+
+    Returned are the answer and the tokens of each.
+    """
+    found = {}
+    for source, target, tokens in sorted(begun, key=lambda start: start[2]):
+        point = f"{tokens} of {source}"
+        found[point] = source, tokens
+        waits_for[first[target]].add(point)
+    last: dict[str, str] = {}
+    for point, (source, _) in found.items():
+        # What an answer waits for, its first part waits for, and every part for the one before.
+        waits_for[point] |= {last[source]} if source in last else waits_for[source]
+        last[source] = point
+    for source, point in last.items():
+        waits_for[source].add(point)
+    return found

@@ -12,6 +12,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp
 
+from rejoule.graphs.capture.reading import Chain, Control, Part, Readings, began, control, ended
 from rejoule.graphs.capture.task_context import CodeContext, TaskContext, current_context, task_context_of
 
 
@@ -29,6 +30,8 @@ class TaskRun:
     """The run that this one is part of."""
     end_ns: int | None = None
     error: str | None = None
+    begun_on: tuple[Part, ...] = ()
+    """What had been read, where it began, of answers that were still coming."""
 
 
 @dataclass(eq=False, slots=True)
@@ -41,6 +44,7 @@ class ToolRun:
     parent: UUID | None
     end_ns: int | None = None
     error: str | None = None
+    begun_on: tuple[Part, ...] = ()
 
 
 @dataclass(eq=False)
@@ -61,6 +65,8 @@ class Runs(BaseCallbackHandler):
         self._parents: dict[UUID, UUID | None] = {}
         self._task_of: dict[UUID, TaskRun] = {}
         self._detached: dict[UUID | None, int] = {}
+        self._begun_in: dict[UUID, Control] = {}
+        self.readings = Readings()
         self._lock = threading.Lock()
 
     def task(self, context: TaskContext, parent: UUID | None = None) -> TaskRun:
@@ -90,10 +96,21 @@ class Runs(BaseCallbackHandler):
         while run is not None:
             if run in self.tools:
                 return self.tools[run]
-            if (task := self._task_of.get(run)) is not None and task.outer == run:
-                return task
+            if self._is_span(run):
+                return self._task_of[run]
             run = self._parents.get(run)
         return None
+
+    def chain(self, run: UUID | None) -> Chain:
+        """The runs around something in ``run``, up to the tool or task that it is part of."""
+        found: dict[UUID, Control] = {}
+        while run is not None and run in self._begun_in and not self._is_span(run):
+            found[run] = self._begun_in[run]
+            run = self._parents.get(run)
+        return found
+
+    def _is_span(self, run: UUID) -> bool:
+        return run in self.tools or ((task := self._task_of.get(run)) is not None and task.outer == run)
 
     def on_chain_start(
         self,
@@ -108,26 +125,32 @@ class Runs(BaseCallbackHandler):
         if parent_run_id is None and (around := current_context()) is not None:
             # Its callbacks were replaced, and the link to the run around it with them.
             parent_run_id = around.run
-        self._parents[run_id] = parent_run_id
+        self._parents[run_id], self._begun_in[run_id] = parent_run_id, control()
+        began(run_id)
         context = task_context_of(metadata)
         if context is None:
             return
         task = self._task_of[run_id] = self.task(context, parent_run_id)
         if parent_run_id is None or self._task_of.get(parent_run_id) is not task:
             task.outer, task.parent, task.end_ns, task.error = run_id, parent_run_id, None, None
+            task.begun_on = self.readings.here(self.chain(parent_run_id))
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **rest: Any) -> None:
+        ended(run_id)
         task = self._task_of.get(run_id)
         if task is not None and task.outer == run_id:
             task.end_ns = self.now()
+            self.readings.leave(task.id)
             self.finished(task)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **rest: Any) -> None:
+        ended(run_id)
         task = self._task_of.get(run_id)
         if task is not None and task.outer == run_id:
             # Interrupts and commands to the parent graph travel as exceptions, and are none.
             task.error = None if isinstance(error, GraphBubbleUp) else self.described(error)
             task.end_ns = self.now()
+            self.readings.leave(task.id)
 
     def on_tool_start(
         self,
@@ -144,7 +167,8 @@ class Runs(BaseCallbackHandler):
         if context is not None:
             name = (serialized or {}).get("name") or rest.get("name") or "tool"
             task = self._task_of[run_id] = self.task(context)
-            self.tools[run_id] = ToolRun(name, task, self.now(), parent_run_id)
+            begun_on = self.readings.here(self.chain(parent_run_id))
+            self.tools[run_id] = ToolRun(name, task, self.now(), parent_run_id, begun_on=begun_on)
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **rest: Any) -> None:
         if run_id in self.tools:

@@ -14,6 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
 
+from rejoule.graphs.capture.ahead import Ahead, AsyncAhead
 from rejoule.graphs.capture.patching import SharedPatch
 from rejoule.graphs.capture.rewrite import Outgoing
 
@@ -31,8 +32,11 @@ class Watch(Protocol):
     def answered(self, status: int, streamed: bool) -> None:
         """The head of the answer came; ``streamed`` as server-sent events, or whole."""
 
-    def arrived(self, piece: bytes) -> None:
-        """A piece of its body came."""
+    def arrived(self, piece: bytes, ago_ns: int = 0) -> None:
+        """A piece of its body came, so long ago."""
+
+    def taken(self) -> None:
+        """The client took the next piece of a stream."""
 
     def ended(self) -> None:
         """Its whole body came."""
@@ -65,7 +69,7 @@ Listener = Callable[[Request], Watch | None]
 
 
 class Tap:
-    """Passes a body on piece by piece as it arrives, telling the watch."""
+    """Passes a body on that is read whole at once, telling the watch; streams are read ahead of their client."""
 
     def __init__(self, inner: Any, watch: Watch) -> None:
         self._inner = inner
@@ -138,6 +142,8 @@ _PATCH = SharedPatch(_libraries_tapped)
 def _library_tapped(library: ModuleType) -> Iterator[None]:
     # Both libraries ask of a body that it is one of their own streams.
     tap = type("Tap", (Tap, library.SyncByteStream, library.AsyncByteStream), {})
+    ahead = type("Ahead", (Ahead, library.SyncByteStream), {"timed_out": library.ReadTimeout})
+    async_ahead = type("AsyncAhead", (AsyncAhead, library.AsyncByteStream), {"timed_out": library.ReadTimeout})
     send, asend = library.Client.send, library.AsyncClient.send
 
     @functools.wraps(send)
@@ -151,7 +157,9 @@ def _library_tapped(library: ModuleType) -> Iterator[None]:
             watch.broke(error)
             raise
         watch.answered(response.status_code, _is_stream(response))
-        response.stream = tap(response.stream, watch)
+        if _was_read(response, watch):
+            return response
+        response.stream = ahead(response, watch) if stream else tap(response.stream, watch)
         if not stream:
             try:
                 response.read()
@@ -171,7 +179,9 @@ def _library_tapped(library: ModuleType) -> Iterator[None]:
             watch.broke(error)
             raise
         watch.answered(response.status_code, _is_stream(response))
-        response.stream = tap(response.stream, watch)
+        if _was_read(response, watch):
+            return response
+        response.stream = async_ahead(response, watch) if stream else tap(response.stream, watch)
         if not stream:
             try:
                 await response.aread()
@@ -196,6 +206,15 @@ def _watched(request: Any) -> Watch | None:
     seen = Request(str(request.url), list(request.headers.multi_items()), request, attempt)
     watches = (listener(seen) for listener in list(_listeners))
     return next((watch for watch in watches if watch is not None), None)
+
+
+def _was_read(response: Any, watch: Watch) -> bool:
+    """Whether a hook of the client has read the whole body already; then it is all there at once."""
+    if not response.is_stream_consumed:
+        return False
+    watch.arrived(response.content)
+    watch.ended()
+    return True
 
 
 def _is_stream(response: Any) -> bool:

@@ -52,6 +52,8 @@ class WorkflowRecorder:
                 node=task.context.names,
                 workflow=self.id,
                 run=context.run,
+                readings=self.runs.readings,
+                chain=self.runs.chain(context.run),
                 attempt=number,
                 now=self._now,
                 done=self._call_finished,

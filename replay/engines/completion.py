@@ -5,6 +5,7 @@ Events are decoded into types that hold only that; the decoder checks the rest o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -47,6 +48,8 @@ class _Event(msgspec.Struct, gc=False):
     prompt_token_ids: list[int] | None = None
 
 
+OnTokens = Callable[[int, float], None]
+
 _decode: Final = msgspec.json.Decoder(_Event).decode
 
 
@@ -54,12 +57,15 @@ class Completion:
     """What a streamed completion says, gathered as it arrives. ``None`` is what the server has not said."""
 
     __slots__ = (
-        "_events", "cached_tokens", "error", "finish_reason", "first_token_s", "output_tokens", "prompt_token_ids",
-        "prompt_tokens", "token_ids",
+        "_events", "_on_tokens", "_outputs", "cached_tokens", "error", "finish_reason", "first_token_s",
+        "output_tokens", "prompt_token_ids", "prompt_tokens", "token_ids",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, on_tokens: OnTokens | None = None) -> None:
+        """``on_tokens`` is told how many tokens have come, and when, with every event that has some."""
         self._events = EventStream()
+        self._on_tokens = on_tokens
+        self._outputs = 0
         self.first_token_s: float | None = None
         """On the clock that ``feed`` is given."""
         self.finish_reason: str | None = None
@@ -101,6 +107,10 @@ class Completion:
                 self.finish_reason = choice.finish_reason
             if choice.token_ids:
                 self.token_ids = [*(self.token_ids or ()), *choice.token_ids]
+            if self._on_tokens is not None and _has_token(choice):
+                self._outputs += 1
+                # Servers that return no ids send a token an event, as far as anybody can tell.
+                self._on_tokens(len(self.token_ids or ()) or self._outputs, at_s)
 
 
 class WholeCompletion(Completion):

@@ -18,9 +18,9 @@ from rejoule.replay.energy.counter import open_counter
 from rejoule.replay.energy.gpus import GpuRun, GpuWatch
 from rejoule.replay.energy.meter import Counts, Meter, energy_between, read
 from rejoule.replay.energy.rapl import open_rapl
-from rejoule.replay.engine import Measured, RealServer
+from rejoule.replay.engine import Emitted, Measured, RealServer
 from rejoule.replay.engines.client_health import quantiles, undisturbed
-from rejoule.replay.engines.completion import Completion, WholeCompletion, error_text
+from rejoule.replay.engines.completion import Completion, OnTokens, WholeCompletion, error_text
 from rejoule.replay.engines.embedded_meter import open_embedded
 from rejoule.replay.engines.wire import Request, Timeouts, Wire, WireError
 from rejoule.replay.exactness.models import Models, models_for
@@ -72,7 +72,7 @@ class HttpEngine:
         self._cpu_s = process_time()
         self._late_s: list[float] = []
         self._in_flight: set[asyncio.Task[None]] = set()
-        self._results: list[CallResult] = []
+        self._results: list[CallResult | Emitted] = []
         self._wake: asyncio.Future[None] | None = None
 
     @classmethod
@@ -130,16 +130,16 @@ class HttpEngine:
     def now_s(self) -> float:
         return monotonic() - self._origin
 
-    def send(self, call: Call, due_s: float, ready_s: float) -> None:
-        task = asyncio.create_task(self._answer(call, due_s, ready_s))
+    def send(self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = ()) -> None:
+        task = asyncio.create_task(self._answer(call, due_s, ready_s, tell_at))
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
 
-    async def wait(self, until_s: float | None) -> Sequence[CallResult]:
+    async def wait(self, until_s: float | None) -> Sequence[CallResult | Emitted]:
         if not self._results:
             await self._pause(until_s)
         found, self._results = self._results, []
-        if any(r.error for r in found) and (death := await self._death()) is not None:
+        if any(isinstance(r, CallResult) and r.error for r in found) and (death := await self._death()) is not None:
             raise death
         return found
 
@@ -184,9 +184,22 @@ class HttpEngine:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
-    async def _answer(self, call: Call, due_s: float, ready_s: float) -> None:
+    def _teller(self, name: str, tell_at: Sequence[int]) -> OnTokens | None:
+        """What makes results of the numbers of tokens that the sender wants to learn of."""
+        if not tell_at:
+            return None
+        left = list(tell_at)
+
+        def tell(tokens: int, at_s: float) -> None:
+            while left and left[0] <= tokens:
+                self._results.append(Emitted(name, left.pop(0), at_s - self._origin))
+                self._awake()
+
+        return tell
+
+    async def _answer(self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int]) -> None:
         asked = self._rules.ask(call)
-        said, request = self._request(asked, call.id)
+        said, request = self._request(asked, call.id, tell_at)
         error: str | None = None
         refused = False
         matches: bool | None = False
@@ -238,9 +251,13 @@ class HttpEngine:
         )
         self._awake()
 
-    def _request(self, asked: Asked, name: str) -> tuple[Completion, Request]:
-        said = Completion() if asked.streamed else WholeCompletion()
-        return said, self._wire.request(asked.path, orjson.dumps(asked.body), said, name=name)
+    def _request(self, asked: Asked, name: str, tell_at: Sequence[int] = ()) -> tuple[Completion, Request]:
+        said = Completion(self._teller(name, tell_at)) if asked.streamed else WholeCompletion()
+        body = asked.body
+        if tell_at and "token_ids" not in body and self._model.get("owned_by") in EXACT_LENGTHS:
+            # An event may hold several tokens, or one without text.
+            body = {**body, "return_token_ids": True}
+        return said, self._wire.request(asked.path, orjson.dumps(body), said, name=name)
 
     async def _death(self) -> RejouleError | None:
         """What to tell the user if the server is gone; ``None`` while it answers."""

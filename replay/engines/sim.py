@@ -11,7 +11,7 @@ from math import fsum
 import msgspec
 
 from rejoule.replay.embedded.tokenizer import chat_ids, encode
-from rejoule.replay.engine import Measured
+from rejoule.replay.engine import Emitted, Measured
 from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.exactness.models import SIMULATED, models_for
 from rejoule.replay.exactness.requests import ids_digest, scaled_ids, scaled_length
@@ -94,7 +94,7 @@ class SimEngine:
     def now_s(self) -> float:
         return self._engine.now_s
 
-    def send(self, call: Call, due_s: float, ready_s: float) -> None:
+    def send(self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = ()) -> None:
         prompt, scale = prompt_ids(call), self._configuration.input_scale
         if scale != 1:
             prompt = scaled_ids(prompt, scale)
@@ -116,15 +116,18 @@ class SimEngine:
             altered=changed,
         )
         salt = salted(call).get("cache_salt")
-        self._engine.add(SimRequest(call.id, prompt, len(output), output, cache_salt=salt), ready_s)
+        request = SimRequest(call.id, prompt, len(output), output, cache_salt=salt, tell_at=tuple(tell_at))
+        self._engine.add(request, ready_s)
 
-    async def wait(self, until_s: float | None) -> Sequence[CallResult]:
+    async def wait(self, until_s: float | None) -> Sequence[CallResult | Emitted]:
         # Virtual time passes without waiting; an interrupt is only seen where the event loop has its turn.
         await asyncio.sleep(0)
-        results = []
+        results: list[CallResult | Emitted] = []
         for event in self._engine.advance(until_s):
             if event.kind == "first_token":
                 self._first_token_s[event.id] = event.at_s
+            elif event.kind == "emitted":
+                results.append(Emitted(event.id, event.tokens, event.at_s))
             else:
                 results.append(
                     replace(

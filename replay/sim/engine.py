@@ -91,7 +91,8 @@ class StepEngine:
         return True
 
     def advance(self, until_s: float | None = None) -> list[Event]:
-        """Run until a request finishes, until no step can be chosen before ``until_s``, or until nothing is to do.
+        """Run until a sender learns that a request finished or has come as far as it asked, until no step can be chosen
+        before ``until_s``, or until nothing is to do.
 
         What was chosen before ``until_s`` is launched, so ``now_s`` may be later. Idle time passes up to the next
         arrival or ``until_s``.
@@ -125,7 +126,7 @@ class StepEngine:
         soon_s = math.nextafter(self.now_s, math.inf)
         if flight is None:
             return soon_s if self.scheduler.busy else self._api.out_s
-        if stretch is None or flight.firsts or flight.finished or not self._continues(stretch):
+        if stretch is None or flight.firsts or flight.finished or flight.told or not self._continues(stretch):
             return max(flight.computed_s, soon_s)
         return stretch.end_s(stretch.last_tick - stretch.first_tick)
 
@@ -146,7 +147,7 @@ class StepEngine:
         return stretch.version == decoding.version and decoding.tick < stretch.last_tick
 
     def _choose(self, events: list[Event], until_s: float | None) -> bool:
-        """Choose and launch a step, or many equal ones; whether a request finished with the step before it."""
+        """Choose and launch a step, or many equal ones; whether somebody may act on the one before it."""
         scheduler, pipeline = self.scheduler, self._pipeline
         if self._stretch is not None and not self._continues(self._stretch):
             self._stretch = None
@@ -164,10 +165,11 @@ class StepEngine:
         else:
             done, steps = self._along(plan, until_s, events)
         firsts, finished = scheduler.commit(steps)
+        told = scheduler.decoding.tell() if scheduler.decoding.telling else ()
         flight = pipeline.flight
         assert flight is not None
-        if firsts or finished:
-            pipeline.flight = flight._replace(firsts=firsts, finished=finished)
+        if told or firsts or finished:
+            pipeline.flight = flight._replace(firsts=firsts, finished=finished, told=told)
         return done if self.limits.async_scheduling else self._tell(pipeline.land(), events)
 
     def _fly(self, plan: Plan, record: StepRecord, begins_s: float) -> None:
@@ -177,13 +179,17 @@ class StepEngine:
             self.log.add_joules(early_j)
 
     def _tell(self, flight: Flight | None, events: list[Event]) -> bool:
-        """The output of what was in flight is out; whether a request finished with it."""
+        """The output of what was in flight is out; whether somebody who learns of it may act."""
         if flight is None:
             return False
         out_s = flight.record.end_s
         self.log.add(flight.record)
         events += [_event("first_token", job, out_s) for job in flight.firsts if job.request.id in self._jobs]
         done = False
+        for job, tokens in flight.told:
+            if job.request.id in self._jobs:
+                events.append(_event("emitted", job, out_s)._replace(tokens=tokens))
+                done = True
         for job in flight.finished:
             if self._jobs.pop(job.request.id, None) is not None:
                 events.append(_event("finished", job, out_s))
@@ -191,7 +197,7 @@ class StepEngine:
         return done
 
     def _along(self, plan: Plan, until_s: float | None, events: list[Event]) -> tuple[bool, int]:
-        """Launch as many equal steps as nothing interrupts: whether a request finished, and how many they are."""
+        """Launch as many equal steps as nothing interrupts: whether somebody may act, and how many they are."""
         ahead = int(self.limits.async_scheduling)
         scheduler, pipeline = self.scheduler, self._pipeline
         start_s, _, _, landed = pipeline.launch(self._costs.decode_demand(plan))
@@ -217,7 +223,7 @@ class StepEngine:
         return done, steps
 
     def _single(self, plan: Plan, events: list[Event]) -> bool:
-        """Launch one step; whether a request finished with the one before it."""
+        """Launch one step; whether somebody may act on the one before it."""
         demand = self._costs.demand(plan, self._pipeline.first)
         start_s, begins_s, launched_s, landed = self._pipeline.launch(demand)
         done = self._tell(landed, events)
@@ -241,5 +247,5 @@ class StepEngine:
         return done
 
 
-def _event(kind: Literal["first_token", "finished"], job: Job, at_s: float) -> Event:
+def _event(kind: Literal["first_token", "emitted", "finished"], job: Job, at_s: float) -> Event:
     return Event(kind, job.request.id, at_s, job.cached or 0, job.preemptions)

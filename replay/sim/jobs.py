@@ -15,7 +15,8 @@ class SimRequest:
     """One request: its prompt and exactly how much it will answer.
 
     ``output_ids`` are the answer's ids when they are known, so that a later prompt that quotes them hits the cache;
-    otherwise only their number, ``output_tokens``, matters. A lower ``priority`` is served sooner.
+    otherwise only their number, ``output_tokens``, matters. A lower ``priority`` is served sooner. Its sender learns of
+    every number of tokens in ``tell_at``, rising, when they have come.
     """
 
     id: str
@@ -24,6 +25,7 @@ class SimRequest:
     output_ids: Ids | None = None
     priority: int = 0
     cache_salt: str | None = None
+    tell_at: tuple[int, ...] = ()
 
 
 class Job:
@@ -47,6 +49,7 @@ class Job:
         "prompt_tokens",
         "request",
         "seat",
+        "told",
     )
 
     def __init__(self, request: SimRequest, arrival_s: float, number: int) -> None:
@@ -63,7 +66,15 @@ class Job:
         self.seat = -1
         self.cached: int | None = None
         self.preemptions = 0
+        self.told = 0
+        """How many numbers of tokens its sender has learned of."""
         self.block_hashes: list[int] = []
+
+    @property
+    def tells_next(self) -> int | None:
+        """The next number of tokens that its sender has to learn of."""
+        tell_at = self.request.tell_at
+        return tell_at[self.told] if self.told < len(tell_at) else None
 
     @property
     def rank(self) -> tuple[int, float, int]:

@@ -27,6 +27,8 @@ class Lockstep:
         self._base_sum = 0
         self._offsets = [0] * block_size
         self._finishing: list[tuple[int, int, Job]] = []
+        self.telling: dict[Job, None] = {}
+        """Those whose senders want to know how far they are."""
 
     @property
     def context(self) -> int:
@@ -43,12 +45,15 @@ class Lockstep:
         self._base_sum += job.base
         self._offsets[job.base % self._block_size] += 1
         heappush(self._finishing, (job.finish_tick, job.number, job))
+        if job.tells_next is not None:
+            self.telling[job] = None
         self.version += 1
 
     def leave(self, job: Job) -> None:
         """``job`` decodes no longer; its counts are brought up to date."""
         job.computed, job.produced = job.computed_at(self.tick), job.produced_at(self.tick)
         job.decoding = False
+        self.telling.pop(job, None)
         del self.jobs[job.request.id]
         del self.bases[job.request.id]
         self._base_sum -= job.base
@@ -96,6 +101,21 @@ class Lockstep:
         while not heap[0][2].decoding or heap[0][2].finish_tick != heap[0][0]:
             heappop(heap)
         return heap[0][0]
+
+    def next_tell(self) -> int:
+        """The tick at which the first of the senders that want to know has something to learn."""
+        return min(self.tick + (job.tells_next or 0) - job.produced_at(self.tick) for job in self.telling)
+
+    def tell(self) -> list[tuple[Job, int]]:
+        """Whose senders now have something to learn, and the number of tokens."""
+        found = []
+        for job in list(self.telling):
+            while (tells := job.tells_next) is not None and tells <= job.produced_at(self.tick):
+                found.append((job, tells))
+                job.told += 1
+            if tells is None:
+                del self.telling[job]
+        return found
 
     def finished(self) -> list[Job]:
         """Those that are complete by now, in the order of their seats."""

@@ -53,6 +53,8 @@ class Flight(NamedTuple):
     skipped: Sequence[Job]
     firsts: Sequence[Job] = ()
     finished: Sequence[Job] = ()
+    told: Sequence[tuple[Job, int]] = ()
+    """Whose senders learn that so many tokens have come."""
 
     @property
     def computed_s(self) -> float:
@@ -116,11 +118,11 @@ class Pipeline:
         """The output of the step in flight is out at ``out_s``, or when the GPU is done."""
         flight = self.flight
         assert flight is not None
-        record, skipped, firsts, finished = flight
+        record = flight.record
         self.flight, self.now_s = None, record.end_s if out_s is None else out_s
         resting_j = self.power.idle_w * (self.now_s - record.start_s)
         record = record._replace(end_s=self.now_s, energy_j=record.energy_j + resting_j)
-        return Flight(record, skipped, firsts, finished)
+        return flight._replace(record=record)
 
     def rest(self, until_s: float) -> StepRecord:
         """There is nothing to do until then."""

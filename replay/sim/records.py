@@ -6,13 +6,17 @@ from typing import Literal, NamedTuple
 
 
 class Event(NamedTuple):
-    """Something that the sender of a request learns. ``cached_tokens`` are those of the prompt found in the cache."""
+    """Something that the sender of a request learns. ``cached_tokens`` are those of the prompt found in the cache.
 
-    kind: Literal["first_token", "finished"]
+    ``emitted`` is that the answer has come up to one of the numbers of ``tokens`` that the request asked to be told of.
+    """
+
+    kind: Literal["first_token", "emitted", "finished"]
     id: str
     at_s: float
     cached_tokens: int
     preemptions: int
+    tokens: int = 0
 
 
 class StepRecord(NamedTuple):

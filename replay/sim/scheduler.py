@@ -142,6 +142,8 @@ class Scheduler:
         if self._changing or not self.decoding.jobs or self._awaits_growth():
             return 1
         most = min(limit, self.decoding.next_finish() - self.decoding.tick)
+        if self.decoding.telling:
+            most = min(most, self.decoding.next_tell() - self.decoding.tick)
         return self.decoding.steps_within(self.pool.free_blocks, most)
 
     @property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import random
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,9 +14,9 @@ from hypothesis import strategies as st
 from rejoule.replay.arrivals import arrival_times, check_arrivals
 from rejoule.replay.schedule import Schedule
 from rejoule.traces import RejouleError, Trace
-from rejoule.traces.check import EDGE_SETS
-from rejoule.traces.model import Call, EdgeKind, EdgeSet, ToolCall
-from rejoule.traces.testing import made_call, made_tool, made_trace, made_workflow, random_trace
+from rejoule.traces.check import EDGE_SETS, problems
+from rejoule.traces.model import Call, Edge, EdgeKind, EdgeSet, ToolCall
+from rejoule.traces.testing import MS, made_call, made_tool, made_trace, made_workflow, random_trace
 
 
 @dataclass
@@ -23,24 +25,38 @@ class Server:
 
     takes_s: float = 0.05
     failing: frozenset[str] = frozenset()
+    tokens_s: float = 0.001
+    """Between two tokens of an answer, of which the first comes with its sending."""
+    longest: int = 10_000
+    """Tokens that it answers at most."""
     sent_s: dict[str, float] = field(default_factory=dict)
+    told: dict[tuple[str, int], float] = field(default_factory=dict)
+    """When it told that so many tokens of a call had come."""
     end_s: dict[str, float] = field(default_factory=dict)
     most_in_flight: int = 0
 
     def play(self, schedule: Schedule) -> None:
-        now_s, in_flight = 0.0, list[tuple[float, str]]()
+        now_s, in_flight = 0.0, list[tuple[float, str, int]]()
         while not schedule.done:
             for due in schedule.due(now_s):
                 assert due.due_s <= now_s
                 self.sent_s[due.call.id] = now_s
-                heappush(in_flight, (now_s + self.takes_s, due.call.id))
-            self.most_in_flight = max(self.most_in_flight, len(in_flight))
+                heappush(in_flight, (now_s + self.takes_s, due.call.id, 0))
+                for tokens in due.tell_at:
+                    at_s = now_s + tokens * self.tokens_s
+                    if tokens <= self.longest and at_s < now_s + self.takes_s:
+                        heappush(in_flight, (at_s, due.call.id, tokens))
+            self.most_in_flight = max(self.most_in_flight, sum(not tokens for _, _, tokens in in_flight))
             if schedule.done:
                 break
             times = [t for t in (schedule.next_due_s, in_flight[0][0] if in_flight else None) if t is not None]
             now_s = min(times)
             while in_flight and in_flight[0][0] <= now_s:
-                at, name = heappop(in_flight)
+                at, name, tokens = heappop(in_flight)
+                if tokens:
+                    self.told[name, tokens] = at
+                    schedule.emitted(name, tokens, at)
+                    continue
                 self.end_s[name] = at
                 if name in self.failing:
                     schedule.failed(name)
@@ -49,10 +65,35 @@ class Server:
 
 
 def scheduled(
-    trace: Trace, edge_set: EdgeSet = "barrier", concurrency: int | None = None, scale: float = 1.0
+    trace: Trace,
+    edge_set: EdgeSet = "barrier",
+    concurrency: int | None = None,
+    scale: float = 1.0,
+    output_scale: float = 1.0,
 ) -> Schedule:
     arrivals = arrival_times(trace.workflows, "recorded", time_scale=scale, seed="0")
-    return Schedule(trace.workflows, arrivals, edge_set=edge_set, concurrency=concurrency, time_scale=scale)
+    return Schedule(
+        trace.workflows,
+        arrivals,
+        edge_set=edge_set,
+        concurrency=concurrency,
+        time_scale=scale,
+        output_scale=output_scale,
+    )
+
+
+def with_streams(trace: Trace, seed: int) -> Trace:
+    """The same workflows, in which some vertices began on part of the answers of calls that began before them."""
+    source, flows = random.Random(seed), []
+    for flow in trace.workflows:
+        edges, vertices = list(flow.edges), list(flow.vertices.values())
+        for i, target in enumerate(vertices):
+            calls = [v for v in vertices[:i] if isinstance(v, Call) and v.start_ns < target.start_ns]
+            for call in source.sample(calls, k=min(len(calls), source.randint(0, 2))):
+                if (call.id, target.id) not in {(e.source, e.target) for e in edges}:
+                    edges.append(Edge(call.id, target.id, "streamed", source.randint(1, 50)))
+        flows.append(replace(flow, edges=tuple(edges)))
+    return replace(trace, workflows=tuple(flows))
 
 
 @given(
@@ -75,6 +116,72 @@ def test_order(seed: int, edge_set: EdgeSet, concurrency: int | None, scale: flo
         for target, sources in workflow.predecessors(edge_set).items():
             ready = max([schedule.arrival_s[workflow.id], *(end_s[s] for s in sources)])
             assert start_s[target] >= ready + workflow.gaps_ns[target] / 1e9 * scale - 1e-9
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    edge_set=st.sampled_from(["barrier", "trigger"]),
+    concurrency=st.sampled_from([None, 1, 2]),
+    output_scale=st.sampled_from([0.1, 1.0, 3.0]),
+    longest=st.sampled_from([3, 10_000]),
+)
+@settings(max_examples=150, deadline=None)
+def test_order_on_parts_of_answers(
+    seed: int, edge_set: EdgeSet, concurrency: int | None, output_scale: float, longest: int
+) -> None:
+    """What began on part of an answer never begins before that part is there, and always does in the end."""
+    trace = with_streams(random_trace(seed), seed)
+    assert problems(trace) == []
+    schedule = scheduled(trace, edge_set, concurrency, output_scale=output_scale)
+    server = Server(longest=longest)
+    server.play(schedule)
+    assert schedule.done and not schedule.skipped
+    assert server.sent_s.keys() == {c.id for c in trace.calls}
+    start_s = server.sent_s | {w.vertex.id: w.start_s for w in schedule.waited}
+    for workflow in trace.workflows:
+        for target, parts in workflow.streamed.items():
+            for source, tokens in parts.items():
+                there_s = server.told.get((source, max(1, round(tokens * output_scale))), server.end_s[source])
+                assert start_s[target] >= there_s + workflow.gaps_ns[target] / 1e9 - 1e-9
+
+
+def on_part(tokens: int = 4, **more: Any) -> Trace:
+    """A call of 20 tokens in 20 ms, and another one that was sent 2 ms after so many of them had come."""
+    source = replace(made_call("w0000", "a", 0, 20, output_tokens=20), chunk_ns=tuple(range(MS, 21 * MS, MS)), **more)
+    vertices = [replace(source, first_token_ns=MS), made_call("w0000", "b", tokens + 2, 50)]
+    return made_trace([made_workflow(vertices, {}, streamed=[("a", "b", tokens)])])
+
+
+@pytest.mark.parametrize(("output_scale", "told"), [(1.0, 4), (2.0, 8), (0.01, 1)])
+def test_a_part_grows_with_the_answer(output_scale: float, told: int) -> None:
+    """The part of an answer that a call waits for is scaled as answers are, and is a token at least; its gap is not."""
+    schedule, server = scheduled(on_part(), output_scale=output_scale), Server()
+    server.play(schedule)
+    assert server.told.keys() == {("w0000/a", told)}
+    assert server.sent_s["w0000/b"] == pytest.approx(told * 0.001 + 0.002)
+
+
+def test_an_answer_that_is_shorter_lets_go_at_its_end() -> None:
+    """Where the part never comes, because the answer is shorter, its end will do."""
+    schedule, server = scheduled(on_part()), Server(longest=3)
+    server.play(schedule)
+    assert server.sent_s["w0000/b"] == pytest.approx(0.050 + 0.002)
+
+
+def test_a_part_of_what_is_not_sent_again() -> None:
+    """What began on part of an answer that is waited out begins when it did."""
+    schedule, server = scheduled(on_part(status=500)), Server()
+    server.play(schedule)
+    assert server.sent_s == {"w0000/b": pytest.approx(0.006)}
+
+
+@pytest.mark.parametrize(("longest", "sent"), [(3, {"w0000/a"}), (10_000, {"w0000/a", "w0000/b"})])
+def test_a_call_that_fails_after_its_part(longest: int, sent: set[str]) -> None:
+    """A call that fails before the part is there takes with it what waits for that, and after it nothing."""
+    schedule, server = scheduled(on_part()), Server(failing=frozenset({"w0000/a"}), longest=longest)
+    server.play(schedule)
+    assert server.sent_s.keys() == sent
+    assert schedule.skipped == {"w0000/a", "w0000/b"} - (sent - {"w0000/a"})
 
 
 @given(seed=st.integers(0, 10_000))

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rejoule.traces import RejouleError
-from rejoule.traces.model import Task
+from rejoule.traces.model import Call, Task, ToolCall
 from rejoule.traces.store import KINDS, TraceWriter, load, save, trace_digest
-from rejoule.traces.testing import made_call, made_trace, made_workflow, random_trace
+from rejoule.traces.testing import made_call, made_tool, made_trace, made_workflow, random_trace
 
 SUFFIXES = [".jsonl", ".jsonl.zst"]
 
@@ -139,6 +139,24 @@ def test_against_time(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     save(made_trace([made_workflow(calls, {"barrier": [("a", "b")]})]), path)
     with pytest.raises(RejouleError, match="began before"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("streamed", "message"),
+    [
+        (("b", "a", 1), "w0000/a began before w0000/b did"),
+        (("a", "b", 0), "once 0 tokens of w0000/a had come"),
+        (("t", "b", 1), "w0000/t, which is no call"),
+    ],
+)
+def test_impossible_streamed_edges(tmp_path: Path, streamed: tuple[str, str, int], message: str) -> None:
+    """What began on part of an answer did so after it was asked for, and on some of it."""
+    vertices: list[Call | ToolCall] = [made_call("w0000", "a", 0, 5), made_call("w0000", "b", 1, 2)]
+    vertices.append(made_tool("w0000", "t", 0, 1))
+    path = tmp_path / "trace.jsonl"
+    save(made_trace([made_workflow(vertices, {}, streamed=[streamed])]), path)
+    with pytest.raises(RejouleError, match=message):
         load(path)
 
 

@@ -89,6 +89,9 @@ class Bench:
                 assert set(dag.edges) == set(nx.transitive_reduction(dag).edges)
             for edge in workflow.edges:
                 source, target = workflow.vertices[edge.source], workflow.vertices[edge.target]
+                if edge.kind == "streamed":
+                    assert workflow.token_ns(source.id, edge.tokens or 0) <= target.start_ns
+                    continue
                 assert source.end_ns <= target.start_ns
                 if {source.id, target.id} <= calls:
                     ended = seen[source.id.replace("/", "-")].ended

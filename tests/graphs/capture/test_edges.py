@@ -8,7 +8,8 @@ import networkx as nx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rejoule.graphs.capture.edges import Span, edges
+from rejoule.graphs.capture.edges import Span, Start, edges
+from rejoule.traces.model import Edge
 
 Kind = Literal["vertex", "graph", "task"]
 KINDS: tuple[Kind, ...] = ("vertex", "vertex", "graph", "task")
@@ -41,6 +42,44 @@ def test_edges_hold_in_any_forest(spans: list[Span], data: st.DataObject) -> Non
     for edge in found:
         assert tree[edge.source].kind == tree[edge.target].kind == "vertex"
         assert tree[edge.source].end_ns <= tree[edge.target].start_ns
+
+
+@given(forests(), st.data())
+def test_starts_on_part_of_an_answer(spans: list[Span], data: st.DataObject) -> None:
+    """Every start on part of an answer is kept or implied by others, none twice, and never against what ended first."""
+    tree = {span.id: span for span in spans}
+    could = [(a.id, b.id) for a in spans for b in spans if a.kind == "vertex" and a.start_ns < b.start_ns]
+    pairs = st.lists(st.tuples(st.sampled_from(list(tree)), st.sampled_from(list(tree))), max_size=5)
+    starts = [] if not could else data.draw(st.lists(st.tuples(st.sampled_from(could), st.integers(1, 4)), max_size=6))
+    begun = [(source, target, tokens) for (source, target), tokens in starts]
+    found = edges(spans, data.draw(pairs), data.draw(pairs), begun)
+    for edge_set in ("barrier", "trigger"):
+        dag = with_parts([e for e in found if e.kind in (edge_set, "observed", "streamed")], begun)
+        assert nx.is_directed_acyclic_graph(dag)
+        for source, target, tokens in begun:
+            if tree[target].kind == "vertex":
+                entry = min(((target, k) for t, _, k in begun if t == target), default=(target, END))
+                assert nx.has_path(dag, (source, tokens), entry)
+    union = with_parts([e for e in found if e.kind in ("observed", "streamed")], begun)
+    assert set(union.edges) == set(nx.transitive_reduction(union).edges)
+    assert len(found) == len(set(found))
+
+
+END = 1000
+"""Of all tokens, and after them."""
+
+
+def with_parts(found: list[Edge], begun: list[Start]) -> nx.DiGraph[tuple[str, int]]:
+    """The order that edges imply: each answer's parts one after the other, and then its end."""
+    parts: dict[str, list[int]] = {}
+    for source, _, tokens in begun:
+        parts[source] = sorted({*parts.get(source, ()), tokens})
+    dag: nx.DiGraph[tuple[str, int]] = nx.DiGraph()
+    for source, tokens_of in parts.items():
+        nx.add_path(dag, [(source, tokens) for tokens in [*tokens_of, END]])
+    for e in found:
+        dag.add_edge((e.source, e.tokens or END), (e.target, parts.get(e.target, [END])[0]))
+    return dag
 
 
 def test_links_order_what_is_inside() -> None:

@@ -282,3 +282,48 @@ def test_a_request_larger_than_the_cache_is_refused() -> None:
     """What could never be scheduled is refused at once instead of waiting for ever."""
     with pytest.raises(RejouleError, match="KV blocks"):
         StepEngine(CONFIG).add(SimRequest("a", [1] * 1000, 10))
+
+
+@settings(max_examples=80, deadline=None)
+@given(arrivals, st.booleans(), st.data())
+def test_senders_learn_how_far_an_answer_is(
+    load: list[tuple[float, int, int, int]], ahead: bool, data: st.DataObject
+) -> None:
+    """A request tells of every number of tokens that it was asked for when that token's step ends, and stops there."""
+    engine = StepEngine(replace(CONFIG, async_scheduling=ahead))
+    asked: dict[str, list[int]] = {}
+    for i, (at_s, prompt, output, stem) in enumerate(load):
+        tell_at = data.draw(st.sets(st.integers(1, output + 5), max_size=3))
+        asked[f"r{i}"] = sorted(tell_at)
+        ids = [stem] * (prompt // 2) + [i] * (prompt - prompt // 2)
+        engine.add(SimRequest(f"r{i}", ids, output, tell_at=tuple(sorted(tell_at))), at_s)
+    told: dict[str, list[Event]] = {}
+    firsts: dict[str, float] = {}
+    while engine.busy or engine.next_event_s is not None:
+        events = engine.advance()
+        assert len({e.at_s for e in events if e.kind != "first_token"}) <= 1
+        for event in events:
+            if event.kind == "emitted":
+                told.setdefault(event.id, []).append(event)
+            elif event.kind == "first_token":
+                firsts[event.id] = event.at_s
+    for i, (_, _, output, _) in enumerate(load):
+        name = f"r{i}"
+        assert [e.tokens for e in told.get(name, ())] == [n for n in asked[name] if n < output]
+        if not any(name in record.preempted for record in engine.log.records):
+            times = [firsts[name], *token_times(engine.log.records, name)]
+            assert [e.at_s for e in told.get(name, ())] == pytest.approx(
+                [times[n - 1] for n in asked[name] if n < output]
+            )
+
+
+def test_nothing_is_told_that_nobody_asked_for() -> None:
+    """A run in which somebody is told of a token does the same steps, at the same times but for rounding."""
+    load = [(0.0, 100, 200, 0), (0.05, 40, 100, 1)]
+    plain, told = engine_with(load), StepEngine(CONFIG)
+    for i, (at_s, prompt, output, stem) in enumerate(load):
+        ids = [stem] * (prompt // 2) + [i] * (prompt - prompt // 2)
+        told.add(SimRequest(f"r{i}", ids, output, tell_at=(7, 50)), at_s)
+    ends = [{e.id: e.at_s for e in drain(engine) if e.kind == "finished"} for engine in (plain, told)]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-3)
+    assert sum(r.steps for r in plain.log.records) == sum(r.steps for r in told.log.records)
