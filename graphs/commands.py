@@ -64,7 +64,8 @@ def record(
     """Run GRAPH live and record it: a workload's name, or FILE.py:GRAPH of your own.
 
     Workloads are sequential, interactive, agentic and composite. Your own graph may be compiled or a builder, or a
-    function that makes one, with any client built on OpenAI's SDK; it runs unchanged.
+    function that makes one, with any client that is built on OpenAI's SDK or sends to OPENAI_BASE_URL; it runs
+    unchanged.
     """
     import asyncio
     import sys

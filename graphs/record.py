@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from langgraph.pregel import Pregel
 
-from rejoule.graphs.capture import Recording, Rewrite, ServerInfo
+from rejoule.graphs.capture import Net, Recording, Rewrite, ServerInfo
 from rejoule.graphs.capture.exits import exits_contained
 from rejoule.traces.arrivals import poisson_rate, poisson_times
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.model import Call, Header, Task, ToolCall, Trace, Workflow
+from rejoule.traces.model import Call, Header, Task, ToolCall, Trace, Unrecorded, Workflow
 from rejoule.traces.words import counted
 from rejoule.traces.work import account, sentences
 
@@ -26,6 +26,8 @@ class Writer(Protocol):
     def add(self, record: Call | ToolCall | Task) -> None: ...
 
     def close(self, workflow: Workflow) -> None: ...
+
+    def tell(self, unrecorded: Iterable[Unrecorded]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,8 @@ class Recorded:
 
     workflows: tuple[Workflow, ...]
     """In order of arrival."""
-    ignored: Mapping[str, int]
-    """Requests to endpoints that are not captured, by path."""
+    unrecorded: tuple[Unrecorded, ...] = ()
+    """What else reached the server."""
     stopped: bool = False
     """Whether it was cancelled; the workflows in progress are then interrupted ones, and others never began."""
 
@@ -60,12 +62,10 @@ class Recorded:
 
     def remarks(self) -> Iterator[str]:
         """What a reader must know of the trace, each in a sentence."""
-        for path, count in self.ignored.items():
-            yield f"{counted(count, 'request')} to {path} not in the trace, which holds only completions"
         if self.failed:
             first = self.failed[0]
             yield f"{counted(len(self.failed), 'workflow')} failed, and recorded as such; {first.id}: {first.error}"
-        yield from sentences(account(Trace(Header("", ""), self.workflows)))
+        yield from sentences(account(Trace(Header("", ""), self.workflows, self.unrecorded)))
         if not self.called:
             yield "no LLM call was made; the trace has nothing to replay"
         if stopped := sum(w.status == "interrupted" for w in self.workflows):
@@ -87,9 +87,12 @@ async def record(
     resume: Sequence[Any] = (),
     config: Mapping[str, Any] | None = None,
     context: Any = None,
+    net: Net | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Recorded:
     """Runs the graph once for each input, at most ``concurrency`` at a time, and writes each workflow as it ends.
+
+    ``net`` is the URL that the graph was given for the server's; without it, only what this process sends is seen.
 
     ``arrivals`` is ``burst``, or ``poisson:RATE`` with workflows a second. ``resume`` answers the interrupts of every
     workflow. A workflow that fails is recorded as failed; a cancelled recording writes its workflows in progress as
@@ -110,7 +113,9 @@ async def record(
             calls += 1
             on_progress(Progress(len(written), calls))
 
-    recording = Recording(Rewrite(server, model), graph=name, keep=keep)
+    recording = Recording(
+        Rewrite(server, model, None if net is None else net.owner.net), graph=name, keep=keep, net=net
+    )
 
     async def one(input: Any, at: float) -> None:
         await asyncio.sleep(at)
@@ -129,10 +134,12 @@ async def record(
             # By now each has written what it did.
             stopped = True
             results = await asyncio.gather(*running, return_exceptions=True)
+    unrecorded = recording.unrecorded
+    writer.tell(unrecorded)
     for result in results:
         if isinstance(result, BaseException) and not (stopped and isinstance(result, asyncio.CancelledError)):
             raise result
-    return Recorded(tuple(sorted(written, key=lambda w: w.id)), dict(recording.ignored), stopped)
+    return Recorded(tuple(sorted(written, key=lambda w: w.id)), unrecorded, stopped)
 
 
 def arrival_times(count: int, arrivals: str, seed: int) -> list[float]:

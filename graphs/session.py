@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from rejoule.graphs.capture import ServerInfo, probe
+from rejoule.graphs.capture import Net, ServerInfo, probe
 from rejoule.graphs.record import DEFAULT_CONCURRENCY, Progress, Recorded, record
 from rejoule.graphs.source import Source
 from rejoule.traces.model import Header
@@ -44,7 +44,7 @@ async def record_trace(
 ) -> Recorded:
     """Records into ``output`` from the server whose API is at ``base_url``. Raises RejouleError as `record` does."""
     server = await probe(base_url)
-    with server.environment():
+    with Net(server) as net, net.info.environment():
         async with wanted.source(server) as source:
             header = Header(
                 graph=wanted.target,
@@ -69,5 +69,6 @@ async def record_trace(
                     resume=resume,
                     config=config,
                     context=context,
+                    net=net,
                     on_progress=on_progress,
                 )

@@ -231,8 +231,8 @@ def summary(recorded: Recorded) -> dict[str, Any]:
         "tool_calls": sum(len(workflow.tool_calls) for workflow in recorded.workflows),
         "duration_s": (ended - begun) / 1e9,
         "nodes": [{"node": node, **_counts(of_node)} for node, of_node in nodes.items()],
-        "not_captured": dict(recorded.ignored),
-        "work": asdict(account(Trace(Header("", ""), recorded.workflows))),
+        "unrecorded": [asdict(other) for other in recorded.unrecorded],
+        "work": asdict(account(Trace(Header("", ""), recorded.workflows, recorded.unrecorded))),
     }
 
 

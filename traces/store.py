@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -85,7 +86,7 @@ def encode(record: object) -> bytes:
 class TraceWriter:
     """Writes a trace as it is recorded. Leave it normally to mark the file as whole.
 
-    Left by an error before anything but tasks was recorded, it leaves no file.
+    Left by an error before anything but tasks was recorded, it leaves no file. In a forked process it does nothing.
     """
 
     def __init__(self, path: Path, header: Header) -> None:
@@ -94,6 +95,7 @@ class TraceWriter:
         self._added: dict[str, set[str]] = defaultdict(set)
         self._workflows = 0
         self._kept = False
+        self._process = os.getpid()
 
     def __enter__(self) -> TraceWriter:
         try:
@@ -112,6 +114,8 @@ class TraceWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if os.getpid() != self._process:
+            return
         with self._file:
             if kind is None:
                 self._append(encode(End(self._workflows)))
@@ -147,6 +151,8 @@ class TraceWriter:
         self._append(b"".join(map(encode, unrecorded)))
 
     def _append(self, data: bytes) -> None:
+        if os.getpid() != self._process:
+            return
         # Nothing stays in a buffer, so that a kill can cut only the record being written.
         if self._packer:
             data = self._packer.compress(data) + self._packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)

@@ -84,6 +84,10 @@ class Attempt:
         """The workflow ended before it."""
         self._finish(UNFINISHED)
 
+    def disown(self) -> None:
+        """In a forked process: it is the parent's to finish."""
+        self._once.acquire(blocking=False)
+
     def _finish(self, error: str | None) -> None:
         if not self._once.acquire(blocking=False):
             return

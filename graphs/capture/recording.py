@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 import uuid
@@ -13,26 +14,33 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 from langgraph.pregel import Pregel
 from langgraph.types import Command, StateSnapshot
 
+from rejoule.graphs.capture.net import Net
 from rejoule.graphs.capture.patching import SharedPatch
-from rejoule.graphs.capture.rewrite import Outgoing, Rewrite
+from rejoule.graphs.capture.rewrite import Outgoing, Rewrite, captured
 from rejoule.graphs.capture.runs import SPOKEN
 from rejoule.graphs.capture.task_context import CodeContext, current_context
 from rejoule.graphs.capture.threads import inherited_context
-from rejoule.graphs.capture.wire import Request, Watch, tapped
+from rejoule.graphs.capture.wire import READING, Request, Watch, tapped
 from rejoule.graphs.capture.workflow import WorkflowRecorder
 from rejoule.graphs.capture.writes import WriteLog
+from rejoule.graphs.places.owners import HEADER, INHERITED, Owner, origin, owned
+from rejoule.graphs.places.processes import processes_told
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.model import Call, Task, Workflow, WorkflowStatus
+from rejoule.traces.model import Call, Task, Unrecorded, Workflow, WorkflowStatus
 from rejoule.traces.secrets import learn_headers
 
-CAPTURED = "/completions"
-"""How the paths of both captured endpoints end; calls of others are only counted."""
+NOWHERE = "that no node was known to send"
+OUTLIVED = "of a process that outlived the node that started it"
+EARLY = "before the first workflow"
+ENCRYPTED = "of a client that encrypts it for the server's own address"
+NOT_CAPTURED = "is not captured"
 
 Keep = Callable[[Call | Task], None]
 
@@ -41,7 +49,19 @@ _HANDLER: ContextVar[BaseCallbackHandler | None] = ContextVar("rejoule_handler",
 # LangChain adds the handler in this variable to every run in its context, whatever callbacks the run was given.
 register_configure_hook(_HANDLER, inheritable=True)
 
+_PROCESSES = SharedPatch(processes_told)
 _THREADS = SharedPatch(lambda: inherited_context(lambda: _CURRENT.get() is not None))
+
+
+_RECORDINGS: WeakSet[Recording] = WeakSet()
+
+
+def _read(request: Request) -> bool:
+    """Whether its body is there as a whole, and not a stream."""
+    try:
+        return isinstance(request.body, bytes)
+    except Exception:
+        return False
 
 
 class StoppedError(Exception):
@@ -73,18 +93,30 @@ class Recording:
     ``keep`` is given every call and task as it completes, in whichever thread it did, one at a time.
     """
 
-    def __init__(self, rewrite: Rewrite, *, graph: str = "", keep: Keep = lambda record: None) -> None:
-        self.ignored: Counter[str] = Counter()
-        """Requests of workflows to endpoints that are not captured, by path."""
+    def __init__(
+        self, rewrite: Rewrite, *, graph: str = "", keep: Keep = lambda record: None, net: Net | None = None
+    ) -> None:
+        self._missed: Counter[tuple[str, str | None]] = Counter()
         self._rewrite = rewrite
         self._graph = graph
         self._keep_record = keep
+        self._net = net
+        self._owner = net.owner if net is not None else Owner(rewrite.server.base_url, rewrite.server.base_url)
         self._fault: Exception | None = None
         self._origin_ns = time.monotonic_ns()
         self._session = uuid.uuid4().hex[:12]
         self._begun = 0
         self._active: set[WorkflowRecorder] = set()
         self._lock = threading.Lock()
+        _RECORDINGS.add(self)
+
+    @property
+    def unrecorded(self) -> tuple[Unrecorded, ...]:
+        """Requests that reached the server, or were to, and are no calls of a workflow."""
+        return tuple(
+            Unrecorded(what, count, workflow)
+            for (what, workflow), count in sorted(self._missed.items(), key=lambda item: (item[0][1] or "", item[0][0]))
+        )
 
     def now(self) -> int:
         """Nanoseconds since the recording began."""
@@ -93,7 +125,12 @@ class Recording:
     @contextmanager
     def watching(self) -> Iterator[Self]:
         """Sees requests while it is open."""
-        with tapped(self._listen), _THREADS.held():
+        if self._net is not None:
+            self._net.reached = self._reached
+            self._owner.place, self._owner.missed = self._place, self._encrypted
+            for request in self._net.early:
+                self._miss(request, EARLY, None)
+        with owned(self._owner), tapped(self._listen), _THREADS.held(), _PROCESSES.held():
             yield self
 
     async def workflow(
@@ -155,21 +192,87 @@ class Recording:
                 self._fault = self._fault or error
 
     def _listen(self, request: Request) -> Watch | None:
+        """A request of the SDK, or one to this recording, sent by this process."""
         recorder, context = self._asker()
         if recorder is not None and recorder.owner is not self:
             return None
+        if (
+            self._net is not None
+            and origin(request.url) == origin(self._net.owner.net)
+            and (not captured(request.url) or context is None or not _read(request))
+        ):
+            # It is counted, or captured, where it arrives.
+            if (place := self._place()) is not None:
+                request.inner.headers[HEADER] = place
+            if not (request.marked and captured(request.url)):
+                return None
         if recorder is None and not self._active:
             return None
-        path = urlsplit(request.url).path
-        if not path.endswith(CAPTURED):
-            self.ignored[path] += 1
+        if not captured(request.url):
+            self._miss(request, NOT_CAPTURED, recorder)
             return None
         learn_headers(request.headers)
         if recorder is not None and context is not None and not recorder.ended:
             return recorder.attempt(context, request.attempt, lambda id: self._fit(request, id))
+        if not request.marked:
+            self._miss(request, NOWHERE, recorder)
+            return None
         for suspect in [recorder] if recorder is not None else list(self._active):
             suspect.unplaced += not suspect.ended
         return _PassedOn(self._fit(request, "unplaced"))
+
+    def _reached(self, request: Request, place: str | None) -> Watch | None:
+        """A request that came to the recording's own URL, with the place that it names."""
+        recorder, context = self._found(place)
+        if not captured(request.url):
+            self._miss(request, NOT_CAPTURED, recorder)
+            return None
+        learn_headers(request.headers)
+        if recorder is not None and context is not None and not recorder.ended:
+            return recorder.attempt(context, request.attempt, lambda id: self._fit(request, id))
+        outlived = place is not None and recorder is not None
+        self._miss(request, OUTLIVED if outlived else NOWHERE, recorder)
+        return None
+
+    def _encrypted(self, method: str, url: str) -> None:
+        if method not in READING:
+            self._miss(Request(method, url, [], None), ENCRYPTED, self._asker()[0])
+
+    def _miss(self, request: Request, why: str, recorder: WorkflowRecorder | None) -> None:
+        at, path = origin(request.url), urlsplit(request.url).path
+        here = at in (origin(self._rewrite.server.base_url), origin(self._owner.net))
+        where = path if here or at is None else f"{at[0]}://{at[1]}{path}"
+        with self._lock:
+            self._missed[f"{request.method} {where} {why}", recorder.id if recorder is not None else None] += 1
+
+    def _place(self) -> str | None:
+        """The word for where the running code is."""
+        recorder, context = self._asker()
+        if recorder is None or context is None or recorder.owner is not self or recorder.ended:
+            return None
+        run = context.run.hex if context.run is not None else "-"
+        return ".".join([self._session, *recorder.runs.task(context.task).id.split("/"), run])
+
+    def _found(self, place: str | None) -> tuple[WorkflowRecorder | None, CodeContext | None]:
+        """What a place's word stands for; no context where it need not hold any more."""
+        session, *names = (place or "").removesuffix(INHERITED).split(".")
+        if place is None or session != self._session or len(names) != 3:
+            return None, None
+        workflow, task, run = names
+        recorder = next((active for active in list(self._active) if active.id == workflow), None)
+        if recorder is None:
+            return None, None
+        found = recorder.runs.named(f"{workflow}/{task}")
+        if found is None or (place.endswith(INHERITED) and found.end_ns is not None):
+            return recorder, None
+        return recorder, CodeContext(found.context, None if run == "-" else uuid.UUID(run))
+
+    def _forked(self) -> None:
+        """In a child: all that was recorded so far is its parent's."""
+        self._lock = threading.Lock()
+        self._keep_record = lambda record: None
+        for recorder in list(self._active):
+            recorder.disown()
 
     def _asker(self) -> tuple[WorkflowRecorder | None, CodeContext | None]:
         """Which workflow of this recording sends a request, and from where in it."""
@@ -224,3 +327,11 @@ class _Run:
         await self._graph.ainvoke(input, self._config, **self._options)
         self._recorder.runs.turn += 1
         return await self._graph.aget_state(self._config)
+
+
+def _forked() -> None:
+    for recording in list(_RECORDINGS):
+        recording._forked()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
 from rejoule.graphs.capture.server import ServerInfo
-
-FOLLOWING = ("content-type", "accept", "user-agent", "traceparent", "tracestate")
-"""Headers that follow a request to another host than the client's own; any other may be a credential."""
+from rejoule.graphs.places.owners import origin
+from rejoule.graphs.places.senders import FOLLOWING
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +33,16 @@ class Rewrite:
     server: ServerInfo
     model: str | None = None
     """Replaces names that the server does not list; its first model by default."""
+    net: str | None = None
+    """Root of the URL that stands for the server's while it is recorded."""
 
     def __call__(self, url: str, headers: list[tuple[str, str]], body: bytes, request_id: str) -> Outgoing:
         """What to send instead; an unreadable body is sent as it is, for the server to refuse."""
-        redirected = _origin(url) != _origin(self.server.base_url)
+        at = origin(url)
+        redirected = at not in (origin(self.server.base_url), self.net and origin(self.net))
+        if self.net is not None and at == origin(self.net):
+            root, path = urlsplit(self.server.base_url), urlsplit(url)
+            url = urlunsplit((root.scheme, root.netloc, path.path, path.query, ""))
         if redirected:
             url = f"{self.server.base_url}/{endpoint(url)}"
         sent: Mapping[str, Any]
@@ -74,6 +79,6 @@ def endpoint(url: str) -> str:
     return "chat/completions" if urlsplit(url).path.endswith("/chat/completions") else "completions"
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+def captured(url: str) -> bool:
+    """Whether it is one of the endpoints whose calls a trace holds."""
+    return urlsplit(url).path.endswith("/completions")

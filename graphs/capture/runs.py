@@ -78,6 +78,15 @@ class Runs(BaseCallbackHandler):
                 self.tasks[key] = TaskRun(id, self.turn, self._nested(context, parent), self.now())
             return self.tasks[key]
 
+    def named(self, id: str) -> TaskRun | None:
+        """The execution with this id."""
+        with self._lock:
+            return next((task for task in reversed(self.tasks.values()) if task.id == id), None)
+
+    def disown(self) -> None:
+        """In a forked process, whose other threads are gone: what they held is free."""
+        self._lock = threading.Lock()
+
     def _nested(self, context: TaskContext, parent: UUID | None) -> TaskContext:
         """The context with the task around it.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.secrets import api_key
@@ -47,6 +48,9 @@ class ServerInfo:
         ours = {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_BASE": self.base_url}
         if os.environ.get("OPENAI_API_KEY", "").strip() in ("", self.api_key):
             ours["OPENAI_API_KEY"] = self.api_key
+        host = urlsplit(self.base_url).hostname
+        for name in ("NO_PROXY", "no_proxy"):
+            ours[name] = ",".join(filter(None, (os.environ.get(name), host)))
         before = {name: os.environ.get(name) for name in ours}
         os.environ.update(ours)
         try:

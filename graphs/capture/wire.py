@@ -1,4 +1,5 @@
-"""Sees every request that OpenAI's SDK sends, whoever made the client, and times every piece of its answer.
+"""Sees every request that OpenAI's SDK sends, whoever made the client, and all others that go to a recording by the
+same HTTP libraries, and times every piece of an answer.
 
 `tapped` replaces ``send`` of the HTTP client classes that the SDK builds on. A `Listener` decides which requests are
 watched; all others pass untouched.
@@ -7,6 +8,7 @@ watched; all others pass untouched.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,9 +19,13 @@ from typing import Any, Protocol
 from rejoule.graphs.capture.ahead import Ahead, AsyncAhead
 from rejoule.graphs.capture.patching import SharedPatch
 from rejoule.graphs.capture.rewrite import Outgoing
+from rejoule.graphs.places.owners import DIRECT, origin, owner_of
+from rejoule.graphs.places.senders import MARK
 
 HTTP_LIBRARIES = ("httpx2", "httpx")
 """What the SDK uses from its third major version on, and what it used before."""
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that make no server work."""
 
 
 class Watch(Protocol):
@@ -50,13 +56,16 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request of the SDK, about to leave."""
+    """A request, about to leave."""
 
+    method: str
     url: str
     headers: list[tuple[str, str]]
     inner: Any
     """The HTTP library's own."""
-    attempt: int
+    marked: bool = False
+    """OpenAI's SDK sends it."""
+    attempt: int = 0
 
     @property
     def body(self) -> bytes:
@@ -110,6 +119,8 @@ class Tap:
 
 
 _listeners: list[Listener] = []
+# What a forked process does is seen on the recording's own URL.
+os.register_at_fork(after_in_child=_listeners.clear)
 
 
 @contextmanager
@@ -152,7 +163,8 @@ def _library_tapped(library: ModuleType) -> Iterator[None]:
         if watch is None:
             return send(client, request, stream=stream, **options)
         try:
-            response = send(client, *_outgoing(request, watch, options), stream=True, **options)
+            with _seen():
+                response = send(client, *_outgoing(request, watch, options), stream=True, **options)
         except BaseException as error:
             watch.broke(error)
             raise
@@ -174,7 +186,8 @@ def _library_tapped(library: ModuleType) -> Iterator[None]:
         if watch is None:
             return await asend(client, request, stream=stream, **options)
         try:
-            response = await asend(client, *_outgoing(request, watch, options), stream=True, **options)
+            with _seen():
+                response = await asend(client, *_outgoing(request, watch, options), stream=True, **options)
         except BaseException as error:
             watch.broke(error)
             raise
@@ -197,13 +210,25 @@ def _library_tapped(library: ModuleType) -> Iterator[None]:
         library.Client.send, library.AsyncClient.send = send, asend
 
 
+@contextmanager
+def _seen() -> Iterator[None]:
+    """Libraries beneath, as some clients have, are to leave it alone."""
+    before = DIRECT.set(True)
+    try:
+        yield
+    finally:
+        DIRECT.reset(before)
+
+
 def _watched(request: Any) -> Watch | None:
-    """Only the SDK marks its requests so, and it counts its retries there."""
-    if "x-stainless-lang" not in request.headers or request.method != "POST":
+    """The SDK marks its requests, and counts its retries."""
+    marked = MARK in request.headers
+    if request.method in READING or not (marked or owner_of(origin(str(request.url)))):
         return None
     count = request.headers.get("x-stainless-retry-count", "0")
     attempt = int(count) if count.isdigit() else 0
-    seen = Request(str(request.url), list(request.headers.multi_items()), request, attempt)
+    headers = list(request.headers.multi_items())
+    seen = Request(request.method, str(request.url), headers, request, marked, attempt)
     watches = (listener(seen) for listener in list(_listeners))
     return next((watch for watch in watches if watch is not None), None)
 

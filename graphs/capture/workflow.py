@@ -84,6 +84,14 @@ class WorkflowRecorder:
             edges=edges,
         )
 
+    def disown(self) -> None:
+        """In a forked process: nothing of it is this process' own."""
+        self.ended = True
+        self._lock = threading.Lock()
+        self.runs.disown()
+        for attempt in self._open.values():
+            attempt.disown()
+
     def _call_finished(self, attempt: Attempt, call: Call) -> None:
         with self._lock:
             # All that this prompt can quote has ended, so its parts are known now.

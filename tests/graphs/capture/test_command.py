@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +286,18 @@ def test_graph_without_calls_is_warned_of(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "inner.py"
     path.write_text(INNER)
     assert "warning: no LLM call was made" in cli(f"{path}:graph", "--input", '{"topic": "rain"}').stderr
+
+
+def test_requests_that_are_no_calls_are_warned_of(cli: Cli, agent: Path, tmp_path: Path) -> None:
+    """What reached the server and is no call of the trace is on the screen, in ``--json`` and in the trace."""
+    more = "    import os, requests\n    requests.post(os.environ['OPENAI_BASE_URL'] + '/embeddings', json={})\n"
+    agent.write_text(MINIMAL.replace("\nbuilder = ", f"{more}\nbuilder = ", 1))
+    done = cli(f"{agent}:graph", "--input", '{"question": "why?"}', "--json")
+    told = {"what": "POST /v1/embeddings is not captured", "requests": 1, "workflow": "w0000"}
+    assert json.loads(done.stdout)["unrecorded"] == [told]
+    assert "warning: 1 request to the recording's server not in the trace: POST /v1/embeddings" in done.stderr
+    (kept,) = load(tmp_path / "trace.jsonl").unrecorded
+    assert asdict(kept) == told
 
 
 def test_failures_on_made_up_answers(agent: Path, tmp_path: Path) -> None:

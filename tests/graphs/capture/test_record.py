@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -14,7 +15,7 @@ from langgraph.graph import START, StateGraph
 from rejoule.graphs.capture import Recording, Rewrite, ServerInfo, probe
 from rejoule.graphs.record import Progress, arrival_times, record
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.model import Call, Task, ToolCall, Workflow
+from rejoule.traces.model import Call, Task, ToolCall, Unrecorded, Workflow
 
 from .bench import EMPTY, Bench, State
 from .witness import Witness
@@ -35,6 +36,8 @@ class Shelf:
 
     def close(self, workflow: Workflow) -> None:
         self.closed.append(workflow)
+
+    def tell(self, unrecorded: Iterable[Unrecorded]) -> None: ...
 
 
 def echo(bench: Bench) -> Any:

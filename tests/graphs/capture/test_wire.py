@@ -13,7 +13,7 @@ import pytest
 from langgraph.graph import START, StateGraph
 
 from rejoule.graphs.capture import Recording, Rewrite
-from rejoule.traces.model import Workflow
+from rejoule.traces.model import Unrecorded, Workflow
 
 from .bench import EMPTY, Bench, Node, State, as_bytes, edges, kinds
 
@@ -266,12 +266,14 @@ async def test_keys_never_enter_the_trace(bench: Bench) -> None:
 
 
 async def test_other_requests_pass_untouched(bench: Bench) -> None:
-    """Requests that are not the SDK's completions are neither changed nor recorded; the SDK's others are counted."""
+    """Requests to other hosts, and those that ask for no work, are neither changed nor recorded; other endpoints of the
+    server are told."""
     client = openai.OpenAI(base_url=bench.witness.base_url, http_client=bench.client, max_retries=0)
 
     def node(state: State) -> dict[str, list[str]]:
-        body = {"model": "else", "messages": [{"role": "user", "content": "by hand"}]}
-        httpx2.post(f"{bench.witness.base_url}/chat/completions", json=body)
+        with pytest.raises(httpx2.ConnectError):
+            httpx2.post("http://127.0.0.1:9/v1/chat/completions", json={"model": "else"})
+        httpx2.get(f"{bench.witness.base_url}/models")
         with pytest.raises(openai.NotFoundError):
             client.embeddings.create(model="tiny", input="x")
         return {"parts": []}
@@ -280,9 +282,22 @@ async def test_other_requests_pass_untouched(bench: Bench) -> None:
     with recording.watching():
         workflow = await recording.workflow(only(node).compile(), EMPTY)
     assert workflow.calls == ()
-    assert dict(recording.ignored) == {"/v1/embeddings": 1}
-    assert bench.witness.sightings[0].body["model"] == "else"
-    assert "return_token_ids" not in bench.witness.sightings[0].body
+    assert recording.unrecorded == (Unrecorded("POST /v1/embeddings is not captured", 1, "w0000"),)
+
+
+async def test_clients_without_the_sdks_mark(bench: Bench) -> None:
+    """What goes to the server is recorded, though it is not the SDK that sends it."""
+
+    async def node(state: State) -> dict[str, list[str]]:
+        body = {"model": "else", "messages": [{"role": "user", "content": "by hand"}]}
+        await bench.async_client.post(f"{bench.witness.base_url}/chat/completions", json=body)
+        bench.client.post(f"{bench.witness.base_url}/completions", json={"model": "else", "prompt": "and again"})
+        return {"parts": []}
+
+    workflow = await bench.record(only(node))
+    assert [(call.endpoint, call.text) for call in workflow.calls] == [
+        ("chat", "echo by hand"), ("completions", "echo and again"),
+    ]  # fmt: skip
 
 
 async def test_nothing_is_asked_of_servers_that_do_not_know_it(bench: Bench) -> None:
