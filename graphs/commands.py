@@ -38,6 +38,10 @@ INTERRUPTED = 130
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A size of a workload; may be repeated.")
 @click.option("--documents", type=click.Path(path_type=Path), help="Folder of texts that a workload reads.")
 @click.option("--input", "input_text", help="Input of your graph: JSON, @FILE.json, or FILE.jsonl with one a workflow.")
+@click.option("--context", "context_text", metavar="JSON|@FILE", help="Run-time context of your graph.")
+@click.option("--config", "config_text", metavar="JSON|@FILE", help="RunnableConfig of your graph and its factory.")
+@click.option("--configurable", multiple=True, metavar="KEY=VALUE",
+              help="A key of the config's configurable part; may be repeated.")  # fmt: skip
 @click.option("--resume", multiple=True, help="JSON, or text, that answers an interrupt; may be repeated.")
 @click.option("--force", is_flag=True, help="Write over an existing trace.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -57,14 +61,18 @@ def record(
     settings: tuple[str, ...],
     documents: Path | None,
     input_text: str | None,
+    context_text: str | None,
+    config_text: str | None,
+    configurable: tuple[str, ...],
     resume: tuple[str, ...],
     force: bool,
     as_json: bool,
 ) -> None:
     """Run GRAPH live and record it: a workload's name, or FILE.py:GRAPH of your own.
 
-    Workloads are sequential, interactive, agentic and composite. Your own graph may be compiled or a builder, or a
-    function that makes one, with any client built on OpenAI's SDK; it runs unchanged.
+    Workloads are sequential, interactive, agentic and composite. Your own graph may be compiled or a builder, or
+    made by a function or context manager, which may take the config; langgraph.json, or its folder, names graphs, too:
+    langgraph.json:agent. Any client built on OpenAI's SDK will do; all runs unchanged.
     """
     import asyncio
     import sys
@@ -73,9 +81,12 @@ def record(
     from rejoule.graphs.daemon_threads import use_daemon_threads
     from rejoule.graphs.record import arrival_times
     from rejoule.graphs.session import record_trace
+    from rejoule.graphs.situation import situation
     from rejoule.graphs.source import Request
 
-    request = Request(graph, model, workflows, seed, _pairs(settings, "--set"), documents, input_text)
+    keys = {key: _json_or_text(value) for key, value in _pairs(configurable, "--configurable").items()}
+    given_with = situation(context_text, config_text, keys)
+    request = Request(graph, model, workflows, seed, _pairs(settings, "--set"), documents, input_text, given_with)
     request.check()
     if profile is not None and engine != "sim":
         raise RejouleError(f"--profile is for the embedded engine, not for {engine}", "leave it out, or --engine")
@@ -176,6 +187,7 @@ def _progress(workflows: int | None) -> Iterator[Callable[[Progress], None]]:
 
 
 def _report(output: Path, request: Any, recorded: Recorded, engine: str, as_json: bool) -> None:
+    from rejoule.graphs.failures import of_answer
     from rejoule.graphs.source import summary
 
     if recorded.stopped:
@@ -190,13 +202,15 @@ def _report(output: Path, request: Any, recorded: Recorded, engine: str, as_json
     else:
         _print(found)
     if len(recorded.failed) == len(recorded.workflows):
+        first = recorded.failed[0]
         remedy = f"{output} holds what they did until then"
         if not recorded.called:
             output.unlink(missing_ok=True)
             remedy = "no LLM call was made, and no trace is kept"
-        elif engine == "sim":
+        if recorded.hint is not None:
+            remedy = f"{recorded.hint}; {remedy}"
+        elif recorded.called and engine == "sim" and of_answer(first.error or ""):
             remedy += "; the embedded engine's answers are made up: try --engine URL"
-        first = recorded.failed[0]
         raise RejouleError(f"no workflow came to its end; {first.id}: {first.error}", remedy)
     for remark in recorded.remarks():
         say(f"warning: {remark}", err=True)

@@ -11,6 +11,8 @@ from langgraph.pregel import Pregel
 
 from rejoule.graphs.capture import Recording, Rewrite, ServerInfo
 from rejoule.graphs.capture.exits import exits_contained
+from rejoule.graphs.failures import lacking
+from rejoule.graphs.situation import Situation
 from rejoule.traces.arrivals import poisson_rate, poisson_times
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Call, Header, Task, ToolCall, Trace, Workflow
@@ -48,6 +50,8 @@ class Recorded:
     """Requests to endpoints that are not captured, by path."""
     stopped: bool = False
     """Whether it was cancelled; the workflows in progress are then interrupted ones, and others never began."""
+    hint: str | None = None
+    """What the first workflow that failed seems to have lacked, and what gives it."""
 
     @property
     def failed(self) -> tuple[Workflow, ...]:
@@ -65,6 +69,8 @@ class Recorded:
         if self.failed:
             first = self.failed[0]
             yield f"{counted(len(self.failed), 'workflow')} failed, and recorded as such; {first.id}: {first.error}"
+            if self.hint is not None:
+                yield self.hint
         yield from sentences(account(Trace(Header("", ""), self.workflows)))
         if not self.called:
             yield "no LLM call was made; the trace has nothing to replay"
@@ -132,7 +138,11 @@ async def record(
     for result in results:
         if isinstance(result, BaseException) and not (stopped and isinstance(result, asyncio.CancelledError)):
             raise result
-    return Recorded(tuple(sorted(written, key=lambda w: w.id)), dict(recording.ignored), stopped)
+    workflows = tuple(sorted(written, key=lambda w: w.id))
+    errors = (w.error for w in workflows if w.status == "failed")
+    given = Situation(context, config or {})
+    hint = next((found for error in errors if (found := lacking(graph, given, error or "")) is not None), None)
+    return Recorded(workflows, dict(recording.ignored), stopped, hint)
 
 
 def arrival_times(count: int, arrivals: str, seed: int) -> list[float]:

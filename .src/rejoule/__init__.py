@@ -78,8 +78,9 @@ async def record_async(
 ) -> Trace:
     """Runs a LangGraph graph live, once for each input, and records what it asks of the LLM server.
 
-    ``graph`` is compiled, a builder, a function without arguments that makes one, ``"FILE.py:GRAPH"``, or the name of
-    a workload (``"agentic"``, with its sizes in ``settings``). Its OpenAI clients are sent to ``engine``: ``"sim"``,
+    ``graph`` is compiled, a builder, a function or context manager that makes one (given ``config``, if it takes an
+    argument), ``"FILE.py:GRAPH"``, ``"langgraph.json:NAME"``, or the name of a workload (``"agentic"``, with its sizes
+    in ``settings``). Its OpenAI clients are sent to ``engine``: ``"sim"``,
     the embedded one, whose words are made up; ``"vllm"``, started with ``options``; or the URL of a server.
     ``workflows`` is how many to run where that is not one an input; at most ``concurrency`` run at once, and begin by
     ``arrivals``: ``"burst"`` or ``"poisson:RATE"``. ``config`` and ``context`` go to every run of the graph, ``resume``
@@ -97,7 +98,17 @@ async def record_async(
     from rejoule.traces.errors import RejouleError
     from rejoule.traces.store import load
 
-    asked = wanted(graph, inputs, name=name, model=model, workflows=workflows, seed=seed, settings=settings or {})
+    asked = wanted(
+        graph,
+        inputs,
+        name=name,
+        model=model,
+        workflows=workflows,
+        seed=seed,
+        settings=settings or {},
+        config=config,
+        context=context,
+    )
     given = {"model": model, "seed": seed, **(options or {})}
     with ExitStack() as held:
         folder = Path(held.enter_context(TemporaryDirectory()))
@@ -105,9 +116,7 @@ async def record_async(
         if path.exists() and not force:
             raise RejouleError(f"{path} exists", "give another output, or force=True to write over it")
         url = await asyncio.to_thread(held.enter_context, open_engine(engine, given, folder))
-        recorded = await record_trace(
-            asked, url, path, concurrency=concurrency, arrivals=arrivals, resume=resume, config=config, context=context
-        )
+        recorded = await record_trace(asked, url, path, concurrency=concurrency, arrivals=arrivals, resume=resume)
         if recorded.stopped:
             kept = f"{output} holds what was recorded" if output is not None else "nothing is kept without an output"
             _warn(f"the recording was interrupted; {kept}")
