@@ -246,8 +246,8 @@ def open_runs(folder: Runs) -> RunFolder:
 def energy(runs: Runs, *, by: Split = "node", where: Mapping[str, Any] | None = None, force: bool = False) -> Energies:
     """Where the joules of each trace went under each configuration: means over its trials.
 
-    ``by`` is ``"node"``, ``"phase"``, ``"workflow"`` or ``"workload"``; ``where`` keeps the runs with these values of
-    knobs; ``force`` shows joules by node that are withheld because their fit is poor.
+    ``by`` is ``"node"``, ``"agent"``, ``"phase"``, ``"workflow"`` or ``"workload"``; ``where`` keeps the runs with
+    these values of knobs; ``force`` shows joules by node that are withheld because their fit is poor.
     """
     from collections.abc import Mapping
 

@@ -23,7 +23,7 @@ from rejoule.graphs.capture.interrupts import UNANSWERED, Answers
 from rejoule.graphs.capture.patching import SharedPatch
 from rejoule.graphs.capture.rewrite import Outgoing, Rewrite
 from rejoule.graphs.capture.runs import SPOKEN
-from rejoule.graphs.capture.task_context import CodeContext, current_context
+from rejoule.graphs.capture.task_context import CodeContext, current_context, subgraph_names
 from rejoule.graphs.capture.threads import inherited_context
 from rejoule.graphs.capture.wire import Request, Watch, tapped
 from rejoule.graphs.capture.workflow import WorkflowRecorder
@@ -115,6 +115,7 @@ class Recording:
             recorder = WorkflowRecorder(f"w{self._begun:04d}", owner=self, now=self.now, keep=self._keep)
             self._begun += 1
             self._active.add(recorder)
+        recorder.runs.subgraphs = subgraph_names(graph)
         log = WriteLog(graph.checkpointer, resumable=bool(turns or resume))
         run = _Run(graph, log, recorder, dict(config or {}), context)
         status: WorkflowStatus
