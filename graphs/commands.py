@@ -74,11 +74,10 @@ def record(
     made by a function or context manager, which may take the config; langgraph.json, or its folder, names graphs, too:
     langgraph.json:agent. Any client built on OpenAI's SDK will do; all runs unchanged.
     """
-    import asyncio
     import sys
     from contextlib import redirect_stdout
 
-    from rejoule.graphs.daemon_threads import use_daemon_threads
+    from rejoule.graphs.main_thread import beside_main
     from rejoule.graphs.record import arrival_times
     from rejoule.graphs.session import record_trace
     from rejoule.graphs.situation import situation
@@ -97,7 +96,6 @@ def record(
     given = own | {k.replace("-", "_"): _json_or_text(v) for k, v in _pairs(options, "--option").items()}
 
     async def work(base_url: str, on_progress: Callable[[Progress], None]) -> Recorded:
-        use_daemon_threads()
         return await record_trace(
             request,
             base_url,
@@ -114,7 +112,7 @@ def record(
         redirect_stdout(sys.stderr),
         _progress(workflows) as on_progress,
     ):
-        recorded = asyncio.run(work(base_url, on_progress))
+        recorded = beside_main(lambda: work(base_url, on_progress))
     _report(output, request, recorded, engine, as_json)
 
 

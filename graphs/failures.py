@@ -23,7 +23,10 @@ def lacking(graph: Any, situation: Situation, error: str) -> str | None:
         name = getattr(schema, "__name__", str(schema))
         return f"its nodes read a context ({name}): give it with --context JSON, in Python context=…"
     if OF_THREADS.search(error):
-        return "a node uses what belongs to one thread: record one workflow at a time, --concurrency 1"
+        return (
+            "a node uses what belongs to one thread: record one workflow at a time, --concurrency 1, "
+            "and let no such nodes run side by side"
+        )
     key = re.match(r"KeyError: ['\"](.+)['\"]$", error)
     if key is None or key[1] in situation.configurable or key[1] in getattr(graph, "channels", {}):
         return None

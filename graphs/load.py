@@ -19,6 +19,7 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
 from rejoule.graphs.made import Graph, one_line, opened
+from rejoule.graphs.main_thread import on_main
 from rejoule.graphs.project import project_of
 from rejoule.traces.errors import RejouleError
 
@@ -44,7 +45,8 @@ async def opened_graph(target: str, config: Mapping[str, Any]) -> AsyncIterator[
     """The graph that a target names, through a ``langgraph.json`` or not, made with this config."""
     project = project_of(target)
     with nullcontext() if project is None else project[0].environment():
-        found, name = find(target if project is None else project[0].choose(project[1]))
+        # What a module makes when it is imported may belong to the thread that imports it.
+        found, name = await on_main(find, target if project is None else project[0].choose(project[1]))
         async with opened(found, name, config) as graph:
             yield graph
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
+from rejoule.graphs.main_thread import on_main
 from rejoule.traces.errors import RejouleError
 
 Graph = Pregel[Any, Any, Any, Any]
@@ -60,7 +61,7 @@ def _step(found: Any, target: str, config: Mapping[str, Any]) -> Callable[[Async
             return lambda held: _now(asynccontextmanager(found)(*arguments))
         if inspect.isgeneratorfunction(found):
             return lambda held: _now(contextmanager(found)(*arguments))
-        return lambda held: _now(found(*arguments))
+        return lambda held: on_main(found, *arguments)
     return None
 
 

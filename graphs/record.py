@@ -12,6 +12,7 @@ from langgraph.pregel import Pregel
 from rejoule.graphs.capture import Recording, Rewrite, ServerInfo
 from rejoule.graphs.capture.exits import exits_contained
 from rejoule.graphs.failures import lacking
+from rejoule.graphs.main_thread import MAIN
 from rejoule.graphs.situation import Situation
 from rejoule.traces.arrivals import poisson_rate, poisson_times
 from rejoule.traces.errors import RejouleError
@@ -105,6 +106,8 @@ async def record(
     if concurrency < 1:
         raise RejouleError(f"concurrency = {concurrency} lets no workflow begin", "give 1 or more")
     arrives = arrival_times(len(inputs), arrivals, seed)
+    if (main := MAIN.get()) is not None:
+        main.alone = min(concurrency, len(inputs)) == 1
     slots = asyncio.Semaphore(concurrency)
     calls = 0
     written: list[Workflow] = []

@@ -131,14 +131,9 @@ def _waited(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
     @wraps(work)
     def waiting(*args: P.args, **options: P.kwargs) -> T:
-        from rejoule.graphs.daemon_threads import use_daemon_threads
-        from rejoule.traces.event_loops import finished
+        from rejoule.graphs.main_thread import beside_main
 
-        async def run() -> T:
-            use_daemon_threads()
-            return await work(*args, **options)
-
-        return finished(run)
+        return beside_main(lambda: work(*args, **options))
 
     waiting.__name__ = waiting.__qualname__ = work.__name__.removesuffix("_async")
     return waiting
