@@ -228,18 +228,20 @@ def _print(found: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from rejoule.traces.terminal import console
+    from rejoule.traces.terminal import console, shown
 
     out = console()
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("node")
-    for name in ("calls", "prompt tokens", "cached", "output tokens"):
-        table.add_column(name, justify="right")
-    keys = ("calls", "prompt_tokens", "cached_tokens", "output_tokens")
+    columns = {"calls": "calls", "prompt_tokens": "prompt tokens", "cached_tokens": "cached"}
+    columns |= {"output_tokens": "output tokens"} | ({"failed_calls": "failed"} if found["failed_calls"] else {})
+    # Names fold where there is little room, so that no two look alike; figures stay whole.
+    table.add_column("node", overflow="fold")
+    for name in columns.values():
+        table.add_column(name, justify="right", no_wrap=True)
     for node in found["nodes"]:
-        table.add_row(node["node"], *(_figure(node[key]) for key in keys))
+        table.add_row(Text(shown(node["node"])), *(_figure(node[key]) for key in columns))
     table.add_section()
-    table.add_row("all", *(_figure(found[key]) for key in keys), style="bold")
+    table.add_row("all", *(_figure(found[key]) for key in columns), style="bold")
     what = f"{counted(found['workflows'], 'workflow')} of {found['graph']} in {found['duration_s']:.1f} s"
     out.print(
         Text.assemble((found["trace"], "bold"), f": {what}, {counted(found['tool_calls'], 'tool call')}"),

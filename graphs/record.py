@@ -69,9 +69,9 @@ class Recorded:
             yield f"{counted(count, 'request')} to {path} not in the trace, which holds only completions"
         if self.failed:
             first = self.failed[0]
-            yield f"{counted(len(self.failed), 'workflow')} failed, and recorded as such; {first.id}: {first.error}"
-            if self.hint is not None:
-                yield self.hint
+            hint = "" if self.hint is None else f"; {self.hint}"
+            said = f"{counted(len(self.failed), 'workflow')} failed, and recorded as such"
+            yield f"{said}; {first.id}: {first.error}{hint}"
         yield from sentences(account(Trace(Header("", ""), self.workflows)))
         if not self.called:
             yield "no LLM call was made; the trace has nothing to replay"

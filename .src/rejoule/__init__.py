@@ -15,6 +15,7 @@ functions can be called from code that runs in an event loop, as a notebook's do
 
 from __future__ import annotations
 
+from contextvars import ContextVar as _ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,11 @@ def _waited(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     def waiting(*args: P.args, **options: P.kwargs) -> T:
         from rejoule.graphs.main_thread import beside_main
 
-        return beside_main(lambda: work(*args, **options))
+        token = _WAITING.set(_line())
+        try:
+            return beside_main(lambda: work(*args, **options))
+        finally:
+            _WAITING.reset(token)
 
     waiting.__name__ = waiting.__qualname__ = work.__name__.removesuffix("_async")
     return waiting
@@ -368,17 +373,27 @@ def _expect(value: object, kind: type | tuple[type, ...], name: str, remedy: str
 
 
 def _warn(text: str) -> None:
-    """Warns each time, at the line of the caller's that led here; where it is in another thread, at none."""
-    import sys
+    """Warns each time, at the line of the caller's that led here."""
     import warnings
 
     from rejoule.traces.errors import RejouleWarning
 
+    name, line = _WAITING.get() or _line()
+    warnings.warn_explicit(text, RejouleWarning, name, line, registry={})
+
+
+def _line() -> tuple[str, int]:
+    """The caller's file and line; where it is in another thread, where that thread began."""
+    import sys
+
     frame = sys._getframe()
     while frame.f_back is not None and (frame.f_globals.get("__name__") or "").partition(".")[0] in ("rejoule", *_WAYS):
         frame = frame.f_back
-    warnings.warn_explicit(text, RejouleWarning, frame.f_code.co_filename, frame.f_lineno, registry={})
+    return frame.f_code.co_filename, frame.f_lineno
 
+
+_WAITING: _ContextVar[tuple[str, int] | None] = _ContextVar("rejoule_waiting", default=None)
+"""The line of a caller who waits for a coroutine, which may run in another thread."""
 
 _WAYS = ("asyncio", "concurrent", "threading", "contextvars")
 """What lies between a caller and the coroutine that it waits for."""

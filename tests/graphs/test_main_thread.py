@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, TypedDict
 
 import pytest
@@ -31,7 +30,7 @@ class Nowhere:
     def close(self, workflow: Workflow) -> None: ...
 
 
-def chain(*nodes: Callable[[State], Any]) -> Any:
+def chain(*nodes: Any) -> Any:
     builder = StateGraph(State)
     for number, node in enumerate(nodes):
         builder.add_node(str(number), node)
