@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from math import fsum
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from rejoule.analysis.attribution import Attribution, Method, PhaseEnergy
 from rejoule.analysis.comparison.allowance import LEAD, model_error
@@ -22,7 +23,10 @@ from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Run, configuration_key, knobs
 from rejoule.traces.words import counted
 
-Split = Literal["workload", "node", "phase", "workflow"]
+Split = Literal["workload", "node", "agent", "phase", "workflow"]
+
+NO_AGENT: Final = "no agent"
+"""The line of calls of no agent, or of one without a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class Spent:
     withheld: str | None = None
     """Why only the sum of all calls is among the parts; ``None`` where nothing is kept back."""
     evidence: Evidence = field(default_factory=Evidence)
+    agents: tuple[Part, ...] = ()
+    """Joules by agent, the same ones once more, where there are several and the parts are nodes."""
     together: tuple[Part, ...] = ()
     """Sums of nodes that the runs cannot tell apart; each of those has no interval of its own among the parts."""
 
@@ -130,9 +136,13 @@ def error_notes(runs: Sequence[Run]) -> tuple[str, ...]:
 
 def as_json(found: Spent) -> dict[str, Any]:
     extra = ("call_j", "low_j", "high_j")
-    parts = [asdict(part) | {name: getattr(part, name) for name in extra} for part in found.parts]
+
+    def told(parts: Sequence[Part]) -> list[dict[str, Any]]:
+        return [asdict(part) | {name: getattr(part, name) for name in extra} for part in parts]
+
     body = asdict(found)
-    return body | {"parts": parts, "evidence": evidence_json(found.evidence, body["evidence"])}
+    parts = {"parts": told(found.parts), "agents": told(found.agents)}
+    return body | parts | {"evidence": evidence_json(found.evidence, body["evidence"])}
 
 
 def _spent(trace: str, cell: Cell, by: Split, force: bool) -> Spent:
@@ -155,18 +165,13 @@ def _spent(trace: str, cell: Cell, by: Split, force: bool) -> Spent:
         tuple(_parts(cell, found, by, hidden=cell.withheld is not None and not force)) if found else (),
         None if force else cell.withheld,
         cell.evidence,
+        tuple(_agents(cell, found)) if by == "node" and (cell.withheld is None or force) else (),
         tuple(_together(found)) if cell.withheld is None or force else (),
     )
 
 
 def _parts(cell: Cell, found: Sequence[Attribution], by: Split, hidden: bool) -> Iterator[Part]:
-    total = fsum(a.gpu_j for a in found) / len(found)
-
-    def part(name: str, joules: Sequence[float], widths: Sequence[float | None], **rest: Any) -> Part:
-        energy = fsum(joules) / len(joules)
-        share = energy / total if total > 0.0 else None
-        return Part(name, energy, share, uncertainty_j=part_half_width_j(joules, widths), **rest)
-
+    part = partial(_part, fsum(a.gpu_j for a in found) / len(found))
     run = cell.trials[0].run
     phases = [a.by_phase() for a in found]
     match "hidden" if hidden else by:
@@ -177,6 +182,8 @@ def _parts(cell: Cell, found: Sequence[Attribution], by: Split, hidden: bool) ->
             yield part("decode", [p.decode_j for p in phases], [a.uncertainty.decode_j for a in found])
         case "workload":
             yield _group("all calls", phases, len(run.calls), part)
+        case "agent":
+            yield from _by_agent(run, found, part)
         case _:
             groups = [a.by_node() if by == "node" else a.by_workflow() for a in found]
             keys = [call.node if by == "node" else call.workflow for call in run.calls]
@@ -203,6 +210,43 @@ def _parts(cell: Cell, found: Sequence[Attribution], by: Split, hidden: bool) ->
         yield part("idle GPUs", [a.idle_gpus_j for a in found], [None])
     if any(a.unattributed_j for a in found):
         yield part("unattributed", [a.unattributed_j for a in found], [None])
+
+
+def _part(total: float, name: str, joules: Sequence[float], widths: Sequence[float | None], **rest: Any) -> Part:
+    energy = fsum(joules) / len(joules)
+    share = energy / total if total > 0.0 else None
+    return Part(name, energy, share, uncertainty_j=part_half_width_j(joules, widths), **rest)
+
+
+def _by_agent(run: Run, found: Sequence[Attribution], part: Callable[..., Part]) -> Iterator[Part]:
+    """Agents by what they take, and last what no agent took."""
+    groups = [a.by_agent() for a in found]
+    keys = [call.agent for call in run.calls]
+    lines = {
+        name: _group(
+            NO_AGENT if name is None else line(name),
+            [g.get(name, PhaseEnergy()) for g in groups],
+            keys.count(name),
+            part,
+        )
+        for name in dict.fromkeys([*keys, *(name for group in groups for name in group)])
+    }
+    yield from (lines[name] for name in sorted(lines, key=lambda name: (name is None, -lines[name].energy_j)))
+
+
+def _tied_agents(found: Sequence[Attribution]) -> Iterator[str | None]:
+    """Agents that some trial cannot tell from another."""
+    for name in dict.fromkeys(call.agent for a in found for call in a.calls):
+        known = [a.uncertainty.agents for a in found]
+        if any(known) and not all(name in halves for halves in known):
+            yield name
+
+
+def _agents(cell: Cell, found: Sequence[Attribution]) -> Iterator[Part]:
+    run = cell.trials[0].run
+    if not found or len({call.agent for call in run.calls}) < 2:
+        return
+    yield from _by_agent(run, found, partial(_part, fsum(a.gpu_j for a in found) / len(found)))
 
 
 def _bounded(one: Part, name: str, found: Sequence[Attribution]) -> Part:
@@ -257,6 +301,9 @@ def _notes(cell: Cell, found: Sequence[Attribution], force: bool) -> Iterator[st
             f"{part.name} always worked side by side: what each of them took cannot be told; together it is "
             f"{amount(part.energy_j, 'J')}{half}"
         )
+    tied = [line(name) if name else NO_AGENT for name in _tied_agents(found)]
+    if tied:
+        yield f"{' and '.join(tied)} always worked side by side: what each of these agents took cannot be told"
     if cell.withheld:
         yield f"{cell.withheld}: joules by node and phase {'are not to be trusted' if force else UNSEEN}"
     if cell.failed_calls:

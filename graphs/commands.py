@@ -38,6 +38,10 @@ INTERRUPTED = 130
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A size of a workload; may be repeated.")
 @click.option("--documents", type=click.Path(path_type=Path), help="Folder of texts that a workload reads.")
 @click.option("--input", "input_text", help="Input of your graph: JSON, @FILE.json, or FILE.jsonl with one a workflow.")
+@click.option("--context", "context_text", metavar="JSON|@FILE", help="Run-time context of your graph.")
+@click.option("--config", "config_text", metavar="JSON|@FILE", help="RunnableConfig of your graph and its factory.")
+@click.option("--configurable", multiple=True, metavar="KEY=VALUE",
+              help="A key of the config's configurable part; may be repeated.")  # fmt: skip
 @click.option("--resume", multiple=True, help="JSON, or text, that answers an interrupt; may be repeated.")
 @click.option("--force", is_flag=True, help="Write over an existing trace.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -57,26 +61,32 @@ def record(
     settings: tuple[str, ...],
     documents: Path | None,
     input_text: str | None,
+    context_text: str | None,
+    config_text: str | None,
+    configurable: tuple[str, ...],
     resume: tuple[str, ...],
     force: bool,
     as_json: bool,
 ) -> None:
     """Run GRAPH live and record it: a workload's name, or FILE.py:GRAPH of your own.
 
-    Workloads are sequential, interactive, agentic and composite. Your own graph may be compiled or a builder, or a
-    function that makes one, with any client that is built on OpenAI's SDK or sends to OPENAI_BASE_URL; it runs
+    Workloads are sequential, interactive, agentic and composite. Your own graph may be compiled or a builder, or
+    made by a function or context manager, which may take the config; langgraph.json, or its folder, names graphs, too:
+    langgraph.json:agent. Any client that is built on OpenAI's SDK or sends to OPENAI_BASE_URL will do. All of it runs
     unchanged.
     """
-    import asyncio
     import sys
     from contextlib import redirect_stdout
 
-    from rejoule.graphs.daemon_threads import use_daemon_threads
+    from rejoule.graphs.main_thread import beside_main
     from rejoule.graphs.record import arrival_times
     from rejoule.graphs.session import record_trace
+    from rejoule.graphs.situation import situation
     from rejoule.graphs.source import Request
 
-    request = Request(graph, model, workflows, seed, _pairs(settings, "--set"), documents, input_text)
+    keys = {key: _json_or_text(value) for key, value in _pairs(configurable, "--configurable").items()}
+    given_with = situation(context_text, config_text, keys)
+    request = Request(graph, model, workflows, seed, _pairs(settings, "--set"), documents, input_text, given_with)
     request.check()
     if profile is not None and engine != "sim":
         raise RejouleError(f"--profile is for the embedded engine, not for {engine}", "leave it out, or --engine")
@@ -87,7 +97,6 @@ def record(
     given = own | {k.replace("-", "_"): _json_or_text(v) for k, v in _pairs(options, "--option").items()}
 
     async def work(base_url: str, on_progress: Callable[[Progress], None]) -> Recorded:
-        use_daemon_threads()
         return await record_trace(
             request,
             base_url,
@@ -104,7 +113,7 @@ def record(
         redirect_stdout(sys.stderr),
         _progress(workflows) as on_progress,
     ):
-        recorded = asyncio.run(work(base_url, on_progress))
+        recorded = beside_main(lambda: work(base_url, on_progress))
     _report(output, request, recorded, engine, as_json)
 
 
@@ -177,6 +186,7 @@ def _progress(workflows: int | None) -> Iterator[Callable[[Progress], None]]:
 
 
 def _report(output: Path, request: Any, recorded: Recorded, engine: str, as_json: bool) -> None:
+    from rejoule.graphs.failures import of_answer
     from rejoule.graphs.source import summary
 
     if recorded.stopped:
@@ -191,13 +201,15 @@ def _report(output: Path, request: Any, recorded: Recorded, engine: str, as_json
     else:
         _print(found)
     if len(recorded.failed) == len(recorded.workflows):
+        first = recorded.failed[0]
         remedy = f"{output} holds what they did until then"
         if not recorded.called:
             output.unlink(missing_ok=True)
             remedy = "no LLM call was made, and no trace is kept"
-        elif engine == "sim":
+        if recorded.hint is not None:
+            remedy = f"{recorded.hint}; {remedy}"
+        elif recorded.called and engine == "sim" and of_answer(first.error or ""):
             remedy += "; the embedded engine's answers are made up: try --engine URL"
-        first = recorded.failed[0]
         raise RejouleError(f"no workflow came to its end; {first.id}: {first.error}", remedy)
     for remark in recorded.remarks():
         say(f"warning: {remark}", err=True)
@@ -217,18 +229,20 @@ def _print(found: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from rejoule.traces.terminal import console
+    from rejoule.traces.terminal import console, shown
 
     out = console()
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("node")
-    for name in ("calls", "prompt tokens", "cached", "output tokens"):
-        table.add_column(name, justify="right")
-    keys = ("calls", "prompt_tokens", "cached_tokens", "output_tokens")
+    columns = {"calls": "calls", "prompt_tokens": "prompt tokens", "cached_tokens": "cached"}
+    columns |= {"output_tokens": "output tokens"} | ({"failed_calls": "failed"} if found["failed_calls"] else {})
+    # Names fold where there is little room, so that no two look alike; figures stay whole.
+    table.add_column("node", overflow="fold")
+    for name in columns.values():
+        table.add_column(name, justify="right", no_wrap=True)
     for node in found["nodes"]:
-        table.add_row(node["node"], *(_figure(node[key]) for key in keys))
+        table.add_row(Text(shown(node["node"])), *(_figure(node[key]) for key in columns))
     table.add_section()
-    table.add_row("all", *(_figure(found[key]) for key in keys), style="bold")
+    table.add_row("all", *(_figure(found[key]) for key in columns), style="bold")
     what = f"{counted(found['workflows'], 'workflow')} of {found['graph']} in {found['duration_s']:.1f} s"
     out.print(
         Text.assemble((found["trace"], "bold"), f": {what}, {counted(found['tool_calls'], 'tool call')}"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
+from importlib.machinery import PathFinder
+from importlib.metadata import packages_distributions
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -16,13 +18,14 @@ from typing import Any
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
+from rejoule.graphs.made import Graph, one_line, opened
+from rejoule.graphs.main_thread import on_main
+from rejoule.graphs.project import project_of
 from rejoule.traces.errors import RejouleError
 
-Graph = Pregel[Any, Any, Any, Any]
 
-
-async def load_graph(target: str) -> Graph:
-    """The graph that a target names: compiled, a builder, or what a function without arguments returns.
+def find(target: str) -> tuple[Any, str]:
+    """What a target names, and what errors call it: ``FILE.py:GRAPH``, ``MODULE:GRAPH`` or a file alone.
 
     The graph's name may be left out where its file holds only one. The file's folder stays importable afterwards,
     as nodes may import when they run.
@@ -34,7 +37,18 @@ async def load_graph(target: str) -> Graph:
         raise RejouleError(f"{place!r} is neither a Python file nor a module", "give FILE.py:GRAPH or MODULE:GRAPH")
     module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
     found = _named(module, name, place) if name else _only(module, place)
-    return await as_graph(found, f"{place}:{name}" if name else place)
+    return found, f"{place}:{name}" if name else place
+
+
+@asynccontextmanager
+async def opened_graph(target: str, config: Mapping[str, Any]) -> AsyncIterator[Graph]:
+    """The graph that a target names, through a ``langgraph.json`` or not, made with this config."""
+    project = project_of(target)
+    with nullcontext() if project is None else project[0].environment():
+        # What a module makes when it is imported may belong to the thread that imports it.
+        found, name = await on_main(find, target if project is None else project[0].choose(project[1]))
+        async with opened(found, name, config) as graph:
+            yield graph
 
 
 def graphs_in(module: ModuleType) -> list[str]:
@@ -48,11 +62,6 @@ def _choosable(module: ModuleType) -> list[str]:
     return [name for name in names if isinstance(getattr(module, name), Pregel)] or names
 
 
-def one_line(error: BaseException) -> str:
-    """An exception, however many lines its message has."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
 def _from_file(path: Path) -> ModuleType:
     try:
         there = path.is_file()
@@ -61,8 +70,13 @@ def _from_file(path: Path) -> ModuleType:
     if not there:
         raise RejouleError(f"there is no file {path}", "give the path of a Python file, as in agent.py:graph")
     path = path.resolve()
-    sys.path.insert(0, str(path.parent))
-    name = path.stem if path.stem not in sys.modules else f"_recorded_{path.stem}"
+    root, name = _place(path)
+    # Files are imported as siblings, too, even from inside a package.
+    sys.path[:0] = [str(folder) for folder in dict.fromkeys((root, path.parent))]
+    if "." in name:
+        return _from_package(name, path)
+    _real(name, path)
+    name = name if name not in sys.modules else f"_recorded_{name}"
     spec = spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
@@ -70,6 +84,49 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     _imported(partial(spec.loader.exec_module, module), path.name)
     return module
+
+
+def _place(path: Path) -> tuple[Path, str]:
+    """The folder that a file is imported from, and its name there: ``package.module`` inside a package."""
+    names, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    if names[-1] == "__init__" and len(names) > 1:
+        names.pop()
+    return folder, ".".join(names)
+
+
+def _from_package(name: str, path: Path) -> ModuleType:
+    """A module in its package, so that relative imports find what they name."""
+    top = name.partition(".")[0]
+    known = getattr(sys.modules.get(top), "__path__", None)
+    if known is not None and not any(path.is_relative_to(Path(folder).resolve()) for folder in known):
+        raise RejouleError(
+            f"{path.name} lies in a package {top!r}, and another of that name is imported already",
+            "rename the folder, or remove its __init__.py",
+        )
+    module: ModuleType = _imported(partial(import_module, name), path.name)
+    return module
+
+
+def _real(name: str, path: Path) -> None:
+    """Imports the module that a file shares its name with, before the file's folder would come first.
+
+    So both the file and everybody else go on to mean the real one by that name.
+    """
+    folders = {str(path.parent), ""}
+    elsewhere = [entry for entry in sys.path if entry not in folders]
+    if name in sys.modules or (PathFinder.find_spec(name, elsewhere) is None and name not in sys.stdlib_module_names):
+        return
+    before = sys.path[:]
+    sys.path[:] = elsewhere
+    try:
+        # What is named so and cannot be imported is in nobody's way.
+        with suppress(Exception):
+            import_module(name)
+    finally:
+        sys.path[:] = before
 
 
 def _from_name(name: str) -> ModuleType:
@@ -84,7 +141,11 @@ def _imported(load: Callable[[], Any], name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name == name:
             raise RejouleError(f"there is no module {name!r}", "give FILE.py:GRAPH, or a module on the path") from None
-        raise RejouleError(f"importing {name} failed: {' '.join(str(error).split())}", _installing(error)) from error
+        importer = _importer(error)
+        by = f" (imported by {importer})" if importer and importer != name else ""
+        raise RejouleError(
+            f"importing {name} failed: {' '.join(str(error).split())}{by}", _installing(error, importer)
+        ) from error
     except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(last.filename).name}, line {last.lineno}"
@@ -94,12 +155,29 @@ def _imported(load: Callable[[], Any], name: str) -> Any:
         ) from error
 
 
-def _installing(error: ModuleNotFoundError) -> str:
-    """What brings a missing module; a package mostly has its module's name, with dashes."""
-    top, _, rest = (error.name or "").partition(".")
-    if not top or (rest and top in sys.modules):
-        return f"install what it needs into this environment ({sys.prefix})"
-    return f"install it into this environment: {sys.executable} -m pip install {top.replace('_', '-')}"
+def _importer(error: ModuleNotFoundError) -> str | None:
+    """The file, or the installed package, whose import failed."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    outside = [Path(file) for file in files if not file.startswith("<frozen") and "importlib" not in file]
+    if not outside:
+        return None
+    parts = outside[-1].parts
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1].removesuffix(".py")
+    return outside[-1].name
+
+
+def _installing(error: ModuleNotFoundError, importer: str | None) -> str:
+    """What brings a missing module. Which package has it is not known where none is installed."""
+    missing = error.name or ""
+    top = missing.partition(".")[0]
+    if not missing or top in sys.stdlib_module_names:
+        return f"make it importable in this environment ({sys.prefix})"
+    if owners := packages_distributions().get(top):
+        named = " or ".join(dict.fromkeys(owners))
+        return f"{named} has no such module here: install a version with it into this environment ({sys.prefix})"
+    needs = f"{importer} needs it: " if importer else ""
+    return f"{needs}install the package with the module {top!r} into this environment, by {sys.executable} -m pip"
 
 
 def _named(module: ModuleType, name: str, place: str) -> Any:
@@ -118,40 +196,3 @@ def _only(module: ModuleType, place: str) -> Any:
 def _choice(module: ModuleType, place: str) -> str:
     names = _choosable(module)
     return f"choose {' or '.join(f'{place}:{name}' for name in names)}" if names else "define a graph there"
-
-
-async def as_graph(found: Any, target: str) -> Graph:
-    """A compiled graph, a builder, or what a function without arguments makes; ``target`` is what errors call it."""
-    if inspect.isfunction(found) or inspect.ismethod(found):
-        found = await _made(found, target)
-    if isinstance(found, StateGraph):
-        try:
-            found = found.compile()
-        except ValueError as error:
-            raise RejouleError(
-                f"{target} does not compile: {' '.join(str(error).split())}", "complete the graph"
-            ) from error
-    if not isinstance(found, Pregel):
-        raise RejouleError(
-            f"{target} is no graph but {type(found).__name__!r}",
-            "name a compiled graph, a StateGraph, or a function that returns one",
-        )
-    return found
-
-
-async def _made(make: Callable[..., Any], target: str) -> Any:
-    required = [
-        p for p in inspect.signature(make).parameters.values() if p.default is p.empty and p.kind < p.VAR_POSITIONAL
-    ]
-    if required:
-        raise RejouleError(
-            f"{target} needs arguments ({', '.join(p.name for p in required)})",
-            "name a function without any, or the graph itself",
-        )
-    try:
-        made = make()
-        return await made if inspect.isawaitable(made) else made
-    except RejouleError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise RejouleError(f"{target}() failed: {one_line(error)}", "make it return a graph") from error

@@ -11,6 +11,9 @@ from langgraph.pregel import Pregel
 
 from rejoule.graphs.capture import Net, Recording, Rewrite, ServerInfo
 from rejoule.graphs.capture.exits import exits_contained
+from rejoule.graphs.failures import lacking
+from rejoule.graphs.main_thread import MAIN
+from rejoule.graphs.situation import Situation
 from rejoule.traces.arrivals import poisson_rate, poisson_times
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Call, Header, Task, ToolCall, Trace, Unrecorded, Workflow
@@ -50,6 +53,8 @@ class Recorded:
     """What else reached the server."""
     stopped: bool = False
     """Whether it was cancelled; the workflows in progress are then interrupted ones, and others never began."""
+    hint: str | None = None
+    """What the first workflow that failed seems to have lacked, and what gives it."""
 
     @property
     def failed(self) -> tuple[Workflow, ...]:
@@ -64,7 +69,9 @@ class Recorded:
         """What a reader must know of the trace, each in a sentence."""
         if self.failed:
             first = self.failed[0]
-            yield f"{counted(len(self.failed), 'workflow')} failed, and recorded as such; {first.id}: {first.error}"
+            hint = "" if self.hint is None else f"; {self.hint}"
+            said = f"{counted(len(self.failed), 'workflow')} failed, and recorded as such"
+            yield f"{said}; {first.id}: {first.error}{hint}"
         yield from sentences(account(Trace(Header("", ""), self.workflows, self.unrecorded)))
         if not self.called:
             yield "no LLM call was made; the trace has nothing to replay"
@@ -102,6 +109,8 @@ async def record(
     if concurrency < 1:
         raise RejouleError(f"concurrency = {concurrency} lets no workflow begin", "give 1 or more")
     arrives = arrival_times(len(inputs), arrivals, seed)
+    if (main := MAIN.get()) is not None:
+        main.alone = min(concurrency, len(inputs)) == 1
     slots = asyncio.Semaphore(concurrency)
     calls = 0
     written: list[Workflow] = []
@@ -139,7 +148,11 @@ async def record(
     for result in results:
         if isinstance(result, BaseException) and not (stopped and isinstance(result, asyncio.CancelledError)):
             raise result
-    return Recorded(tuple(sorted(written, key=lambda w: w.id)), unrecorded, stopped)
+    workflows = tuple(sorted(written, key=lambda w: w.id))
+    errors = (w.error for w in workflows if w.status == "failed")
+    given = Situation(context, config or {})
+    hint = next((found for error in errors if (found := lacking(graph, given, error or "")) is not None), None)
+    return Recorded(workflows, unrecorded, stopped, hint)
 
 
 def arrival_times(count: int, arrivals: str, seed: int) -> list[float]:

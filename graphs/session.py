@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -38,8 +38,6 @@ async def record_trace(
     concurrency: int = DEFAULT_CONCURRENCY,
     arrivals: str = "burst",
     resume: Sequence[Any] = (),
-    config: Mapping[str, Any] | None = None,
-    context: Any = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Recorded:
     """Records into ``output`` from the server whose API is at ``base_url``. Raises RejouleError as `record` does."""
@@ -67,8 +65,8 @@ async def record_trace(
                     arrivals=arrivals,
                     seed=wanted.seed,
                     resume=resume,
-                    config=config,
-                    context=context,
+                    config=source.situation.config,
+                    context=source.situation.context,
                     net=net,
                     on_progress=on_progress,
                 )

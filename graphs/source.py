@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from rejoule.graphs.capture import ServerInfo
-from rejoule.graphs.load import Graph, as_graph, load_graph
+from rejoule.graphs.load import opened_graph
+from rejoule.graphs.made import Graph, opened
+from rejoule.graphs.project import FILE, project_of
 from rejoule.graphs.record import Recorded
+from rejoule.graphs.situation import NOTHING, Situation, checked, text_of
 from rejoule.graphs.workloads import WORKLOADS, load, settings_from
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Call, Header, Trace
@@ -33,6 +37,7 @@ class Source:
     inputs: list[Any]
     model: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    situation: Situation = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,16 @@ class Request:
     settings: Mapping[str, str] = field(default_factory=dict)
     documents: Path | None = None
     input_text: str | None = None
+    situation: Situation = NOTHING
 
     @property
     def is_workload(self) -> bool:
         """Whether it names one of ReJoule's own graphs."""
-        return ":" not in self.target and not self.target.endswith(".py")
+        if self.target in WORKLOADS:
+            return True
+        # What is too long to be a path is no folder.
+        is_folder = os.path.isdir(self.target)  # noqa: PTH112
+        return ":" not in self.target and not self.target.endswith((".py", ".json")) and not is_folder
 
     def check(self) -> None:
         """Refuses what can be refused before a server is there."""
@@ -62,10 +72,14 @@ class Request:
                 )
             if self.input_text is not None:
                 raise RejouleError("a workload makes its own inputs", "leave --input out, or set sizes with --set")
+            if self.situation != NOTHING:
+                raise RejouleError("--context, --config and --configurable are for your own graphs", "leave them out")
             settings_from(load(self.target), self.settings)
         elif self.settings or self.documents:
             raise RejouleError("--set and --documents are for workloads", "give your graph its input with --input")
         else:
+            if ":" not in self.target and Path(self.target).is_dir() and project_of(self.target) is None:
+                raise RejouleError(f"{self.target} holds no {FILE}", "give a folder with one, or FILE.py:GRAPH")
             self._given()
 
     @asynccontextmanager
@@ -76,7 +90,8 @@ class Request:
         """
         model = _served(self.model, server)
         if not self.is_workload:
-            yield _own(await load_graph(self.target), model, self._given(), self.workflows)
+            async with opened_graph(self.target, self.situation.config) as graph:
+                yield _own(graph, model, self._given(), self.workflows, self.situation)
             return
         from openai import AsyncOpenAI
 
@@ -98,14 +113,8 @@ class Request:
         text = self.input_text
         if text is None:
             return []
-        lines = [text]
-        if text.startswith("@") or text.endswith((".json", ".jsonl")):
-            path = Path(text.removeprefix("@"))
-            try:
-                text = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise RejouleError(f"cannot read {path}: {error}", "give JSON, @FILE.json or FILE.jsonl") from error
-            lines = [line for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else [text]
+        read = text_of(text, "JSON, @FILE.json or FILE.jsonl", (".json", ".jsonl"))
+        lines = [line for line in read.splitlines() if line.strip()] if text.endswith(".jsonl") else [read]
         try:
             found = [orjson.loads(line) for line in lines]
         except orjson.JSONDecodeError as error:
@@ -119,7 +128,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class OwnGraph:
-    """A graph that the caller holds: compiled, a builder, a function that makes one, or ``FILE.py:GRAPH``."""
+    """A graph that the caller holds: compiled, a builder, what makes one, or a name as in ``FILE.py:GRAPH``."""
 
     graph: Any
     target: str
@@ -128,12 +137,17 @@ class OwnGraph:
     model: str | None = None
     workflows: int | None = None
     seed: int = 0
+    situation: Situation = NOTHING
 
     @asynccontextmanager
     async def source(self, server: ServerInfo) -> AsyncIterator[Source]:
         """Makes the graph; its clients may read the environment now."""
-        graph = await (load_graph(self.graph) if isinstance(self.graph, str) else as_graph(self.graph, self.target))
-        yield _own(graph, _served(self.model, server), self.inputs, self.workflows)
+        config = self.situation.config
+        making = (
+            opened_graph(self.graph, config) if isinstance(self.graph, str) else opened(self.graph, self.target, config)
+        )
+        async with making as graph:
+            yield _own(graph, _served(self.model, server), self.inputs, self.workflows, self.situation)
 
 
 def wanted(
@@ -145,6 +159,8 @@ def wanted(
     workflows: int | None = None,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
+    context: Any = None,
 ) -> Request | OwnGraph:
     """What to record, given as an object or by name. Raises RejouleError for what cannot be recorded."""
     if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Sequence):
@@ -153,18 +169,19 @@ def wanted(
         raise RejouleError(
             f"workflows = {workflows} for {len(inputs)} inputs", "give at least as many workflows as inputs, or none"
         )
+    given = Situation(context, checked(config or {}))
     workload = isinstance(graph, str) and Request(graph).is_workload
     if workload:
         if inputs:
             raise RejouleError("a workload makes its own inputs", "leave inputs out, or set sizes with settings")
         sizes = {key: str(value) for key, value in (settings or {}).items()}
-        request = Request(graph, model, workflows, seed, sizes)
+        request = Request(graph, model, workflows, seed, sizes, situation=given)
         request.check()
         return request
     if settings:
         raise RejouleError("settings are for workloads", "give your graph its input with inputs")
     target = graph if isinstance(graph, str) else str(getattr(graph, "name", None) or "graph")
-    return OwnGraph(graph, name or target, inputs, model, workflows, seed)
+    return OwnGraph(graph, name or target, inputs, model, workflows, seed, given)
 
 
 def _served(model: str | None, server: ServerInfo) -> str:
@@ -174,10 +191,10 @@ def _served(model: str | None, server: ServerInfo) -> str:
     return model or next(iter(server.models), "default")
 
 
-def _own(graph: Graph, model: str, inputs: Sequence[Any], workflows: int | None) -> Source:
+def _own(graph: Graph, model: str, inputs: Sequence[Any], workflows: int | None, situation: Situation) -> Source:
     given = inputs or [default_input(graph)]
     count = workflows or len(given)
-    return Source(graph, [given[index % len(given)] for index in range(count)], model)
+    return Source(graph, [given[index % len(given)] for index in range(count)], model, situation=situation)
 
 
 def default_input(graph: Graph) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rejoule.traces.terminal import shown
 from rejoule.traces.words import counted
 
 if TYPE_CHECKING:
@@ -37,15 +38,17 @@ def inspect(trace: Path, salvage: bool, as_json: bool) -> None:
 
 
 def _figures(what: str, rows: list[dict[str, Any]]) -> Table:
+    """Names fold where there is little room, so that no two look alike; figures stay whole."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(what)
+    table.add_column(what, overflow="fold")
     for name in ("calls", "prompt tokens", "cached", "output tokens", "failed"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         values = (row[k] for k in ("calls", "prompt_tokens", "cached_tokens", "output_tokens", "failed_calls"))
-        table.add_row(row[what], *("–" if v is None else f"{v:,}" for v in values))
+        table.add_row(Text(shown(row[what])), *("–" if v is None else f"{v:,}" for v in values))
     return table
 
 
@@ -62,6 +65,8 @@ def _print(trace: Path, found: dict[str, Any]) -> None:
     )
     out.print(Text.assemble((str(trace), "bold"), f": {found['graph']}, {counts}, model {found['model']}"))
     out.print(_figures("node", found["nodes"]))
+    if found["agents"]:
+        out.print(_figures("agent", [agent | {"agent": agent["agent"] or "no agent"} for agent in found["agents"]]))
     if len(found["models"]) > 1:
         out.print(_figures("model", found["models"]))
     table = Table(box=None, header_style="bold", pad_edge=False)

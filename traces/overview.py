@@ -38,6 +38,7 @@ def overview(trace: Trace) -> dict[str, Any]:
         "work": asdict(account(trace)),
         "models": [{"model": name, **_figures([c for c in calls if _model(c) == name])} for name in _models(calls)],
         "nodes": [_node(name, [c for c in calls if c.node == name]) for name in trace.nodes],
+        "agents": _agents(calls),
         "each_workflow": [_workflow(w) for w in trace.workflows],
     }
 
@@ -95,6 +96,14 @@ def _model(call: Call) -> str:
 
 def _models(calls: Sequence[Call]) -> Sequence[str]:
     return list(dict.fromkeys(map(_model, calls)))
+
+
+def _agents(calls: Sequence[Call]) -> list[dict[str, Any]]:
+    """In the order in which they first called; empty where no agent is named."""
+    names = dict.fromkeys(call.agent for call in calls)
+    if not any(names):
+        return []
+    return [{"agent": name, **_figures([c for c in calls if c.agent == name])} for name in names]
 
 
 def _node(name: str, calls: Sequence[Call]) -> dict[str, Any]:

@@ -77,6 +77,8 @@ class CallResult:
     """The server would not do it at all; what waited for it was sent all the same."""
     altered: tuple[str, ...] = ()
     """In what it was not just the recorded call, as `rejoule.traces.work` names it; then ``exact`` is never true."""
+    agent: str | None = None
+    """As the trace has it; ``None`` also in runs of before agents were recorded."""
 
 
 @dataclass(frozen=True, slots=True)

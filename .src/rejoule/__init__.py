@@ -15,6 +15,7 @@ functions can be called from code that runs in an event loop, as a notebook's do
 
 from __future__ import annotations
 
+from contextvars import ContextVar as _ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,9 @@ async def record_async(
 ) -> Trace:
     """Runs a LangGraph graph live, once for each input, and records what it asks of the LLM server.
 
-    ``graph`` is compiled, a builder, a function without arguments that makes one, ``"FILE.py:GRAPH"``, or the name of
-    a workload (``"agentic"``, with its sizes in ``settings``). Its OpenAI clients are sent to ``engine``: ``"sim"``,
+    ``graph`` is compiled, a builder, a function or context manager that makes one (given ``config``, if it takes an
+    argument), ``"FILE.py:GRAPH"``, ``"langgraph.json:NAME"``, or the name of a workload (``"agentic"``, with its sizes
+    in ``settings``). Its OpenAI clients are sent to ``engine``: ``"sim"``,
     the embedded one, whose words are made up; ``"vllm"``, started with ``options``; or the URL of a server.
     ``workflows`` is how many to run where that is not one an input; at most ``concurrency`` run at once, and begin by
     ``arrivals``: ``"burst"`` or ``"poisson:RATE"``. ``config`` and ``context`` go to every run of the graph, ``resume``
@@ -97,7 +99,17 @@ async def record_async(
     from rejoule.traces.errors import RejouleError
     from rejoule.traces.store import load
 
-    asked = wanted(graph, inputs, name=name, model=model, workflows=workflows, seed=seed, settings=settings or {})
+    asked = wanted(
+        graph,
+        inputs,
+        name=name,
+        model=model,
+        workflows=workflows,
+        seed=seed,
+        settings=settings or {},
+        config=config,
+        context=context,
+    )
     given = {"model": model, "seed": seed, **(options or {})}
     with ExitStack() as held:
         folder = Path(held.enter_context(TemporaryDirectory()))
@@ -105,9 +117,7 @@ async def record_async(
         if path.exists() and not force:
             raise RejouleError(f"{path} exists", "give another output, or force=True to write over it")
         url = await asyncio.to_thread(held.enter_context, open_engine(engine, given, folder))
-        recorded = await record_trace(
-            asked, url, path, concurrency=concurrency, arrivals=arrivals, resume=resume, config=config, context=context
-        )
+        recorded = await record_trace(asked, url, path, concurrency=concurrency, arrivals=arrivals, resume=resume)
         if recorded.stopped:
             kept = f"{output} holds what was recorded" if output is not None else "nothing is kept without an output"
             _warn(f"the recording was interrupted; {kept}")
@@ -122,14 +132,13 @@ def _waited(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
     @wraps(work)
     def waiting(*args: P.args, **options: P.kwargs) -> T:
-        from rejoule.graphs.daemon_threads import use_daemon_threads
-        from rejoule.traces.event_loops import finished
+        from rejoule.graphs.main_thread import beside_main
 
-        async def run() -> T:
-            use_daemon_threads()
-            return await work(*args, **options)
-
-        return finished(run)
+        token = _WAITING.set(_line())
+        try:
+            return beside_main(lambda: work(*args, **options))
+        finally:
+            _WAITING.reset(token)
 
     waiting.__name__ = waiting.__qualname__ = work.__name__.removesuffix("_async")
     return waiting
@@ -237,8 +246,8 @@ def open_runs(folder: Runs) -> RunFolder:
 def energy(runs: Runs, *, by: Split = "node", where: Mapping[str, Any] | None = None, force: bool = False) -> Energies:
     """Where the joules of each trace went under each configuration: means over its trials.
 
-    ``by`` is ``"node"``, ``"phase"``, ``"workflow"`` or ``"workload"``; ``where`` keeps the runs with these values of
-    knobs; ``force`` shows joules by node that are withheld because their fit is poor.
+    ``by`` is ``"node"``, ``"agent"``, ``"phase"``, ``"workflow"`` or ``"workload"``; ``where`` keeps the runs with
+    these values of knobs; ``force`` shows joules by node that are withheld because their fit is poor.
     """
     from collections.abc import Mapping
 
@@ -364,17 +373,27 @@ def _expect(value: object, kind: type | tuple[type, ...], name: str, remedy: str
 
 
 def _warn(text: str) -> None:
-    """Warns each time, at the line of the caller's that led here; where it is in another thread, at none."""
-    import sys
+    """Warns each time, at the line of the caller's that led here."""
     import warnings
 
     from rejoule.traces.errors import RejouleWarning
 
+    name, line = _WAITING.get() or _line()
+    warnings.warn_explicit(text, RejouleWarning, name, line, registry={})
+
+
+def _line() -> tuple[str, int]:
+    """The caller's file and line; where it is in another thread, where that thread began."""
+    import sys
+
     frame = sys._getframe()
     while frame.f_back is not None and (frame.f_globals.get("__name__") or "").partition(".")[0] in ("rejoule", *_WAYS):
         frame = frame.f_back
-    warnings.warn_explicit(text, RejouleWarning, frame.f_code.co_filename, frame.f_lineno, registry={})
+    return frame.f_code.co_filename, frame.f_lineno
 
+
+_WAITING: _ContextVar[tuple[str, int] | None] = _ContextVar("rejoule_waiting", default=None)
+"""The line of a caller who waits for a coroutine, which may run in another thread."""
 
 _WAYS = ("asyncio", "concurrent", "threading", "contextvars")
 """What lies between a caller and the coroutine that it waits for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -54,6 +54,7 @@ def with_intervals(
         return {names: half[" + ".join(names)] for names in together}
 
     nodes = [own[name].node for name in names]
+    agents = _apart([own[name].agent for name in names], widths, inseparable)
     by_call = widths(names, SINGLE)
     phase = half_widths(book.decode.astype(np.intp), 2, book, bins, shares, found.costs, PHASES)
     phases = found.by_phase()
@@ -66,6 +67,23 @@ def with_intervals(
             float(np.hypot(phase[0], window * phases.prefill_j)),
             float(np.hypot(phase[1], window * phases.decode_j)),
             float(np.hypot(idle_half_width(shares, found.costs, bins, book), window * found.idle_j)),
-            inseparable(nodes),
+            agents=agents,
+            together=inseparable(nodes),
         ),
     )
+
+
+def _apart(
+    agents: Sequence[str | None],
+    widths: Callable[[Sequence[str]], dict[str, float]],
+    inseparable: Callable[[Sequence[str]], dict[tuple[str, ...], float]],
+) -> dict[str | None, float]:
+    """Half-widths of agents, but of those that the run cannot tell from another."""
+    if not any(agents):
+        return {}
+    # An agent may be called anything, so that those without a name are known by a number.
+    key = {agent: str(i) for i, agent in enumerate(dict.fromkeys(agents))}
+    keys = [key[agent] for agent in agents]
+    tied = {name for names in inseparable(keys) for name in names}
+    half = widths(keys)
+    return {agent: half[name] for agent, name in key.items() if name not in tied}

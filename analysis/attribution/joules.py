@@ -86,7 +86,7 @@ def _attributed(laid: _Laid, costs: Costs) -> Attribution:
     shares = share(book, bins, costs)
     slots = np.bincount(2 * book.call + book.decode, shares.entries_j, minlength=2 * len(names) + 2).tolist()
     joules = {name: PhaseEnergy(slots[2 * i], slots[2 * i + 1]) for i, name in enumerate(names)}
-    calls = tuple(CallEnergy(c.id, c.workflow, c.node, joules[c.id]) for c in run.calls)
+    calls = tuple(CallEnergy(c.id, c.workflow, c.node, joules[c.id], c.agent) for c in run.calls)
     busy_j = fsum(shares.stretches_j[~book.idle])
     found = Attribution(
         total_j,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import fsum, sqrt
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from rejoule.analysis.attribution.bounds import Bounds
 from rejoule.analysis.attribution.costs import Costs
 from rejoule.traces.run import Run
 from rejoule.traces.tabular import Columns, Tabular, columns_of
+
+K = TypeVar("K")
 
 TOLERANCE: Final = 1e-9
 """Relative difference below which a sum of joules and its total are the same."""
@@ -49,6 +51,7 @@ class CallEnergy:
     workflow: str
     node: str
     energy: PhaseEnergy
+    agent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Uncertainty:
     prefill_j: float | None = None
     decode_j: float | None = None
     idle_j: float | None = None
+    agents: Mapping[str | None, float] = field(default_factory=dict)
+    """Those that the run can tell from one another."""
     together: Mapping[tuple[str, ...], float] = field(default_factory=dict)
     """Of the sums of nodes that the run cannot tell apart, by their names; each of them alone has no interval."""
 
@@ -128,6 +133,10 @@ class Attribution(Tabular):
     def by_workflow(self) -> dict[str, PhaseEnergy]:
         return self._summed(lambda call: call.workflow, self.uncertainty.workflows)
 
+    def by_agent(self) -> dict[str | None, PhaseEnergy]:
+        """``None`` has the calls of no agent, or of one without a name."""
+        return self._summed(lambda call: call.agent, self.uncertainty.agents)
+
     def by_phase(self) -> PhaseEnergy:
         return total(call.energy for call in self.calls)
 
@@ -143,6 +152,7 @@ class Attribution(Tabular):
                 "call": c.call,
                 "workflow": c.workflow,
                 "node": c.node,
+                "agent": c.agent,
                 "prefill_j": c.energy.prefill_j,
                 "decode_j": c.energy.decode_j,
                 "energy_j": c.energy.total_j,
@@ -152,8 +162,8 @@ class Attribution(Tabular):
         )
         return columns_of([*calls, *({"line": line, "energy_j": j} for line, j in self.without_work().items())])
 
-    def _summed(self, key: Callable[[CallEnergy], str], half_widths: Mapping[str, float]) -> dict[str, PhaseEnergy]:
-        groups: dict[str, list[PhaseEnergy]] = {}
+    def _summed(self, key: Callable[[CallEnergy], K], half_widths: Mapping[K, float]) -> dict[K, PhaseEnergy]:
+        groups: dict[K, list[PhaseEnergy]] = {}
         for call in self.calls:
             groups.setdefault(key(call), []).append(call.energy)
         return {name: total(energies, half_widths.get(name)) for name, energies in groups.items()}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--a", "only", multiple=True, metavar="KNOB=VALUE", help="Keep these runs; may be repeated.")
 @click.option(
     "--by",
-    type=click.Choice(["workload", "node", "phase", "workflow"]),
+    type=click.Choice(["workload", "node", "agent", "phase", "workflow"]),
     default="node",
     show_default=True,
     help="What the joules are split by.",
@@ -101,9 +101,31 @@ def _print_parts(spent: Spent, by: Split) -> None:
     first: str = by if by != "workload" else ""
     heads = (first, "prefill", "decode", "joules", "95 %", "share", "J/call", "calls", *bounds)
     show(title, heads, rows)
+    _print_agents(spent)
     _print_evidence(spent)
     for note in spent.notes:
         say(f"note: {note}", "yellow")
+
+
+def _print_agents(spent: Spent) -> None:
+    from rejoule.analysis.cli.console import show
+    from rejoule.analysis.summary.units import percent
+
+    rows = [
+        (
+            part.name,
+            _amount(part.prefill_j),
+            _amount(part.decode_j),
+            _amount(part.energy_j),
+            "" if part.uncertainty_j is None else f"±{_amount(_visible(part.uncertainty_j, part.energy_j))}",
+            percent(part.share),
+            _amount(part.call_j),
+            str(part.calls),
+        )
+        for part in spent.agents
+    ]
+    if rows:
+        show("by agent", ("agent", "prefill", "decode", "joules", "95 %", "share", "J/call", "calls"), rows)
 
 
 def _print_evidence(spent: Spent) -> None:

@@ -40,7 +40,7 @@ def task_record(workflow: str, task: TaskRun, runs: Runs, end_ns: int) -> Task:
     return Task(
         id=task.id,
         workflow=workflow,
-        node=task.context.names,
+        node=task.node,
         graph_instance=_instance_name(task, runs),
         step=task.context.step,
         start_ns=task.start_ns,
@@ -158,7 +158,7 @@ class _Assembly:
                 id=f"{self._workflow}/t{number:03d}",
                 workflow=self._workflow,
                 task=task.id,
-                node=task.context.names,
+                node=task.node,
                 name=run.name if isinstance(run, ToolRun) else task.context.node,
                 start_ns=start_ns,
                 end_ns=self._ended(run),

@@ -19,13 +19,14 @@ from weakref import WeakSet
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 from langgraph.pregel import Pregel
-from langgraph.types import Command, StateSnapshot
+from langgraph.types import StateSnapshot
 
+from rejoule.graphs.capture.interrupts import UNANSWERED, Answers
 from rejoule.graphs.capture.net import Net
 from rejoule.graphs.capture.patching import SharedPatch
 from rejoule.graphs.capture.rewrite import Outgoing, Rewrite, captured
 from rejoule.graphs.capture.runs import SPOKEN
-from rejoule.graphs.capture.task_context import CodeContext, current_context
+from rejoule.graphs.capture.task_context import CodeContext, current_context, subgraph_names
 from rejoule.graphs.capture.threads import inherited_context
 from rejoule.graphs.capture.wire import READING, Request, Watch, tapped
 from rejoule.graphs.capture.workflow import WorkflowRecorder
@@ -145,7 +146,7 @@ class Recording:
     ) -> Workflow:
         """Runs the graph once, as a workflow of its own.
 
-        ``turns`` are further inputs on the same thread; ``resume`` answers its interrupts, in their order.
+        ``turns`` are further inputs on the same thread; ``resume`` answers its interrupts, as `Answers` says.
         A workflow that is cancelled ends as interrupted, with what it did until then.
         Raises ``RejouleError`` for calls that nothing ties to a node.
         """
@@ -153,6 +154,7 @@ class Recording:
             recorder = WorkflowRecorder(f"w{self._begun:04d}", owner=self, now=self.now, keep=self._keep)
             self._begun += 1
             self._active.add(recorder)
+        recorder.runs.subgraphs = subgraph_names(graph)
         log = WriteLog(graph.checkpointer, resumable=bool(turns or resume))
         run = _Run(graph, log, recorder, dict(config or {}), context)
         status: WorkflowStatus
@@ -308,15 +310,15 @@ class _Run:
 
     async def turns(self, inputs: Sequence[Any], resume: list[Any]) -> tuple[WorkflowStatus, Exception | None]:
         """Runs them one after another, answering interrupts as long as there are answers."""
+        answers = Answers(resume)
         _CURRENT.set(self._recorder)
         _HANDLER.set(self._recorder.runs)
         try:
             for input in inputs:
                 stopped = await self._turn(input)
-                while stopped.next and resume:
-                    answer: Command[Any] = Command(resume=resume.pop(0))
-                    # A breakpoint asks for nothing, and wants no answer but to go on.
-                    stopped = await self._turn(answer if stopped.interrupts else None)
+                # A breakpoint asks for nothing, and wants no answer but to go on.
+                while stopped.next and (command := answers.to(stopped)) is not UNANSWERED:
+                    stopped = await self._turn(command)
             if stopped.next:
                 return "interrupted", None
         except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +13,14 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp
 
 from rejoule.graphs.capture.reading import Chain, Control, Part, Readings, began, control, ended
-from rejoule.graphs.capture.task_context import CodeContext, TaskContext, current_context, task_context_of
+from rejoule.graphs.capture.task_context import (
+    UNNAMED,
+    CodeContext,
+    TaskContext,
+    current_context,
+    marked_agent,
+    task_context_of,
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -32,6 +39,11 @@ class TaskRun:
     error: str | None = None
     begun_on: tuple[Part, ...] = ()
     """What had been read, where it began, of answers that were still coming."""
+    node: str = ""
+    """Path of names of what is around it, tools that run graphs included: ``tools/research/model``."""
+    agent: str | None = None
+    marked: str | None = None
+    """LangChain's name of the agent around, which whatever is below inherits."""
 
 
 @dataclass(eq=False, slots=True)
@@ -45,6 +57,8 @@ class ToolRun:
     end_ns: int | None = None
     error: str | None = None
     begun_on: tuple[Part, ...] = ()
+    told: frozenset[str] = frozenset()
+    """Values of its arguments that are texts."""
 
 
 @dataclass(eq=False)
@@ -56,6 +70,8 @@ class Runs(BaseCallbackHandler):
     described: Callable[[BaseException], str]
     finished: Callable[[TaskRun], None]
     turn: int = 0
+    subgraphs: Mapping[str, str] = field(default_factory=dict)
+    """Names of graphs that are nodes and have one, by the paths of those nodes."""
     tasks: dict[tuple[int, str], TaskRun] = field(default_factory=dict)
     tools: dict[UUID, ToolRun] = field(default_factory=dict)
     run_inline = True
@@ -67,15 +83,18 @@ class Runs(BaseCallbackHandler):
         self._detached: dict[UUID | None, int] = {}
         self._begun_in: dict[UUID, Control] = {}
         self.readings = Readings()
+        self._named: dict[UUID, str | None] = {}
         self._lock = threading.Lock()
 
-    def task(self, context: TaskContext, parent: UUID | None = None) -> TaskRun:
+    def task(self, context: TaskContext, parent: UUID | None = None, marked: str | None = None) -> TaskRun:
         """The execution of this task in this turn; ``parent`` is the run of its graph."""
         with self._lock:
             key = self.turn, context.id
             if key not in self.tasks:
                 id = f"{self.prefix}/n{len(self.tasks):03d}"
-                self.tasks[key] = TaskRun(id, self.turn, self._nested(context, parent), self.now())
+                nested = self._nested(context, parent)
+                task = self.tasks[key] = TaskRun(id, self.turn, nested, self.now(), marked=marked)
+                task.node, task.agent = place(nested, self._owning(context, parent), self._graph(parent), marked)
             return self.tasks[key]
 
     def named(self, id: str) -> TaskRun | None:
@@ -86,6 +105,19 @@ class Runs(BaseCallbackHandler):
     def disown(self) -> None:
         """In a forked process, whose other threads are gone: what they held is free."""
         self._lock = threading.Lock()
+
+    def _owning(self, context: TaskContext, parent: UUID | None) -> ToolRun | TaskRun | None:
+        """The tool or task that runs the graph of a task."""
+        around = None if context.functional else self.around(parent)
+        return around or self.tasks.get((self.turn, context.owner or ""))
+
+    def _graph(self, run: UUID | None) -> str | None:
+        """A graph's own name, by its run; ``None`` without one."""
+        task = self._task_of.get(run) if run is not None else None
+        if task is not None and task.outer == run:
+            # The run of a graph that is a node has the name of the node.
+            return self.subgraphs.get(task.node)
+        return self._named.get(run) if run is not None else None
 
     def _nested(self, context: TaskContext, parent: UUID | None) -> TaskContext:
         """The context with the task around it.
@@ -135,11 +167,12 @@ class Runs(BaseCallbackHandler):
             # Its callbacks were replaced, and the link to the run around it with them.
             parent_run_id = around.run
         self._parents[run_id], self._begun_in[run_id] = parent_run_id, control()
+        self._named[run_id] = rest.get("name")
         began(run_id)
         context = task_context_of(metadata)
         if context is None:
             return
-        task = self._task_of[run_id] = self.task(context, parent_run_id)
+        task = self._task_of[run_id] = self.task(context, parent_run_id, marked_agent(metadata))
         if parent_run_id is None or self._task_of.get(parent_run_id) is not task:
             task.outer, task.parent, task.end_ns, task.error = run_id, parent_run_id, None, None
             task.begun_on = self.readings.here(self.chain(parent_run_id))
@@ -176,8 +209,8 @@ class Runs(BaseCallbackHandler):
         if context is not None:
             name = (serialized or {}).get("name") or rest.get("name") or "tool"
             task = self._task_of[run_id] = self.task(context)
-            begun_on = self.readings.here(self.chain(parent_run_id))
-            self.tools[run_id] = ToolRun(name, task, self.now(), parent_run_id, begun_on=begun_on)
+            begun_on, told = self.readings.here(self.chain(parent_run_id)), _texts(rest.get("inputs"))
+            self.tools[run_id] = ToolRun(name, task, self.now(), parent_run_id, begun_on=begun_on, told=told)
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **rest: Any) -> None:
         if run_id in self.tools:
@@ -220,6 +253,38 @@ class Runs(BaseCallbackHandler):
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **rest: Any) -> None:
         SPOKEN.set(None)
+
+
+def _texts(arguments: object) -> frozenset[str]:
+    found = arguments.values() if isinstance(arguments, Mapping) else ()
+    return frozenset(value for value in found if isinstance(value, str))
+
+
+def place(
+    context: TaskContext, around: ToolRun | TaskRun | None, graph: str | None, marked: str | None
+) -> tuple[str, str | None]:
+    """A task's path of names, and its agent.
+
+    ``around`` runs the task's graph, whose own name is ``graph``; ``marked`` is the agent that LangChain's metadata
+    names, which is inherited. A graph without any name is part of the agent of the node that runs it, but behind a
+    tool it is an agent without a name.
+    """
+    if around is None or context.functional:
+        return context.names, marked or (around.agent if isinstance(around, TaskRun) else None)
+    tool = around if isinstance(around, ToolRun) else None
+    outer = around.task if isinstance(around, ToolRun) else around
+    own = graph if graph not in UNNAMED else None
+    if marked is not None and marked != outer.marked:
+        agent: str | None = marked
+    else:
+        agent = own or (None if tool else outer.agent)
+    path = [outer.node]
+    if tool is not None:
+        path.append(tool.name)
+        if agent in tool.told:
+            # One tool for several agents, which is told which.
+            path.append(agent or "")
+    return "/".join([*path, context.node]), agent
 
 
 SPOKEN: ContextVar[tuple[Runs, CodeContext] | None] = ContextVar("rejoule_spoken", default=None)

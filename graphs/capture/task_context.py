@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from langgraph.pregel import Pregel
 
 SEND = "__pregel_push"
 """First word of the path of a task that a Send, or the functional API, started."""
 
 NAMESPACE = "langgraph_checkpoint_ns"
+
+UNNAMED = (None, "", "LangGraph")
+"""What a graph is called that was given no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,18 @@ def task_context_of(metadata: Mapping[str, Any] | None) -> TaskContext | None:
         triggers=tuple(metadata["langgraph_triggers"]),
         path=tuple(metadata["langgraph_path"]),
     )
+
+
+def marked_agent(metadata: Mapping[str, Any] | None) -> str | None:
+    """The agent that LangChain says a run is part of; graphs below it inherit the mark."""
+    name = (metadata or {}).get("lc_agent_name")
+    return name if isinstance(name, str) and name else None
+
+
+def subgraph_names(graph: Pregel[Any, Any, Any, Any]) -> dict[str, str]:
+    """Names of graphs that are nodes and were given one, by the paths of those nodes."""
+    found = ((namespace.replace("|", "/"), inner.name) for namespace, inner in graph.get_subgraphs(recurse=True))
+    return {path: name for path, name in found if name not in UNNAMED}
 
 
 def current_context() -> CodeContext | None:

@@ -36,12 +36,15 @@ class WorkflowRecorder:
         self._lock = threading.Lock()
         self._begun = 0
         self._lineage = Lineage()
+        self._agents: dict[str, str | None] = {}
+        """By task."""
         self._open: dict[str, Attempt] = {}
         self._calls: list[tuple[Call, Attempt]] = []
 
     def attempt(self, context: CodeContext, number: int, fit: Callable[[str], Outgoing]) -> Attempt:
         """Begins a call; ``fit`` makes its request, given the call's id."""
         task = self.runs.task(context.task)
+        self._agents[task.id] = task.agent
         with self._lock:
             id = f"{self.id}/c{self._begun:03d}"
             self._begun += 1
@@ -49,7 +52,7 @@ class WorkflowRecorder:
                 id,
                 outgoing=fit(id),
                 task=task.id,
-                node=task.context.names,
+                node=task.node,
                 workflow=self.id,
                 run=context.run,
                 readings=self.runs.readings,
@@ -95,7 +98,7 @@ class WorkflowRecorder:
     def _call_finished(self, attempt: Attempt, call: Call) -> None:
         with self._lock:
             # All that this prompt can quote has ended, so its parts are known now.
-            call = replace(call, parts=self._lineage.parts(call))
+            call = replace(call, parts=self._lineage.parts(call), agent=self._agents[call.task])
             self._lineage.learn(call)
             self._open.pop(attempt.id, None)
             self._calls.append((call, attempt))

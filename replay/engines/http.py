@@ -233,6 +233,7 @@ class HttpEngine:
                 id=call.id,
                 workflow=call.workflow,
                 node=call.node,
+                agent=call.agent,
                 due_s=due_s,
                 sent_s=request.sent_s - self._origin,
                 end_s=request.end_s - self._origin,

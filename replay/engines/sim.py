@@ -104,6 +104,7 @@ class SimEngine:
             id=call.id,
             workflow=call.workflow,
             node=call.node,
+            agent=call.agent,
             due_s=due_s,
             sent_s=ready_s,
             end_s=ready_s,

@@ -17,8 +17,9 @@ from rejoule.analysis.attribution.experts import woken
 from rejoule.analysis.attribution.quantile import t95
 from rejoule.analysis.attribution.tied import tied
 from rejoule.analysis.diff import compare
-from rejoule.analysis.energy import spent
+from rejoule.analysis.energy import NO_AGENT, spent
 from rejoule.analysis.pairing import Pair
+from rejoule.traces.run import Run
 
 SOUND = [load.name for load in LOADS if not load.company.any and load.name != "two nodes together"]
 
@@ -50,6 +51,31 @@ def test_trials_attributed_together_are_attributed_as_by_their_common_fit() -> N
     """Laying each run out once changes nothing."""
     runs = [judged("mix, 6 s", seed).run for seed in range(2)]
     assert attribute_alike(runs) == tuple(attribute(run, fit(runs)) for run in runs)
+
+
+def with_agents(run: Run, agents: dict[str, str | None]) -> Run:
+    return replace(run, calls=tuple(replace(call, agent=agents.get(call.node)) for call in run.calls))
+
+
+def test_an_agent_is_as_sure_as_a_node_of_its_calls() -> None:
+    """Where agents are nodes by other names, their joules and intervals are the same, and no sum of others'."""
+    run = judged("mix").run
+    nodes = found(run).by_node()
+    agents = found(with_agents(run, {name: f"agent of {name}" for name in nodes})).by_agent()
+    assert {f"agent of {name}": energy for name, energy in nodes.items()} == agents
+
+
+def test_agents_have_a_table_of_their_own() -> None:
+    """Beside nodes where there are several; calls of none are a line; all add up to what nodes do."""
+    run = judged("mix").run
+    first = run.calls[0].node
+    (plain,) = spent([run])
+    assert plain.agents == ()
+    (told,) = spent([with_agents(run, {first: "lead"})])
+    assert [part.name for part in told.agents] == ["lead", NO_AGENT]
+    (by_agent,) = spent([with_agents(run, {first: "lead"})], "agent")
+    assert by_agent.parts[:2] == told.agents
+    assert sum(part.energy_j for part in by_agent.parts) == pytest.approx(run.energy.gpu_j)
 
 
 def test_without_steps_or_readings_there_is_no_interval() -> None:

@@ -357,7 +357,7 @@ def mistake(*arguments: str) -> RejouleError:
         (["sequential", "--arrivals", "soon"], "arrivals 'soon' are unknown", "poisson:RATE"),
         (["{broken}:graph"], "importing broken.py failed: ZeroDivisionError", "importable"),
         (["{broken}:graph"], "ZeroDivisionError: two lines (broken.py, line 1)", "importable"),
-        (["{lacking}:graph"], "No module named 'nowhere_to'", f"{sys.executable} -m pip install nowhere-to"),
+        (["{lacking}:graph"], "No module named 'nowhere_to'", "lacking.py needs it: install"),
         ([".:graph"], "'.' is neither a Python file nor a module", "FILE.py:GRAPH"),
         (["{long}:graph"], "cannot read", "the path of a Python file"),
         (["{many}"], "holds 2 graphs", "many.py:a or {many}:b"),

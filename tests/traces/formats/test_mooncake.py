@@ -61,6 +61,8 @@ def test_a_limit_and_a_longest_request_leave_the_others_out(tmp_path: Path) -> N
         ('{"timestamp": 0, "input_length": 0, "output_length": 5, "hash_ids": []}', "input_length"),
         ('{"timestamp": -1, "input_length": 1, "output_length": 5, "hash_ids": [1]}', "timestamp"),
         ('{"timestamp": 0, "input_length": 1, "output_length": 5}', "hash_ids"),
+        ('{"input_length": 1, "output_length": 5, "hash_ids": [1]}', "neither a timestamp nor a session_id"),
+        ('{"timestamp": 0, "delay": 5, "input_length": 1, "output_length": 5, "hash_ids": [1]}', "no session_id"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path: Path, line: str, said: str) -> None:
@@ -99,3 +101,40 @@ def test_made_texts_differ_by_their_first_tokens(a: int, b: int, tokens: int) ->
     assert (made.of(a, tokens) == made.of(b, tokens)) == (a == b)
     assert made.of(a, 64)[:tokens] == made.of(a, tokens)
     assert all(i in VOCABULARY for i in made.of(a, tokens))
+
+
+SESSIONS = """\
+{"session_id": "a", "timestamp": 100, "input_length": 600, "output_length": 40, "hash_ids": [1, 2]}
+{"session_id": "b", "input_length": 600, "output_length": 40, "hash_ids": [1, 5], "priority": 3, "note": null}
+{"session_id": "a", "timestamp": 0, "delay": 5000, "input_length": 1100, "output_length": 30, "hash_ids": [1, 3, 4]}
+{"session_id": "a", "timestamp": 700, "input_length": 1100, "output_length": 30, "hash_ids": [1, 3, 4]}
+{"session_id": "b", "input_length": 1500, "output_length": 30, "hash_ids": [1, 3, 4]}
+{"session_id": "b", "input_length": 10, "output_length": 30, "hash_ids": [6]}
+"""
+
+
+def test_a_turn_follows_its_session_after_its_delay(tmp_path: Path) -> None:
+    """A session is a workflow of turns one after another, each begun its delay after the one before has ended."""
+    file = written(tmp_path, SESSIONS)
+    trace = Trace(header(file), tuple(workflows(file)))
+    assert problems(trace) == []
+    a, b = trace.workflows
+    assert [len(a.calls), len(b.calls)] == [3, 3]
+    assert a.arrival_ns == 100_000_000
+    assert list(a.gaps_ns.values()) == [0, 5_000_000_000, 700_000_000]
+    for edges in ("barrier", "trigger"):
+        waits = list(a.predecessors(edges).values())
+        assert waits == [(), (a.calls[0].id,), (a.calls[1].id,)]
+
+
+def test_what_an_import_leaves_out_is_told_with_counts(tmp_path: Path) -> None:
+    """Fields that are not taken, times that are taken otherwise and turns cut off: in one line, and in JSON."""
+    file = written(tmp_path, SESSIONS)
+    given = ["mooncake", str(file), "-o", str(tmp_path / "t.jsonl"), "--max-model-len", "1500"]
+    told = CliRunner().invoke(import_, given).stderr
+    assert told.count("\n") == 1
+    priority, cut = "lines with the field 'priority': 1", "turns after one that is too long: 1"
+    for said in (priority, cut, "sessions without a timestamp, which begin at 0: 1", "after the turn before: 1"):
+        assert said in told
+    assert "note" not in told
+    assert "\"lines with the field 'priority'\":1" in CliRunner().invoke(import_, [*given, "--json"]).stdout
