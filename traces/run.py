@@ -15,7 +15,7 @@ import orjson
 from rejoule.traces.secrets import masked
 from rejoule.traces.work import Account
 
-RUN_FORMAT_VERSION: Final = 2
+RUN_FORMAT_VERSION: Final = 3
 
 Tier = Literal["tokens", "spliced", "lengths", "none"]
 

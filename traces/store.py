@@ -30,6 +30,10 @@ Member = Task | Call | ToolCall | Edge
 T = TypeVar("T")
 
 SALVAGE: Final = "read what is complete with --salvage, or record it again"
+CHANGED: Final = (
+    "restore it from a copy, read what is sound with --salvage, or, if you changed it yourself, "
+    "remove the digests of its workflow and end records"
+)
 RECORD_AGAIN: Final = "record it again, or restore the file from a copy"
 
 
@@ -48,11 +52,15 @@ class Closing:
     status: WorkflowStatus = "done"
     error: str | None = None
     input: Any = None
+    digest: str | None = None
+    """SHA-256 of all of the file before this key; ``None`` in files from before there were digests."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
     workflows: int
+    digest: str | None = None
+    """As that of ``Closing``."""
 
 
 KINDS: Final[dict[str, type[Any]]] = {
@@ -61,7 +69,10 @@ KINDS: Final[dict[str, type[Any]]] = {
 }  # fmt: skip
 NAMES: Final = {kind: name for name, kind in KINDS.items()}
 
-UNSAID: Final = {Call: b',"agent":null,"sibling_of":null,"pieces":null}\n', Edge: b',"tokens":null}\n'}
+UNSAID: Final = {
+    Call: b',"agent":null,"sibling_of":null,"pieces":null}\n', Edge: b',"tokens":null}\n',
+    Closing: b',"digest":null}\n', End: b',"digest":null}\n',
+}  # fmt: skip
 """What a record of version 1 lacks. It is left out where it says nothing, so that digests stay what they were."""
 
 
@@ -94,6 +105,7 @@ class TraceWriter:
         self._added: dict[str, set[str]] = defaultdict(set)
         self._workflows = 0
         self._kept = False
+        self._digest = hashlib.sha256()
 
     def __enter__(self) -> TraceWriter:
         try:
@@ -102,7 +114,8 @@ class TraceWriter:
             raise RejouleError(
                 f"cannot write {self.path}: {error.strerror}", "choose a folder that you may write to"
             ) from error
-        self._packer = zstandard.ZstdCompressor(level=3).compressobj() if self.path.suffix == ".zst" else None
+        packed = self.path.suffix == ".zst"
+        self._packer = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj() if packed else None
         try:
             self._append(encode(self._header))
         except RejouleError:
@@ -114,7 +127,7 @@ class TraceWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with self._file:
             if kind is None:
-                self._append(encode(End(self._workflows)))
+                self._close(End(self._workflows))
                 if self._packer:
                     self._file.write(self._packer.flush())
         if kind is not None and not self._kept:
@@ -137,8 +150,8 @@ class TraceWriter:
         members: tuple[Task | Call | ToolCall, ...] = (*workflow.tasks, *workflow.calls, *workflow.tool_calls)
         lines = [encode(m) for m in members if m.id not in done]
         lines += [encode(edge) for edge in workflow.edges]
-        lines.append(encode(closing(workflow)))
         self._append(b"".join(lines))
+        self._close(closing(workflow))
         self._workflows += 1
         self._kept = True
 
@@ -146,7 +159,14 @@ class TraceWriter:
         """Appends what else reached the server."""
         self._append(b"".join(map(encode, unrecorded)))
 
+    def _close(self, record: Closing | End) -> None:
+        """Appends a record that states what the file was up to its own digest."""
+        digest = self._digest.copy()
+        digest.update(encode(record).removesuffix(b"}\n"))
+        self._append(encode(replace(record, digest=digest.hexdigest())))
+
     def _append(self, data: bytes) -> None:
+        self._digest.update(data)
         # Nothing stays in a buffer, so that a kill can cut only the record being written.
         if self._packer:
             data = self._packer.compress(data) + self._packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
@@ -182,6 +202,10 @@ def by_start(member: Task | Call | ToolCall) -> tuple[int, str]:
     return member.start_ns, member.id
 
 
+def _by_arrival(workflow: Workflow) -> tuple[int, str]:
+    return workflow.arrival_ns, workflow.id
+
+
 def save(trace: Trace, path: Path) -> None:
     """Writes a whole trace."""
     with TraceWriter(path, trace.header) as writer:
@@ -203,7 +227,7 @@ def load(path: Path, *, salvage: bool = False) -> Trace:
     except RejouleError:
         if not salvage or reader.header is None:
             raise
-    workflows = tuple(sorted(reader.workflows, key=lambda w: (w.arrival_ns, w.id)))
+    workflows = tuple(sorted(reader.workflows, key=_by_arrival))
     trace = Trace(reader.header or _no_trace(path), workflows, tuple(reader.unrecorded))
     if salvage:
         sound = tuple(w for w in trace.workflows if not problems(Trace(trace.header, (w,))))
@@ -218,9 +242,12 @@ def load(path: Path, *, salvage: bool = False) -> Trace:
 def trace_digest(trace: Trace) -> str:
     """SHA-256 over the trace's content, whatever the file's compression or order of records."""
     state = hashlib.sha256()
-    for workflow in trace.workflows:
-        for member in (*workflow.tasks, *workflow.calls, *workflow.tool_calls, *workflow.edges, closing(workflow)):
-            state.update(encode(member))
+    for workflow in sorted(trace.workflows, key=_by_arrival):
+        for members in (workflow.tasks, workflow.calls, workflow.tool_calls):
+            for member in sorted(members, key=by_start):
+                state.update(encode(member))
+        for last in (*workflow.edges, closing(workflow)):
+            state.update(encode(last))
     return state.hexdigest()
 
 
@@ -235,6 +262,7 @@ class _Reader:
         self._open: dict[str, list[Member]] = defaultdict(list)
         self._owner: dict[str, str] = {}
         self._once: dict[Any, Any] = {}
+        self._digest = hashlib.sha256()
 
     def read(self) -> None:
         end: End | None = None
@@ -243,6 +271,9 @@ class _Reader:
             if end is not None:
                 raise self._wrong(number, "a record after the end record")
             record = self._decode(number, line)
+            if isinstance(record, Closing | End) and record.digest is not None:
+                self._check(number, line, record.digest)
+            self._digest.update(line)
             if isinstance(record, End):
                 end = record
             else:
@@ -253,6 +284,12 @@ class _Reader:
             raise RejouleError(f"{self.path} is cut after line {number}: its end record is missing", SALVAGE)
         if end.workflows != len(self.workflows):
             raise self._wrong(number, f"{end.workflows} workflows were recorded, {len(self.workflows)} are here")
+
+    def _check(self, number: int, line: bytes, stated: str) -> None:
+        digest = self._digest.copy()
+        digest.update(line.removesuffix(b',"digest":"%s"}\n' % stated.encode()))
+        if digest.hexdigest() != stated:
+            raise RejouleError(f"{self.path}, line {number}: it, or what comes before it, is not as written", CHANGED)
 
     def _decode(self, number: int, line: bytes) -> Any:
         try:
