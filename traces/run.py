@@ -236,6 +236,8 @@ class Certificate:
     """The least and the most that a prefix cache which never ran out of room can have held."""
     work: Account | None = None
     """What became of the trace's work. Runs of older versions do not say; reading them works it out."""
+    salted: bool = False
+    """Whether a text of the run's own stood in front of every prompt: equal prompts are longer by it, all alike."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from rejoule.traces.frames import Calls, run_columns
 from rejoule.traces.loops import looped
 from rejoule.traces.migrate import migrated_run
 from rejoule.traces.model import Trace
+from rejoule.traces.ran_on import check_one_thing
 from rejoule.traces.rows import READINGS, STEPS, packed_rows, with_rows
 from rejoule.traces.run import Configuration, Run, configuration_key
 from rejoule.traces.seal import file_digest, sealed, unsealed
@@ -190,6 +191,7 @@ def load_runs(path: Path) -> RunFolder:
     runs = tuple(_planned(path, r) for r in sorted(experiment.runs, key=_reading_order) if r.id in here)
     if not runs:
         raise RejouleError(f"{path} holds no finished run", "run it again to take it up where it stopped")
+    check_one_thing(runs, path)
     traces = {name: _trace(path, name, digest) for name, digest in experiment.traces.items()}
     return RunFolder(path, experiment, tuple(_accounted(run, traces.get(run.trace)) for run in runs), traces)
 
