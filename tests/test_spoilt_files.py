@@ -13,10 +13,13 @@ import pytest
 import zstandard
 from benchmarks.spoilt.damage import another_digit, spoilt
 from benchmarks.spoilt.kinds import KINDS, Kind, lay_out
+from click.testing import CliRunner
 
+import rejoule
 from rejoule.replay.sim.profile import load_profile
-from rejoule.traces.errors import RejouleError
-from rejoule.traces.runs import load_run
+from rejoule.traces.commands import inspect
+from rejoule.traces.errors import RejouleError, RejouleWarning
+from rejoule.traces.runs import load_run, load_runs
 from rejoule.traces.store import load, save
 from rejoule.traces.testing import random_trace
 
@@ -64,14 +67,30 @@ def test_salvage_takes_nothing_that_was_changed(sound: Path) -> None:
     assert min(map(len, found)) == 1
 
 
-def test_a_trace_changed_by_hand_is_taken_without_its_digests(sound: Path, tmp_path: Path) -> None:
-    """The error says so, and nothing else is lost with them."""
+def test_a_trace_changed_by_hand_is_taken_and_told(sound: Path, tmp_path: Path) -> None:
+    """One of another size is read as it is now, with a warning; in a run folder it is not what was replayed."""
+    assert not load(sound / "t.jsonl").edited
     body = (sound / "t.jsonl").read_text().replace('"node":"', '"node":"my ')
+    (tmp_path / "t.jsonl").write_text(body)
+    assert load(tmp_path / "t.jsonl").edited
+    with pytest.warns(RejouleWarning, match="changed by hand"):
+        assert all(node.startswith("my ") for node in rejoule.open_trace(tmp_path / "t.jsonl").nodes)
+    said = CliRunner().invoke(inspect, [str(tmp_path / "t.jsonl"), "--json"])
+    assert orjson.loads(said.stdout)["edited"] is True
+    shutil.copytree(sound / "runs", tmp_path / "runs")
+    (tmp_path / "runs/traces/t.jsonl.zst").write_bytes(zstandard.ZstdCompressor().compress(body.encode()))
+    with pytest.raises(RejouleError, match="is not the trace that was replayed"):
+        load_runs(tmp_path / "runs")
+
+
+def test_a_trace_of_the_same_size_is_taken_without_its_digests(sound: Path, tmp_path: Path) -> None:
+    """The error says so, and nothing else is lost with them."""
+    body = (sound / "t.jsonl").read_text().replace('"node":"c', '"node":"m')
     (tmp_path / "t.jsonl").write_text(body)
     with pytest.raises(RejouleError, match="if you changed it yourself, remove the digests"):
         load(tmp_path / "t.jsonl")
     (tmp_path / "t.jsonl").write_text(re.sub(',"digest":"[0-9a-f]+"', "", body))
-    assert all(node.startswith("my ") for node in load(tmp_path / "t.jsonl").nodes)
+    assert all(node.startswith("m") for node in load(tmp_path / "t.jsonl").nodes)
 
 
 @pytest.mark.parametrize("row", [[1], [0, 1, 1], "x", [0, "x"], [0, 1, 1, None, None, None, [[999, 1, 0]], [], []]])

@@ -235,7 +235,7 @@ def _trace(path: Path, name: str, digest: str) -> Trace:
         trace = store.load(file)
     except RejouleError as error:
         raise RejouleError(error.what, remedy) from error
-    if store.trace_digest(trace) != digest:
+    if trace.edited or store.trace_digest(trace) != digest:
         raise RejouleError(f"{file} is not the trace that was replayed", remedy)
     return trace
 

@@ -34,6 +34,7 @@ CHANGED: Final = (
     "restore it from a copy, read what is sound with --salvage, or, if you changed it yourself, "
     "remove the digests of its workflow and end records"
 )
+EDITED: Final = "was changed by hand since it was recorded: what is said of it is of what it holds now"
 RECORD_AGAIN: Final = "record it again, or restore the file from a copy"
 
 
@@ -52,15 +53,18 @@ class Closing:
     status: WorkflowStatus = "done"
     error: str | None = None
     input: Any = None
+    size: int | None = None
+    """Bytes of the file before this key; ``None`` in files from before there were digests."""
     digest: str | None = None
-    """SHA-256 of all of the file before this key; ``None`` in files from before there were digests."""
+    """SHA-256 of all of the file before this key."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
     workflows: int
+    size: int | None = None
+    """As that of ``Closing``, and so is the digest."""
     digest: str | None = None
-    """As that of ``Closing``."""
 
 
 KINDS: Final[dict[str, type[Any]]] = {
@@ -71,7 +75,7 @@ NAMES: Final = {kind: name for name, kind in KINDS.items()}
 
 UNSAID: Final = {
     Call: b',"agent":null,"sibling_of":null,"pieces":null}\n', Edge: b',"tokens":null}\n',
-    Closing: b',"digest":null}\n', End: b',"digest":null}\n',
+    Closing: b',"size":null,"digest":null}\n', End: b',"size":null,"digest":null}\n',
 }  # fmt: skip
 """What a record of version 1 lacks. It is left out where it says nothing, so that digests stay what they were."""
 
@@ -106,6 +110,7 @@ class TraceWriter:
         self._workflows = 0
         self._kept = False
         self._digest = hashlib.sha256()
+        self._size = 0
 
     def __enter__(self) -> TraceWriter:
         try:
@@ -161,12 +166,14 @@ class TraceWriter:
 
     def _close(self, record: Closing | End) -> None:
         """Appends a record that states what the file was up to its own digest."""
+        sized = replace(record, size=self._size + len(encode(record)) - len(b"}\n"))
         digest = self._digest.copy()
-        digest.update(encode(record).removesuffix(b"}\n"))
-        self._append(encode(replace(record, digest=digest.hexdigest())))
+        digest.update(encode(sized).removesuffix(b',"digest":null}\n'))
+        self._append(encode(replace(sized, digest=digest.hexdigest())))
 
     def _append(self, data: bytes) -> None:
         self._digest.update(data)
+        self._size += len(data)
         # Nothing stays in a buffer, so that a kill can cut only the record being written.
         if self._packer:
             data = self._packer.compress(data) + self._packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
@@ -228,7 +235,7 @@ def load(path: Path, *, salvage: bool = False) -> Trace:
         if not salvage or reader.header is None:
             raise
     workflows = tuple(sorted(reader.workflows, key=_by_arrival))
-    trace = Trace(reader.header or _no_trace(path), workflows, tuple(reader.unrecorded))
+    trace = Trace(reader.header or _no_trace(path), workflows, tuple(reader.unrecorded), reader.edited)
     if salvage:
         sound = tuple(w for w in trace.workflows if not problems(Trace(trace.header, (w,))))
         if not sound:
@@ -263,6 +270,8 @@ class _Reader:
         self._owner: dict[str, str] = {}
         self._once: dict[Any, Any] = {}
         self._digest = hashlib.sha256()
+        self._size = 0
+        self.edited = False
 
     def read(self) -> None:
         end: End | None = None
@@ -272,8 +281,9 @@ class _Reader:
                 raise self._wrong(number, "a record after the end record")
             record = self._decode(number, line)
             if isinstance(record, Closing | End) and record.digest is not None:
-                self._check(number, line, record.digest)
+                self._check(number, line, record)
             self._digest.update(line)
+            self._size += len(line)
             if isinstance(record, End):
                 end = record
             else:
@@ -285,10 +295,16 @@ class _Reader:
         if end.workflows != len(self.workflows):
             raise self._wrong(number, f"{end.workflows} workflows were recorded, {len(self.workflows)} are here")
 
-    def _check(self, number: int, line: bytes, stated: str) -> None:
+    def _check(self, number: int, line: bytes, record: Closing | End) -> None:
+        """What turns bits over leaves lengths as they are; what changes them is a hand that knew what it did."""
+        body = line.removesuffix(b',"digest":"%s"}\n' % str(record.digest).encode())
+        size = self._size + len(body.removesuffix(b',"size":%d' % (record.size or 0)))
+        if self.edited or size != record.size:
+            self.edited = True
+            return
         digest = self._digest.copy()
-        digest.update(line.removesuffix(b',"digest":"%s"}\n' % stated.encode()))
-        if digest.hexdigest() != stated:
+        digest.update(body)
+        if digest.hexdigest() != record.digest:
             raise RejouleError(f"{self.path}, line {number}: it, or what comes before it, is not as written", CHANGED)
 
     def _decode(self, number: int, line: bytes) -> Any:

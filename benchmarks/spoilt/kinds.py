@@ -17,6 +17,7 @@ from rejoule.replay.knobs.journal import read as read_journal
 from rejoule.replay.knobs.journal import write as write_journal
 from rejoule.replay.sim.profile import FOLDER, load_profile
 from rejoule.traces.formats.mooncake import workflows
+from rejoule.traces.model import Trace
 from rejoule.traces.refused import Refused, load_refused, save_refused
 from rejoule.traces.run import Reading
 from rejoule.traces.runs import load_runs, save_run
@@ -53,6 +54,11 @@ def _samples(folder: Path) -> tuple[object, ...]:
     return (found.driver, found.period_s, found.wall_offset_s, found.gpus[0].uuid, *(read.tobytes() for read in reads))
 
 
+def _or_edited(found: Trace, wanted: Trace) -> bool:
+    """A trace of another length is taken as edited, and said to be."""
+    return found.edited or found == wanted
+
+
 def _begun(found: Any, wanted: Any) -> bool:
     """The sampler may end at any time: what was cut at the end was not read."""
     return len(found) >= 4 and bool(found == wanted[: len(found)])
@@ -62,8 +68,10 @@ _ENERGY: Final = ("energy", "runs", "--json")
 _REPLAY: Final = ("replay", "t.jsonl", "-o", "out", "--json")
 
 KINDS: Final = (
-    Kind("trace", "t.jsonl", lambda f: load(f / "t.jsonl"), ("inspect", "t.jsonl", "--json")),
-    Kind("trace, compressed", "t.jsonl.zst", lambda f: load(f / "t.jsonl.zst"), ("inspect", "t.jsonl.zst", "--json")),
+    Kind("trace", "t.jsonl", lambda f: load(f / "t.jsonl"), ("inspect", "t.jsonl", "--json"),
+         same=_or_edited),
+    Kind("trace, compressed", "t.jsonl.zst", lambda f: load(f / "t.jsonl.zst"), ("inspect", "t.jsonl.zst", "--json"),
+         same=_or_edited),
     Kind("plan of a run folder", "runs/experiment.json", lambda f: load_runs(f / "runs"), _ENERGY),
     Kind("trace of a run folder", "runs/traces/*", lambda f: load_runs(f / "runs"), _ENERGY),
     Kind("run", "runs/runs/*/run.json", lambda f: load_runs(f / "runs"), _ENERGY),

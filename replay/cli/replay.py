@@ -119,10 +119,13 @@ def _execute(
     from rejoule.replay.experiment import load_traces
     from rejoule.replay.remarks import between_runs, remarks
     from rejoule.traces.runs import finished, load_runs
+    from rejoule.traces.store import EDITED
     from rejoule.traces.work import account, sentences
 
     check_configurations(configurations)  # before traces are read, which may take a while
     traces = load_traces(paths, salvage=salvage)
+    for name in (name for name, trace in traces.items() if trace.edited):
+        say(f"warning: {name} {EDITED}", err=True)
     experiment = planned(traces, configurations, trials=trials, seed=seed)
     for name, trace in traces.items():
         for sentence in sentences(account(trace)):

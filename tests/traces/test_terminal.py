@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,6 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     """A node's name is neither markup nor an escape sequence."""
     save(random_trace(3, workflows=1, vertices=4), tmp_path / "t.jsonl")
     body = (tmp_path / "t.jsonl").read_text().replace('"node":"c000"', '"node":"w[/x]\\u001b[31mred"')
-    body = re.sub(',"digest":"[0-9a-f]+"', "", body)
     (tmp_path / "t.jsonl").write_text(body)
     assert "w[/x]\x1b[31mred" in {call.node for call in load(tmp_path / "t.jsonl").calls}
     said = CliRunner().invoke(inspect, [str(tmp_path / "t.jsonl")], env={"COLUMNS": "120"})
