@@ -32,20 +32,26 @@ class Beyond:
     """What it could have found."""
 
 
-def text_of(prompt: Sequence[Any], number: int) -> str:
-    """The parts of a body that make a prompt as one text, in the order in which a chat template puts them.
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A prompt as text."""
 
-    ``number`` is that of the pass, which has a cache of its own.
-    """
+    text: str
+    tools: int
+    """Characters of its tools. A chat template puts them somewhere: they may always be shared."""
+
+
+def text_of(prompt: Sequence[Any], number: int) -> Text:
+    """The parts of a body that make a prompt; ``number`` is that of the pass, which has a cache of its own."""
     messages, plain, tools = prompt
-    parts = [str(number), "" if tools is None else _plain(tools)]
+    parts = [str(number)]
     parts += [f"{m.get('role')} {_plain(m.get('content'))} {_plain(m.get('tool_calls'))}" for m in messages or ()]
     if plain is not None:
         parts.append(_plain(plain))
-    return _END.join(parts) + _END
+    return Text(_END.join(parts) + _END, 0 if tools is None else len(_plain(tools)))
 
 
-def beyond(results: Sequence[CallResult], texts: Mapping[str, str]) -> list[Beyond]:
+def beyond(results: Sequence[CallResult], texts: Mapping[str, Text]) -> list[Beyond]:
     """The calls that found more than the run can have left by then; calls that tell too little are none of them."""
     waiting = sorted(results, key=lambda r: r.sent_s, reverse=True)
     sent: list[tuple[str, str]] = []
@@ -55,7 +61,7 @@ def beyond(results: Sequence[CallResult], texts: Mapping[str, str]) -> list[Beyo
         read_s = result.end_s if result.first_token_s is None else result.first_token_s
         while waiting and waiting[-1].sent_s <= read_s:
             one = waiting.pop()
-            insort(sent, (texts[one.id], one.id))
+            insort(sent, (texts[one.id].text, one.id))
         if not result.cached_tokens or result.prompt_tokens is None:
             continue
         most = (
@@ -66,20 +72,20 @@ def beyond(results: Sequence[CallResult], texts: Mapping[str, str]) -> list[Beyo
     return found
 
 
-def _nearest(sent: Sequence[tuple[str, str]], name: str, texts: Mapping[str, str]) -> list[str]:
+def _nearest(sent: Sequence[tuple[str, str]], name: str, texts: Mapping[str, Text]) -> list[str]:
     """The calls whose texts have the longest beginnings in common with a call's: its neighbours in their order."""
-    at = bisect_left(sent, (texts[name], name))
+    at = bisect_left(sent, (texts[name].text, name))
     return [other for _, other in (*sent[max(0, at - 1) : at], *sent[at + 1 : at + 2])]
 
 
-def _most(result: CallResult, earlier: CallResult, texts: Mapping[str, str]) -> int:
+def _most(result: CallResult, earlier: CallResult, texts: Mapping[str, Text]) -> int:
     mine, other = texts[result.id], texts[earlier.id]
-    shared = _shared(mine, other)
+    shared = _shared(mine.text, other.text)
     tokens = result.prompt_tokens or 0
-    if shared >= len(other) - 1:
+    if shared >= len(other.text) - 1:
         return min(tokens, (earlier.prompt_tokens or tokens) + (earlier.output_tokens or 0))
     # The number of the pass and the ends of parts are no text.
-    return min(tokens, round(DENSER * tokens * max(0, shared - 3) / len(mine)))
+    return min(tokens, round(DENSER * tokens * (max(0, shared - 3) + mine.tools) / (len(mine.text) + mine.tools)))
 
 
 def _shared(a: str, b: str) -> int:
