@@ -25,6 +25,8 @@ def load_traces(paths: Iterable[Path], *, salvage: bool = False) -> dict[str, Tr
     traces: dict[str, Trace] = {}
     for path in paths:
         name = path.name.removesuffix(".zst").removesuffix(".jsonl")
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise RejouleError(f"the name of {path} is no UTF-8", "rename the file: runs are called by it")
         if name in traces:
             raise RejouleError(f"two traces are called {name}", "rename one of the files")
         traces[name] = load(path, salvage=salvage)
