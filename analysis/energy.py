@@ -9,7 +9,7 @@ from math import fsum
 from typing import Any, Final, Literal, get_args
 
 from rejoule.analysis.attribution import Attribution, Method, PhaseEnergy
-from rejoule.analysis.comparison.allowance import LEAD, model_error
+from rejoule.analysis.comparison.allowance import LEAD, between_trials, model_error
 from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.statistics import Interval
 from rejoule.analysis.summary.cells import Cell, gather, part_half_width_j
@@ -86,6 +86,10 @@ class Spent:
     evidence: Evidence = field(default_factory=Evidence)
     agents: tuple[Part, ...] = ()
     """Joules by agent, the same ones once more, where there are several and the parts are nodes."""
+    cautions: tuple[str, ...] = ()
+    """Those of the notes that speak against the means themselves: trials that are not alike."""
+    left_out: tuple[int, ...] = ()
+    """Trials that are in none of these figures: the server's prefix cache was warmer for them."""
     together: tuple[Part, ...] = ()
     """Sums of nodes that the runs cannot tell apart; each of those has no interval of its own among the parts."""
 
@@ -166,6 +170,8 @@ def _spent(trace: str, cell: Cell, by: Split, force: bool) -> Spent:
         None if force else cell.withheld,
         cell.evidence,
         tuple(_agents(cell, found)) if by == "node" and (cell.withheld is None or force) else (),
+        tuple(_cautions(cell)),
+        tuple(run.trial for run in cell.warmer),
         tuple(_together(found)) if cell.withheld is None or force else (),
     )
 
@@ -283,12 +289,20 @@ def _group(name: str, energies: Sequence[PhaseEnergy], calls: int, part: Callabl
     )
 
 
+def _cautions(cell: Cell) -> Iterator[str]:
+    """How unlike the trials are that the means are taken of."""
+    yield from cell.drifts
+    if (cards := between_trials([s.run for s in cell.trials])) is not None:
+        yield cards
+
+
 def _notes(cell: Cell, found: Sequence[Attribution], force: bool) -> Iterator[str]:
     if cell.evidence.rejected:
         yield f"these joules should not be used: {'; '.join(cell.evidence.rejected)}"
     apart = start_temperatures_c(s.run for s in cell.trials)
     if apart is not None:
         yield f"its trials started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
+    yield from _cautions(cell)
     methods = dict.fromkeys(a.method for a in found)
     if len(methods) > 1:
         yield f"its trials are {' or '.join(map(basis, methods))}: do not read the mean of their joules by node"

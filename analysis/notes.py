@@ -10,6 +10,8 @@ from rejoule.analysis.summary.evidence import start_temperatures_c
 from rejoule.analysis.summary.lines import quoted_notes, work_notes
 from rejoule.analysis.summary.summary import Summary
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution, withheld
+from rejoule.traces.ran_on import contrasts, drifts
+from rejoule.traces.warmth import warmth_notes
 from rejoule.traces.words import counted
 
 
@@ -50,12 +52,25 @@ def pair_notes(
         yield f"the runs started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
     if any(p.a.measured != p.b.measured for p in pairs):
         yield "one side is modelled and the other measured: the difference includes the model's error"
+    yield from _drifts(pairs)
     if any(p.a.certificate.digest != p.b.certificate.digest for p in pairs):
         yield "the sides did different work: the difference is not the configuration's alone"
     if any(p.a.certificate.order != p.b.certificate.order and reordered(p) for p in pairs):
         a, b = pairs[0].a.configuration.edge_set, pairs[0].b.configuration.edge_set
         yield f"by choice, calls of A wait as {a} edges say, those of B as {b} edges: the same calls in another order"
     yield from quoted_notes(call.node for p in pairs for call in p.a.calls)
+
+
+def _drifts(pairs: Sequence[Pair]) -> Iterable[str]:
+    """What is not the same besides the knobs."""
+    apart = dict.fromkeys(what for p in pairs for what in contrasts(p.a, p.b))
+    if apart:
+        yield f"from A to B, what they ran on is another thing of the same name: {'; '.join(apart)}"
+    if any(p.a.trace_digest != p.b.trace_digest for p in pairs):
+        yield "A and B are of two traces of the same name: their arrivals and times need not be alike"
+    yield from (f"runs differ: {drift}" for drift in drifts([run for p in pairs for run in (p.a, p.b)]))
+    for side in ([p.a for p in pairs], [p.b for p in pairs]):
+        yield from warmth_notes(side)
 
 
 def comparable(a: Attribution | None, b: Attribution | None) -> bool:

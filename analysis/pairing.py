@@ -12,6 +12,8 @@ import orjson
 from rejoule.analysis.summary.naming import varying
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Run, knobs
+from rejoule.traces.warmth import REMEDY as WARMTH
+from rejoule.traces.warmth import unlike
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,8 @@ def _same_work(found: Pair) -> None:
             f"{place}: the certificates disagree, so A and B did different work{_first_difference(found)}",
             "replay the same trace with the same lengths, or pass --allow-different-work",
         )
+    if (why := unlike(found.a, found.b)) is not None:
+        raise RejouleError(f"{place}: {why}: they did different work", f"{WARMTH}, or pass --allow-different-work")
     for side, certificate in (("A", a), ("B", b)):
         if certificate.violations:
             raise RejouleError(

@@ -18,8 +18,10 @@ from typing import Any, Final
 from rejoule.analysis.statistics import percentile
 from rejoule.analysis.summary.naming import describe, varying
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.student import t_quantile
+from rejoule.traces.warmth import coldest, warmth_notes
 from rejoule.traces.words import counted
 
 APART: Final = ("engine", "profile", "loops", "seed", "options")
@@ -142,7 +144,8 @@ class Validation:
 def validate(simulated: Sequence[Run], measured: Sequence[Run]) -> Validation:
     """Compares the cells that both sides have. Raises RejouleError if a side is of the wrong kind, or none match."""
     _check_kinds(simulated, measured)
-    side_a, side_b = _cells(simulated), _cells(measured)
+    side_a, everything = _cells(simulated), _cells(measured)
+    side_b = {key: list(coldest(runs).alike) for key, runs in everything.items()}
     shared = [key for key in side_b if key in side_a]
     if not shared:
         raise RejouleError(
@@ -164,7 +167,7 @@ def validate(simulated: Sequence[Run], measured: Sequence[Run]) -> Validation:
                     noise = _noise(metric, values[a][1], values[b][1], side_b[a], side_b[b])
                     deltas = [_mean(values[b][side]) - _mean(values[a][side]) for side in (0, 1)]
                     differences.append(Difference(metric.name, a[0], names[a], names[b], deltas[0], deltas[1], noise))
-    return Validation(tuple(rows), tuple(differences), tuple(_notes(side_a, side_b, shared)))
+    return Validation(tuple(rows), tuple(differences), tuple(_notes(side_a, everything, shared)))
 
 
 def as_json(found: Validation) -> dict[str, Any]:
@@ -252,6 +255,8 @@ def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run
     if rejected:
         notes.append(f"{counted(rejected, 'measured run')} marked as not to be used for their joules")
     profiles = sorted({str(r.engine.get("profile")) for key in shared for r in simulated[key]})
+    notes += dict.fromkeys(f"measured runs differ: {drift}" for key in shared for drift in drifts(measured[key]))
+    notes += dict.fromkeys(note for key in shared for note in warmth_notes(measured[key]))
     return [*notes, f"simulated with {', '.join(profiles)}"]
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from rejoule.replay.engine import Engine
 from rejoule.replay.knobs.setting import KnobRefused, Setting
 from rejoule.replay.protocol.preparation import OpenEngine, Preparation
 from rejoule.replay.replay import replay
 from rejoule.traces import RejouleError, Trace
+from rejoule.traces.ran_on import Known
 from rejoule.traces.refused import Refused, save_refused
 from rejoule.traces.run import CallResult, Configuration, Run
-from rejoule.traces.runs import Experiment, PlannedRun, create, finished, save_run
+from rejoule.traces.runs import Experiment, PlannedRun, create, finished, load_run, save_run
 from rejoule.traces.store import load
 from rejoule.traces.words import counted
 from rejoule.traces.work import account, left_out
@@ -23,6 +25,8 @@ def load_traces(paths: Iterable[Path], *, salvage: bool = False) -> dict[str, Tr
     traces: dict[str, Trace] = {}
     for path in paths:
         name = path.name.removesuffix(".zst").removesuffix(".jsonl")
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise RejouleError(f"the name of {path} is no UTF-8", "rename the file: runs are called by it")
         if name in traces:
             raise RejouleError(f"two traces are called {name}", "rename one of the files")
         traces[name] = load(path, salvage=salvage)
@@ -50,6 +54,33 @@ def _why(trace: Trace) -> str:
     return f" ({'; '.join(reasons)})" if reasons else ""
 
 
+def _known(experiment: Experiment, folder: Path, done: Collection[str]) -> Known:
+    """What the runs that a folder holds ran on."""
+    known = Known()
+    for planned in experiment.runs:
+        if planned.id in done and not known.knows(planned.configuration):
+            known.learn(planned.id, planned.configuration, load_run(folder, planned.id).engine)
+    return known
+
+
+def _same(known: Known, planned: PlannedRun, open_engine: OpenEngine) -> OpenEngine:
+    """Opens engines that are what they were for earlier runs."""
+
+    async def opened(configuration: Configuration, trace: Trace) -> Engine:
+        engine = await open_engine(configuration, trace)
+        if (other := known.learn(planned.id, configuration, engine.identity)) is None:
+            return engine
+        await engine.close()
+        run, what = other
+        named = f"profile {configuration.profile}" if configuration.engine == "sim" else configuration.engine
+        raise RejouleError(
+            f"{named} is another one than for {run}, which the folder holds: {what}",
+            "replay into a new folder, and compare the two with rejoule diff; or put back what it was",
+        )
+
+    return opened
+
+
 async def as_it_is(run: Run) -> Run:
     return run
 
@@ -72,11 +103,13 @@ async def run_experiment(
     """Makes every run of the plan that the folder does not hold yet; ``on_found`` is told of those that it does.
 
     ``prepare`` says which settings of knobs are refused before anything starts, and ``attest`` whether a run's held.
+    An engine that is not what an earlier run of the folder found under its name ends the experiment with RejouleError.
     A refused setting ends its configurations, not the experiment: their runs are left out, ``refused.json`` keeps the
     reasons, and taking the experiment up tries them again.
     """
     create(folder, experiment, traces)
     done = finished(folder)
+    known = _known(experiment, folder, done)
     to_do = [planned for planned in experiment.runs if planned.id not in done]
     refusals = dict(prepare([planned.configuration for planned in to_do]))
     refused: list[Refused] = []
@@ -91,7 +124,8 @@ async def run_experiment(
                 try:
                     digest = experiment.traces[planned.trace]
                     trace = traces[planned.trace]
-                    run = await attest(await replay(trace, planned, digest, open_engine, on_answer, preparation))
+                    opener = _same(known, planned, open_engine)
+                    run = await attest(await replay(trace, planned, digest, opener, on_answer, preparation))
                 except KnobRefused as reason:
                     refusals[setting] = reason
                 else:

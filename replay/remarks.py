@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from rejoule.replay.engines.client_health import client_limit
 from rejoule.replay.protocol.rejection import advice
-from rejoule.traces.run import Run
+from rejoule.traces.ran_on import drifts
+from rejoule.traces.run import Run, configuration_key
+from rejoule.traces.summary import described
+from rejoule.traces.warmth import warmth_notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,16 @@ class Remark:
 
     level: Literal["warning", "note"]
     text: str
+
+
+def between_runs(runs: Sequence[Run]) -> Iterator[str]:
+    """What is not alike in the trials of each configuration of a folder, in no one of which it shows."""
+    trials: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        trials.setdefault((run.trace, configuration_key(run.configuration)), []).append(run)
+    for (trace, _), mine in trials.items():
+        yield from (f"{trace}, {described(mine[0].configuration)}: {note}" for note in warmth_notes(mine))
+    yield from (f"runs differ: {drift}" for drift in drifts(runs))
 
 
 def remarks(run: Run) -> Iterator[Remark]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 
 from rejoule.replay.engine import Measured
 from rejoule.replay.exactness.expected_cache import Served, cached_bounds
+from rejoule.replay.exactness.left_behind import beyond, text_of
 from rejoule.replay.exactness.models import Models
 from rejoule.replay.exactness.requests import digest
-from rejoule.replay.exactness.tiers import Tokens
+from rejoule.replay.exactness.tiers import SALT, Lengths, Tokens
 from rejoule.replay.passes import Driven, drive_pass, edges_of, joined
 from rejoule.replay.protocol.preparation import OpenEngine, Preparation, concluded
 from rejoule.replay.protocol.rejection import judged
@@ -18,6 +20,8 @@ from rejoule.traces.loops import looped, pass_of
 from rejoule.traces.run import CallResult, Certificate, Configuration, Run, Tier, ToolResult, WorkflowResult
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.summary import total
+from rejoule.traces.warmth import WARM
+from rejoule.traces.words import counted
 from rejoule.traces.work import account
 
 DIGITS = 16
@@ -85,7 +89,7 @@ def _run(
         steps=measured.steps,
         readings=measured.readings,
         conditions=measured.conditions,
-        engine=measured.engine,
+        engine={**measured.engine, "rejoule": version("rejoule")},
     )
 
 
@@ -134,6 +138,8 @@ def _certificate(
         for r in results
         if r.id in bounds and r.cached_tokens is not None and not _within(r.cached_tokens, bounds[r.id])
     ]
+    if tier == "lengths":
+        violations += _warmth(trace, results, configuration)
     answered = {r.id: r for r in results}
     violations += [f"{name} was not sent" for name in sorted(driven.skipped - answered.keys())]
     return Certificate(
@@ -145,7 +151,22 @@ def _certificate(
         cached_tokens=total(r.cached_tokens for r in results),
         expected_cached_tokens=_summed(bounds.values()) if bounds else None,
         work=account(trace, answered),
+        salted=configuration.options.get(SALT) == "prompt",
     )
+
+
+def _warmth(trace: Trace, results: Sequence[CallResult], configuration: Configuration) -> list[str]:
+    calls = {call.id: call for call in trace.calls}
+    rules = Lengths(configuration, Models(("",)), exact_lengths=False)
+    texts = {r.id: text_of(rules.ask(calls[r.id]).prompt, pass_of(r.id)) for r in results}
+    if not (found := beyond(results, texts)):
+        return []
+    first, others = found[0], len(found) - 1
+    more = f", and so did {counted(others, 'other call')}" if others else ""
+    return [
+        f"{WARM}: {first.id} found {first.cached_tokens} tokens there, where this run can have left {first.most} at "
+        f"most{more}"
+    ]
 
 
 def _cached_bounds(

@@ -1,113 +1,110 @@
-"""Whatever a stored file was turned into, reading it ends in a sound value or in a RejouleError."""
+"""Whatever a stored file was turned into, reading it ends in what was written or in a RejouleError that names it."""
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 
 import orjson
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from benchmarks.spoilt.damage import another_digit, spoilt
+from benchmarks.spoilt.kinds import KINDS, Kind, lay_out
+from click.testing import CliRunner
 
 import rejoule
-from rejoule.replay.cli.experiment_file import read as read_experiment_file
-from rejoule.replay.energy.samples import header, read_samples
-from rejoule.replay.knobs.journal import Found
-from rejoule.replay.knobs.journal import read as read_journal
-from rejoule.replay.knobs.journal import write as write_journal
-from rejoule.replay.sim.profile import FOLDER, load_profile
-from rejoule.traces.errors import RejouleError
-from rejoule.traces.formats.mooncake import workflows
-from rejoule.traces.runs import load_runs
+from rejoule.replay.sim.profile import load_profile
+from rejoule.traces.commands import inspect
+from rejoule.traces.errors import RejouleError, RejouleWarning
+from rejoule.traces.runs import load_run, load_runs
 from rejoule.traces.store import load, save
 from rejoule.traces.testing import random_trace
-
-TOML = b'traces = ["t.jsonl"]\ntrials = 2\n[configuration]\nengine = "sim"\n[sweep]\nmax_num_seqs = [1, 8]\n'
-MOONCAKE = b'{"timestamp": 5, "input_length": 600, "output_length": 20, "hash_ids": [1, 2]}\n' * 3
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one of everything that is stored."""
     folder = tmp_path_factory.mktemp("sound")
-    trace = random_trace(3, workflows=2, vertices=5)
-    save(trace, folder / "t.jsonl")
-    save(trace, folder / "t.jsonl.zst")
-    rejoule.replay_traces({"t": trace}, folder / "runs", progress=False)
-    shutil.copy(FOLDER / "h200-llama-3.1-8b.json", folder / "p.json")
-    (folder / "e.toml").write_bytes(TOML)
-    (folder / "m.jsonl").write_bytes(MOONCAKE)
-    (folder / "g.samples").write_bytes(header([("GPU-0", "H200", 0.1)], "580", 10**8, 1, 5, 6) + bytes(400))
-    write_journal(folder, Found("GPU-0", limit_w=600.0))
+    lay_out(folder)
     return folder
 
 
-def runs_file(name: str) -> Callable[[Path], Path]:
-    return lambda folder: next((folder / "runs").rglob(name))
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_damage_changes_nothing_or_is_refused_by_name(kind: Kind, sound: Path) -> None:
+    """What ReJoule wrote is read as it was, or an error names the file; what people write is read, or refused."""
+    path = kind.file(sound)
+    whole, wanted = path.read_bytes(), kind.read(sound)
+    source = Random(kind.name)
+    for _ in range(150):
+        path.write_bytes(spoilt(whole, source, compressed=path.suffix == ".zst"))
+        try:
+            found = kind.read(sound)
+            assert not kind.sealed or kind.same(found, wanted)
+        except RejouleError as error:
+            assert not kind.sealed or path.name in str(error)
+        finally:
+            path.write_bytes(whole)
 
 
-FORMATS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
-    "trace": (lambda folder: folder / "t.jsonl", lambda folder: load(folder / "t.jsonl")),
-    "salvaged trace": (lambda folder: folder / "t.jsonl", lambda folder: load(folder / "t.jsonl", salvage=True)),
-    "compressed trace": (lambda folder: folder / "t.jsonl.zst", lambda folder: load(folder / "t.jsonl.zst")),
-    "experiment.json": (runs_file("experiment.json"), lambda folder: load_runs(folder / "runs")),
-    "run.json": (runs_file("run.json"), lambda folder: load_runs(folder / "runs")),
-    "steps": (runs_file("steps.jsonl.zst"), lambda folder: load_runs(folder / "runs")),
-    "profile": (lambda folder: folder / "p.json", lambda folder: load_profile(str(folder / "p.json"))),
-    "experiment file": (lambda folder: folder / "e.toml", lambda folder: read_experiment_file(folder / "e.toml")),
-    "samples": (lambda folder: folder / "g.samples", lambda folder: read_samples(folder / "g.samples")),
-    "journal": (lambda folder: folder / "GPU-0.json", lambda folder: read_journal(folder, "GPU-0")),
-    "mooncake": (lambda folder: folder / "m.jsonl", lambda folder: list(workflows(folder / "m.jsonl"))),
-}
-NONSENSE = [
-    b"\xff",
-    b"\x00",
-    b"null",
-    b"-1",
-    b"1e308",
-    b"[" * 3000,
-    b'"',
-    b"{}",
-    b"99999999999999999999999",
-    b"NaN",
-    b"",
-]
+def test_salvage_takes_nothing_that_was_changed(sound: Path) -> None:
+    """Of a trace with one other digit, the workflows that were closed before it are read, as they were written."""
+    path = sound / "t.jsonl"
+    whole, wanted = path.read_bytes(), load(path).workflows
+    source = Random(0)
+    found = []
+    for _ in range(150):
+        path.write_bytes(another_digit(whole, source))
+        try:
+            found.append(load(path, salvage=True).workflows)
+        except RejouleError as error:
+            assert "no workflow in it is complete" in str(error) or "format version" in str(error)
+        finally:
+            path.write_bytes(whole)
+    assert all(w in wanted for workflows in found for w in workflows)
+    assert min(map(len, found)) == 1
 
 
-@pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(source=st.randoms(use_true_random=False), data=st.data())
-def test_spoilt_bytes_end_in_a_value_or_an_error(name: str, sound: Path, source: object, data: st.DataObject) -> None:
-    """Bytes put in, taken out or turned over, packed again where the file is packed."""
-    where, reading = FORMATS[name]
-    path = where(sound)
-    whole = path.read_bytes()
-    packed = path.suffix == ".zst" and data.draw(st.booleans())
-    body = zstandard.ZstdDecompressor().decompressobj().decompress(whole) if packed else whole
-    begin = data.draw(st.integers(0, len(body)))
-    length = data.draw(st.sampled_from([0, 0, 1, 1, 2, 20]))
-    spoilt = body[:begin] + data.draw(st.sampled_from(NONSENSE)) + body[begin + length :]
-    path.write_bytes(zstandard.ZstdCompressor().compress(spoilt) if packed else spoilt)
-    try:
-        reading(sound)
-    except RejouleError:
-        pass
-    finally:
-        path.write_bytes(whole)
+def test_a_trace_changed_by_hand_is_taken_and_told(sound: Path, tmp_path: Path) -> None:
+    """One of another size is read as it is now, with a warning; in a run folder it is not what was replayed."""
+    assert not load(sound / "t.jsonl").edited
+    body = (sound / "t.jsonl").read_text().replace('"node":"', '"node":"my ')
+    (tmp_path / "t.jsonl").write_text(body)
+    assert load(tmp_path / "t.jsonl").edited
+    with pytest.warns(RejouleWarning, match="changed by hand"):
+        assert all(node.startswith("my ") for node in rejoule.open_trace(tmp_path / "t.jsonl").nodes)
+    said = CliRunner().invoke(inspect, [str(tmp_path / "t.jsonl"), "--json"])
+    assert orjson.loads(said.stdout)["edited"] is True
+    shutil.copytree(sound / "runs", tmp_path / "runs")
+    (tmp_path / "runs/traces/t.jsonl.zst").write_bytes(zstandard.ZstdCompressor().compress(body.encode()))
+    with pytest.raises(RejouleError, match="is not the trace that was replayed"):
+        load_runs(tmp_path / "runs")
+
+
+def test_a_trace_of_the_same_size_is_taken_without_its_digests(sound: Path, tmp_path: Path) -> None:
+    """The error says so, and nothing else is lost with them."""
+    body = (sound / "t.jsonl").read_text().replace('"node":"c', '"node":"m')
+    (tmp_path / "t.jsonl").write_text(body)
+    with pytest.raises(RejouleError, match="if you changed it yourself, remove the digests"):
+        load(tmp_path / "t.jsonl")
+    (tmp_path / "t.jsonl").write_text(re.sub(',"digest":"[0-9a-f]+"', "", body))
+    assert all(node.startswith("m") for node in load(tmp_path / "t.jsonl").nodes)
 
 
 @pytest.mark.parametrize("row", [[1], [0, 1, 1], "x", [0, "x"], [0, 1, 1, None, None, None, [[999, 1, 0]], [], []]])
-def test_rows_of_steps_are_checked(row: object, sound: Path, tmp_path: Path) -> None:
-    """A row with a column too few, of another type, or naming a call that is not there, is refused by its line."""
-    shutil.copytree(sound / "runs", tmp_path / "runs")
-    file = next((tmp_path / "runs").rglob("steps.jsonl.zst"))
-    rows = zstandard.ZstdDecompressor().decompressobj().decompress(file.read_bytes()).splitlines()
-    file.write_bytes(zstandard.ZstdCompressor().compress(b"\n".join([rows[0], orjson.dumps(row), *rows[2:]])))
-    with pytest.raises(RejouleError, match=r"line 2|does not have"):
-        load_runs(tmp_path / "runs")
+def test_rows_of_steps_are_checked(row: object) -> None:
+    """In a file from before there were digests, a row with a column too few, of another type, or naming a call that is
+    not there is refused by its line."""
+    old = Path(__file__).parent / "traces" / "stored" / "run-v2"
+    with TemporaryDirectory() as name:
+        shutil.copytree(old, Path(name, "runs"))
+        file = next(Path(name).rglob("steps.jsonl.zst"))
+        rows = zstandard.ZstdDecompressor().decompressobj().decompress(file.read_bytes()).splitlines()
+        file.write_bytes(zstandard.ZstdCompressor().compress(b"\n".join([rows[0], orjson.dumps(row), *rows[2:]])))
+        with pytest.raises(RejouleError, match=r"line 2|does not have"):
+            load_run(Path(name, "runs"), "run")
 
 
 def test_a_small_file_cannot_fill_the_memory(tmp_path: Path) -> None:

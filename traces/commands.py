@@ -23,12 +23,14 @@ def inspect(trace: Path, salvage: bool, as_json: bool) -> None:
     import orjson
 
     from rejoule.traces.overview import overview
-    from rejoule.traces.store import load
+    from rejoule.traces.store import EDITED, load
     from rejoule.traces.terminal import say
     from rejoule.traces.work import account, sentences
 
     held = load(trace, salvage=salvage)
     found = overview(held)
+    if held.edited:
+        say(f"warning: {trace} {EDITED}", err=True)
     if as_json:
         click.echo(orjson.dumps(found).decode())
         return

@@ -19,6 +19,8 @@ STEPS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
 RUN_STEPS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     # Readings told of all GPUs together: what each of them took stays unknown.
     1: lambda body: body | {"format_version": 2},
+    # Digests of the file and of those beside it: there are none to be checked.
+    2: lambda body: body | {"format_version": 3},
 }
 """The same for runs."""
 

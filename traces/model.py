@@ -241,6 +241,8 @@ class Trace:
     header: Header
     workflows: tuple[Workflow, ...]
     unrecorded: tuple[Unrecorded, ...] = ()
+    edited: bool = field(default=False, compare=False)
+    """Whether somebody changed the file since it was written: it is longer or shorter than it says."""
 
     def __repr__(self) -> str:
         return f"<Trace of {self.header.graph}: {len(self.workflows)} workflows, {sum(1 for _ in self.calls)} calls>"

@@ -27,6 +27,7 @@ def overview(trace: Trace) -> dict[str, Any]:
         "graph": trace.header.graph,
         "model": trace.header.model,
         "settings": dict(trace.header.settings),
+        "edited": trace.edited,
         "workflows": len(trace.workflows),
         "calls": len(calls),
         "tool_calls": sum(len(w.tool_calls) for w in trace.workflows),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-import orjson
 
 from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Configuration
+from rejoule.traces.seal import sealed, unsealed
 
 FILE: Final = "refused.json"
 
@@ -24,7 +24,7 @@ class Refused:
     reason: str
 
 
-_REFUSED: Final = msgspec.json.Decoder(tuple[Refused, ...]).decode
+_body: Final = msgspec.json.Decoder(dict[str, Any] | list[Any]).decode
 
 
 def save_refused(folder: Path, refused: Sequence[Refused]) -> None:
@@ -33,7 +33,7 @@ def save_refused(folder: Path, refused: Sequence[Refused]) -> None:
         if not refused:
             (folder / FILE).unlink(missing_ok=True)
             return
-        (folder / FILE).write_bytes(orjson.dumps(list(refused), option=orjson.OPT_INDENT_2))
+        (folder / FILE).write_bytes(sealed({"refused": list(refused)}))
     except OSError as error:
         raise RejouleError(f"cannot write {folder / FILE}: {error.strerror}", "choose another folder") from error
 
@@ -41,8 +41,11 @@ def save_refused(folder: Path, refused: Sequence[Refused]) -> None:
 def load_refused(folder: Path) -> tuple[Refused, ...]:
     """What the latest pass over a run folder left out."""
     try:
-        return decoded((folder / FILE).read_bytes(), _REFUSED)
+        body = decoded((folder / FILE).read_bytes(), _body)
+        # A bare list is from before there were seals.
+        listed = unsealed(body, required=True).get("refused") if isinstance(body, dict) else body
+        return msgspec.convert(listed, tuple[Refused, ...])
     except FileNotFoundError:
         return ()
-    except (OSError, DamagedError) as error:
+    except (OSError, DamagedError, msgspec.ValidationError) as error:
         raise RejouleError(f"cannot read {folder / FILE}: {error}", "repeat the experiment") from error

@@ -15,7 +15,7 @@ import orjson
 from rejoule.traces.secrets import masked
 from rejoule.traces.work import Account
 
-RUN_FORMAT_VERSION: Final = 2
+RUN_FORMAT_VERSION: Final = 3
 
 Tier = Literal["tokens", "spliced", "lengths", "none"]
 
@@ -238,6 +238,8 @@ class Certificate:
     """The least and the most that a prefix cache which never ran out of room can have held."""
     work: Account | None = None
     """What became of the trace's work. Runs of older versions do not say; reading them works it out."""
+    salted: bool = False
+    """Whether a text of the run's own stood in front of every prompt: equal prompts are longer by it, all alike."""
 
 
 @dataclass(frozen=True)

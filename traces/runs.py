@@ -8,7 +8,9 @@
     runs/ID/steps.jsonl.zst      the engine's steps in it, if it could be watched
     runs/ID/readings.jsonl.zst   what the GPUs' sensors said, if they were sampled
 
-A run is written aside and moved into place whole, so a crash leaves finished runs and nothing else.
+A run is written aside and moved into place whole, so a crash leaves finished runs and nothing else. Each JSON file
+states the digest of its content, a run those of its other files, and the plan those of the traces: what was changed
+since is refused by name.
 """
 
 from __future__ import annotations
@@ -16,30 +18,33 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
-import orjson
-import zstandard
 
 from rejoule.traces import store
-from rejoule.traces.decoding import DamagedError, decoded, lines_of
+from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.frames import Calls, run_columns
 from rejoule.traces.loops import looped
 from rejoule.traces.migrate import migrated_run
 from rejoule.traces.model import Trace
-from rejoule.traces.run import Configuration, Reading, Run, Step, configuration_key
+from rejoule.traces.ran_on import check_one_thing
+from rejoule.traces.rows import READINGS, STEPS, packed_rows, with_rows
+from rejoule.traces.run import Configuration, Run, configuration_key
+from rejoule.traces.seal import file_digest, sealed, unsealed
 from rejoule.traces.tabular import Columns, Tabular
 from rejoule.traces.work import account
 
-T = TypeVar("T")
-
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+SEALED: Final = 2
+"""The version of a plan from which on it has a seal."""
+RUN_SEALED: Final = 3
+"""The same of a run."""
 LINES: Final = ("steps", "readings")
 """What of a run is kept in files of its own."""
 OURS: Final = frozenset({"runs", "traces", "servers", "samples", "refused.json", ".experiment.json"})
@@ -47,44 +52,7 @@ OURS: Final = frozenset({"runs", "traces", "servers", "samples", "refused.json",
 NO_FOLDER: Final = "make one with: rejoule replay TRACE -o RUNS"
 AGAIN: Final = "replay the traces again into a new folder"
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class _StepRow(msgspec.Struct, array_like=True, frozen=True):
-    """A line of ``steps.jsonl.zst``; calls are named by their place in the run."""
-
-    start_s: float
-    end_s: float
-    steps: Count
-    energy_j: float | None
-    sm_clock_mhz: float | None
-    cap_bound: bool | None
-    prefill: tuple[tuple[int, Count, Count], ...]
-    decode: tuple[tuple[int, Count], ...]
-    preempted: tuple[int, ...]
-    prefill_context: tuple[Count, ...] = ()
-    decode_context: tuple[Count, ...] = ()
-
-
-_STEP: Final = msgspec.json.Decoder(_StepRow).decode
-
-
-class _ReadingRow(msgspec.Struct, array_like=True, frozen=True):
-    """A line of ``readings.jsonl.zst``."""
-
-    start_s: float
-    end_s: float
-    energy_j: float
-    sm_clock_mhz: float | None
-    memory_clock_mhz: float | None
-    temperature_c: float | None
-    hbm_w: float | None
-    cap_bound: float | None
-    throttled: float | None
-    gpus_j: tuple[float, ...] = ()
-
-
-_READING: Final = msgspec.json.Decoder(_ReadingRow).decode
+_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +142,7 @@ def create(path: Path, experiment: Experiment, traces: Mapping[str, Trace]) -> N
             more = tuple(run for run in experiment.runs if run.id not in known)
             if more:
                 grown = replace(held, runs=(*held.runs, *more), trials=max(held.trials, experiment.trials))
-                _write(path / "experiment.json", orjson.dumps(grown, option=orjson.OPT_INDENT_2))
+                _write(path / "experiment.json", sealed(grown))
             return
         if path.is_dir() and (foreign := sorted({p.name for p in path.iterdir()} - OURS)):
             raise RejouleError(f"{path} holds other things ({foreign[0]})", "choose a new folder for the runs")
@@ -182,7 +150,7 @@ def create(path: Path, experiment: Experiment, traces: Mapping[str, Trace]) -> N
         (path / "traces").mkdir(exist_ok=True)
         for name, trace in traces.items():
             store.save(trace, path / "traces" / f"{name}.jsonl.zst")
-        _write(path / "experiment.json", orjson.dumps(experiment, option=orjson.OPT_INDENT_2))
+        _write(path / "experiment.json", sealed(experiment))
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -204,12 +172,10 @@ def save_run(path: Path, run: Run) -> None:
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
+        for name, packed in packed_rows(run).items():
+            _write(aside / name, packed)
         body = {f.name: getattr(run, f.name) for f in fields(run) if f.name not in LINES}
-        _write(aside / "run.json", orjson.dumps(body, option=orjson.OPT_INDENT_2))
-        if run.steps is not None:
-            _write(aside / "steps.jsonl.zst", _packed(_step_row(run), run.steps))
-        if run.readings is not None:
-            _write(aside / "readings.jsonl.zst", _packed(astuple, run.readings))
+        _write(aside / "run.json", sealed(body | {"files": _files(aside)}))
         aside.rename(place)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -222,10 +188,11 @@ def load_runs(path: Path) -> RunFolder:
         raise RejouleError(f"{path} is not a run folder", NO_FOLDER)
     experiment = read_experiment(path)
     here = finished(path)
-    runs = tuple(_read_run(path / "runs" / r.id) for r in sorted(experiment.runs, key=_reading_order) if r.id in here)
+    runs = tuple(_planned(path, r) for r in sorted(experiment.runs, key=_reading_order) if r.id in here)
     if not runs:
         raise RejouleError(f"{path} holds no finished run", "run it again to take it up where it stopped")
-    traces = {name: store.load(path / "traces" / f"{name}.jsonl.zst") for name in experiment.traces}
+    check_one_thing(runs, path)
+    traces = {name: _trace(path, name, digest) for name, digest in experiment.traces.items()}
     return RunFolder(path, experiment, tuple(_accounted(run, traces.get(run.trace)) for run in runs), traces)
 
 
@@ -250,102 +217,74 @@ def read_experiment(path: Path) -> Experiment:
         raise RejouleError(f"{path} is not a run folder", NO_FOLDER) from None
     except OSError as error:
         raise RejouleError(f"cannot read {file}: {error.strerror}", AGAIN) from error
-    return _converted(data, Experiment, file, _experiment)
+    try:
+        body = decoded(data, _object)
+        plain = unsealed(body, required=_version(body) >= SEALED)
+        if _version(body) > FORMAT_VERSION:
+            raise RejouleError(f"{file} has format version {_version(body)}", "please update: pip install -U rejoule")
+        return msgspec.convert(plain | {"format_version": FORMAT_VERSION}, Experiment)
+    except (DamagedError, msgspec.ValidationError) as error:
+        raise RejouleError(f"{file}: {error}", AGAIN) from None
+
+
+def _trace(path: Path, name: str, digest: str) -> Trace:
+    """A trace of a folder, which must be the one that was replayed."""
+    file = path / "traces" / f"{name}.jsonl.zst"
+    remedy = f"put the trace that was replayed there again: a copy of {name}, as it was recorded"
+    try:
+        trace = store.load(file)
+    except RejouleError as error:
+        raise RejouleError(error.what, remedy) from error
+    if trace.edited or store.trace_digest(trace) != digest:
+        raise RejouleError(f"{file} is not the trace that was replayed", remedy)
+    return trace
+
+
+def _planned(path: Path, planned: PlannedRun) -> Run:
+    """A run that was made as it was planned."""
+    folder = path / "runs" / planned.id
+    run = _read_run(folder)
+    if (run.trace, run.configuration, run.trial) != (planned.trace, planned.configuration, planned.trial):
+        raise RejouleError(f"{folder} holds another run than {path / 'experiment.json'} says", _repeat(folder))
+    return run
 
 
 def _read_run(folder: Path) -> Run:
     file = folder / "run.json"
     try:
-        run = _converted(file.read_bytes(), Run, file, migrated_run)
-        steps = _rows(folder / "steps.jsonl.zst", _STEP)
-        readings = _rows(folder / "readings.jsonl.zst", _READING)
-        return replace(
-            run,
-            steps=None if steps is None else _steps(steps, run),
-            readings=None if readings is None else tuple(Reading(*msgspec.structs.astuple(row)) for row in readings),
-        )
-    except (OSError, DamagedError) as error:
-        raise RejouleError(f"cannot read {folder}: {error}", "remove it and run the experiment again") from error
+        run, files = _unpacked(file)
+        file = folder
+        if files is not None and (spoilt := _unlike(files, _files(folder))):
+            file = folder / spoilt
+            raise DamagedError("it is not the file that the run was written with")
+        return with_rows(run, folder)
+    except (OSError, DamagedError, msgspec.ValidationError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise RejouleError(f"cannot read {file}: {why}", _repeat(folder)) from error
 
 
-def _converted(data: bytes, kind: type[T], file: Path, migrated: Callable[[dict[str, Any], str], dict[str, Any]]) -> T:
-    try:
-        body = decoded(data, msgspec.json.decode)
-        return msgspec.convert(migrated(body, str(file)) if isinstance(body, dict) else body, kind)
-    except (DamagedError, msgspec.ValidationError) as error:
-        raise RejouleError(f"{file}: {error}", AGAIN) from None
+def _unpacked(file: Path) -> tuple[Run, dict[str, str] | None]:
+    """A run without its lines, and the digests of the files that hold these; ``None`` before they were kept."""
+    body = decoded(file.read_bytes(), _object)
+    since = _version(body) >= RUN_SEALED
+    plain = unsealed(body, required=since)
+    files = msgspec.convert(plain.get("files"), dict[str, str]) if since else None
+    return msgspec.convert(migrated_run(plain, str(file)), Run), files
 
 
-def _experiment(body: dict[str, Any], name: str) -> dict[str, Any]:
+def _files(folder: Path) -> dict[str, str]:
+    """Digests of the files of lines beside a run. Raises OSError."""
+    return {name: file_digest(folder / name) for name in (STEPS, READINGS) if (folder / name).exists()}
+
+
+def _unlike(wanted: Mapping[str, str], found: Mapping[str, str]) -> str | None:
+    """The first file that is missing, too many, or another one."""
+    return next((name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)), None)
+
+
+def _version(body: Mapping[str, Any]) -> int:
     version = body.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise RejouleError(f"{name} has format version {version}", "please update: pip install -U rejoule")
-    return body
-
-
-def _packed(row: Callable[[T], Any], items: Iterable[T]) -> bytes:
-    lines = b"".join(orjson.dumps(row(item), option=orjson.OPT_APPEND_NEWLINE) for item in items)
-    return zstandard.ZstdCompressor(level=6).compress(lines)
-
-
-def _rows(file: Path, decode: Callable[[bytes], T]) -> list[T] | None:
-    """The rows of a file of lines; ``None`` without one. Raises DamagedError."""
-    if not file.exists():
-        return None
-    rows: list[T] = []
-    try:
-        with file.open("rb") as packed:
-            for line in lines_of(packed, compressed=True):
-                rows.append(decoded(line, decode))  # noqa: PERF401  # an error names its line
-    except DamagedError as error:
-        raise DamagedError(f"{file.name}, line {len(rows) + 1}: {error}") from None
-    return rows
-
-
-def _step_row(run: Run) -> Callable[[Step], Sequence[Any]]:
-    # Calls are named by their place in the run: a step names each call of its batch, which is most of the file.
-    place = {call.id: i for i, call in enumerate(run.calls)}
-
-    def row(step: Step) -> Sequence[Any]:
-        return (
-            step.start_s,
-            step.end_s,
-            step.steps,
-            step.energy_j,
-            step.sm_clock_mhz,
-            step.cap_bound,
-            [(place[call], new, cached) for call, new, cached in step.prefill],
-            [(place[call], tokens) for call, tokens in step.decode],
-            [place[call] for call in step.preempted],
-            step.prefill_context,
-            step.decode_context,
-        )
-
-    return row
-
-
-def _steps(rows: Sequence[_StepRow], run: Run) -> tuple[Step, ...]:
-    names = [call.id for call in run.calls]
-
-    def step(row: _StepRow) -> Step:
-        prefill, decode, preempted = row.prefill, row.decode, row.preempted
-        if any(not 0 <= i < len(names) for i in (*(p[0] for p in prefill), *(d[0] for d in decode), *preempted)):
-            raise DamagedError("a step names a call that the run does not have")
-        return Step(
-            start_s=row.start_s,
-            end_s=row.end_s,
-            steps=row.steps,
-            energy_j=row.energy_j,
-            sm_clock_mhz=row.sm_clock_mhz,
-            cap_bound=row.cap_bound,
-            prefill=tuple((names[i], new, cached) for i, new, cached in prefill),
-            decode=tuple((names[i], tokens) for i, tokens in decode),
-            preempted=tuple(names[i] for i in preempted),
-            prefill_context=row.prefill_context,
-            decode_context=row.decode_context,
-        )
-
-    return tuple(map(step, rows))
+    return version if isinstance(version, int) else 0
 
 
 def _reading_order(run: PlannedRun) -> tuple[str, int, float, str, int]:
@@ -364,3 +303,7 @@ def _write(path: Path, data: bytes) -> None:
 
 def _unwritable(path: Path, error: OSError) -> RejouleError:
     return RejouleError(f"cannot write {path}: {error.strerror}", "choose a folder with room that you may write to")
+
+
+def _repeat(folder: Path) -> str:
+    return f"remove {folder} and run the experiment again"

@@ -31,6 +31,11 @@ Member = Task | Call | ToolCall | Edge
 T = TypeVar("T")
 
 SALVAGE: Final = "read what is complete with --salvage, or record it again"
+CHANGED: Final = (
+    "restore it from a copy, read what is sound with --salvage, or, if you changed it yourself, "
+    "remove the digests of its workflow and end records"
+)
+EDITED: Final = "was changed by hand since it was recorded: what is said of it is of what it holds now"
 RECORD_AGAIN: Final = "record it again, or restore the file from a copy"
 
 
@@ -49,11 +54,18 @@ class Closing:
     status: WorkflowStatus = "done"
     error: str | None = None
     input: Any = None
+    size: int | None = None
+    """Bytes of the file before this key; ``None`` in files from before there were digests."""
+    digest: str | None = None
+    """SHA-256 of all of the file before this key."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
     workflows: int
+    size: int | None = None
+    """As that of ``Closing``, and so is the digest."""
+    digest: str | None = None
 
 
 KINDS: Final[dict[str, type[Any]]] = {
@@ -62,7 +74,10 @@ KINDS: Final[dict[str, type[Any]]] = {
 }  # fmt: skip
 NAMES: Final = {kind: name for name, kind in KINDS.items()}
 
-UNSAID: Final = {Call: b',"agent":null,"sibling_of":null,"pieces":null}\n', Edge: b',"tokens":null}\n'}
+UNSAID: Final = {
+    Call: b',"agent":null,"sibling_of":null,"pieces":null}\n', Edge: b',"tokens":null}\n',
+    Closing: b',"size":null,"digest":null}\n', End: b',"size":null,"digest":null}\n',
+}  # fmt: skip
 """What a record of version 1 lacks. It is left out where it says nothing, so that digests stay what they were."""
 
 
@@ -96,6 +111,8 @@ class TraceWriter:
         self._workflows = 0
         self._kept = False
         self._process = os.getpid()
+        self._digest = hashlib.sha256()
+        self._size = 0
 
     def __enter__(self) -> TraceWriter:
         try:
@@ -104,7 +121,8 @@ class TraceWriter:
             raise RejouleError(
                 f"cannot write {self.path}: {error.strerror}", "choose a folder that you may write to"
             ) from error
-        self._packer = zstandard.ZstdCompressor(level=3).compressobj() if self.path.suffix == ".zst" else None
+        packed = self.path.suffix == ".zst"
+        self._packer = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj() if packed else None
         try:
             self._append(encode(self._header))
         except RejouleError:
@@ -118,7 +136,7 @@ class TraceWriter:
             return
         with self._file:
             if kind is None:
-                self._append(encode(End(self._workflows)))
+                self._close(End(self._workflows))
                 if self._packer:
                     self._file.write(self._packer.flush())
         if kind is not None and not self._kept:
@@ -141,8 +159,8 @@ class TraceWriter:
         members: tuple[Task | Call | ToolCall, ...] = (*workflow.tasks, *workflow.calls, *workflow.tool_calls)
         lines = [encode(m) for m in members if m.id not in done]
         lines += [encode(edge) for edge in workflow.edges]
-        lines.append(encode(closing(workflow)))
         self._append(b"".join(lines))
+        self._close(closing(workflow))
         self._workflows += 1
         self._kept = True
 
@@ -150,9 +168,18 @@ class TraceWriter:
         """Appends what else reached the server."""
         self._append(b"".join(map(encode, unrecorded)))
 
+    def _close(self, record: Closing | End) -> None:
+        """Appends a record that states what the file was up to its own digest."""
+        sized = replace(record, size=self._size + len(encode(record)) - len(b"}\n"))
+        digest = self._digest.copy()
+        digest.update(encode(sized).removesuffix(b',"digest":null}\n'))
+        self._append(encode(replace(sized, digest=digest.hexdigest())))
+
     def _append(self, data: bytes) -> None:
         if os.getpid() != self._process:
             return
+        self._digest.update(data)
+        self._size += len(data)
         # Nothing stays in a buffer, so that a kill can cut only the record being written.
         if self._packer:
             data = self._packer.compress(data) + self._packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
@@ -188,6 +215,10 @@ def by_start(member: Task | Call | ToolCall) -> tuple[int, str]:
     return member.start_ns, member.id
 
 
+def _by_arrival(workflow: Workflow) -> tuple[int, str]:
+    return workflow.arrival_ns, workflow.id
+
+
 def save(trace: Trace, path: Path) -> None:
     """Writes a whole trace."""
     with TraceWriter(path, trace.header) as writer:
@@ -209,8 +240,8 @@ def load(path: Path, *, salvage: bool = False) -> Trace:
     except RejouleError:
         if not salvage or reader.header is None:
             raise
-    workflows = tuple(sorted(reader.workflows, key=lambda w: (w.arrival_ns, w.id)))
-    trace = Trace(reader.header or _no_trace(path), workflows, tuple(reader.unrecorded))
+    workflows = tuple(sorted(reader.workflows, key=_by_arrival))
+    trace = Trace(reader.header or _no_trace(path), workflows, tuple(reader.unrecorded), reader.edited)
     if salvage:
         sound = tuple(w for w in trace.workflows if not problems(Trace(trace.header, (w,))))
         if not sound:
@@ -224,9 +255,12 @@ def load(path: Path, *, salvage: bool = False) -> Trace:
 def trace_digest(trace: Trace) -> str:
     """SHA-256 over the trace's content, whatever the file's compression or order of records."""
     state = hashlib.sha256()
-    for workflow in trace.workflows:
-        for member in (*workflow.tasks, *workflow.calls, *workflow.tool_calls, *workflow.edges, closing(workflow)):
-            state.update(encode(member))
+    for workflow in sorted(trace.workflows, key=_by_arrival):
+        for members in (workflow.tasks, workflow.calls, workflow.tool_calls):
+            for member in sorted(members, key=by_start):
+                state.update(encode(member))
+        for last in (*workflow.edges, closing(workflow)):
+            state.update(encode(last))
     return state.hexdigest()
 
 
@@ -241,6 +275,9 @@ class _Reader:
         self._open: dict[str, list[Member]] = defaultdict(list)
         self._owner: dict[str, str] = {}
         self._once: dict[Any, Any] = {}
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self.edited = False
 
     def read(self) -> None:
         end: End | None = None
@@ -249,6 +286,10 @@ class _Reader:
             if end is not None:
                 raise self._wrong(number, "a record after the end record")
             record = self._decode(number, line)
+            if isinstance(record, Closing | End) and record.digest is not None:
+                self._check(number, line, record)
+            self._digest.update(line)
+            self._size += len(line)
             if isinstance(record, End):
                 end = record
             else:
@@ -259,6 +300,18 @@ class _Reader:
             raise RejouleError(f"{self.path} is cut after line {number}: its end record is missing", SALVAGE)
         if end.workflows != len(self.workflows):
             raise self._wrong(number, f"{end.workflows} workflows were recorded, {len(self.workflows)} are here")
+
+    def _check(self, number: int, line: bytes, record: Closing | End) -> None:
+        """What turns bits over leaves lengths as they are; what changes them is a hand that knew what it did."""
+        body = line.removesuffix(b',"digest":"%s"}\n' % str(record.digest).encode())
+        size = self._size + len(body.removesuffix(b',"size":%d' % (record.size or 0)))
+        if self.edited or size != record.size:
+            self.edited = True
+            return
+        digest = self._digest.copy()
+        digest.update(body)
+        if digest.hexdigest() != record.digest:
+            raise RejouleError(f"{self.path}, line {number}: it, or what comes before it, is not as written", CHANGED)
 
     def _decode(self, number: int, line: bytes) -> Any:
         try:

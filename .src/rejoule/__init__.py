@@ -151,9 +151,12 @@ def open_trace(path: str | PathLike[str], *, salvage: bool = False) -> Trace:
     """Reads a trace; ``salvage`` takes what is complete of a cut one."""
     from pathlib import Path
 
-    from rejoule.traces.store import load
+    from rejoule.traces.store import EDITED, load
 
-    return load(Path(path), salvage=salvage)
+    trace = load(Path(path), salvage=salvage)
+    if trace.edited:
+        _warn(f"{path} {EDITED}")
+    return trace
 
 
 def save_trace(trace: Trace, path: str | PathLike[str], *, force: bool = False) -> None:
@@ -349,7 +352,7 @@ def _made(
 ) -> RunFolder:
     from rejoule.replay.cli.progress import Progress
     from rejoule.replay.execute import execute, planned
-    from rejoule.replay.remarks import remarks
+    from rejoule.replay.remarks import between_runs, remarks
     from rejoule.traces.runs import finished, load_runs
 
     experiment = planned(traces, configurations, trials=trials, seed=seed)
@@ -362,7 +365,10 @@ def _made(
             _warn(remark.text)
     for reason in dict.fromkeys(map(str, watched.refused)):
         _warn(f"runs are left out: {reason}")
-    return load_runs(folder)
+    made = load_runs(folder)
+    for note in between_runs(made.runs):
+        _warn(note)
+    return made
 
 
 def _expect(value: object, kind: type | tuple[type, ...], name: str, remedy: str) -> None:

@@ -90,6 +90,7 @@ def _print_parts(spent: Spent, by: Split) -> None:
     if not rows:
         click.echo()
         say(title, "bold")
+        _print_notes(spent)
         return
     known = [part for part in spent.parts if part.prefill_j is not None and part.decode_j is not None]
     prefill, decode = (sum(getattr(part, name) for part in known) for name in ("prefill_j", "decode_j"))
@@ -103,6 +104,12 @@ def _print_parts(spent: Spent, by: Split) -> None:
     show(title, heads, rows)
     _print_agents(spent)
     _print_evidence(spent)
+    _print_notes(spent)
+
+
+def _print_notes(spent: Spent) -> None:
+    from rejoule.analysis.cli.console import say
+
     for note in spent.notes:
         say(f"note: {note}", "yellow")
 
@@ -239,4 +246,6 @@ def _print_configurations(found: Sequence[Spent], end: Extremes, choose: str) ->
     for spent in found:
         for reason in spent.evidence.rejected:
             say(f"note: {spent.label}: do not use its joules: {reason}", "yellow")
+        for caution in spent.cautions:
+            say(f"note: {spent.label}: {caution}", "yellow")
     say(choose, "dim")

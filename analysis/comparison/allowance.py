@@ -69,7 +69,10 @@ def model_error(runs: Sequence[Run]) -> Allowance:
         # Absolute joules of a card are off by more than differences are: none of what is known is about that.
         return Allowance(notes=("no error is known for a difference between modelled and measured joules",))
     names = dict.fromkeys(str(run.engine.get("profile", run.energy.source.get("gpu"))) for run in modelled)
+    contents = {run.engine.get("profile_digest") for run in modelled} - {None}
     known = [run.engine.get("expected_error") for run in modelled]
+    if len(names) == 1 < len(contents):
+        return Allowance(notes=(f"no error is known for differences between two contents of {next(iter(names))}",))
     if len(names) > 1:
         return Allowance(notes=(f"no error is known for differences between profiles ({', '.join(names)})",))
     if any(found is None for found in known):
@@ -98,6 +101,17 @@ def model_error(runs: Sequence[Run]) -> Allowance:
             f"modelled: {told['differences']} differences in {_listed(told['knobs'])} that {next(iter(names))} "
             f"predicted were off{size}; intervals and verdicts allow for that of 95 of 100",
         ),
+    )
+
+
+def between_trials(runs: Iterable[Run]) -> str | None:
+    """What the mean over trials on several GPUs is worth; ``None`` where they all ran on the same."""
+    cards = [run.conditions.gpus for run in runs if run.conditions is not None and run.conditions.gpus]
+    if len(set(cards)) < 2:
+        return None
+    return (
+        f"its trials ran on different GPUs ({_uuids(cards)}): three H200s differed by up to "
+        f"{percent(BETWEEN_CARDS[LEAD])} in joules at the same work, which is in the spread of these"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Final
 import orjson
 
 from rejoule.analysis.attribution import Method, method_of
+from rejoule.analysis.comparison.allowance import between_trials
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.figures import Figure
 from rejoule.analysis.report.findings import findings
@@ -24,6 +25,7 @@ from rejoule.traces.model import Trace
 from rejoule.traces.refused import Refused
 from rejoule.traces.run import Run
 from rejoule.traces.runs import Experiment
+from rejoule.traces.warmth import WARM
 from rejoule.traces.words import counted
 
 
@@ -135,6 +137,9 @@ def _doubts(workload: Workload) -> Iterator[str]:
             yield f"{workload.name}, {cell.label}: {failed} failed; it is left out of the ranking"
         elif not cell.complete:
             yield f"{workload.name}, {cell.label}: some workflows did not finish; it is left out of the ranking"
+        yield from (f"{workload.name}, {cell.label}: {drift}" for drift in cell.drifts)
+        if (cards := between_trials([s.run for s in cell.trials])) is not None:
+            yield f"{workload.name}, {cell.label}: {cards}"
         if cell.unmet_cap:
             wanted = cell.configuration.power_cap_w
             yield f"{workload.name}: a cap of {wanted:g} W was asked for, {cell.in_force_w:g} W were in force"
@@ -143,7 +148,7 @@ def _doubts(workload: Workload) -> Iterator[str]:
     if apart is not None:
         yield f"{workload.name}: runs started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
     yield from (f"{workload.name}: {sentence}" for sentence in work_notes(runs))
-    violations = sum(len(run.certificate.violations) for run in runs)
+    violations = sum(not v.startswith(WARM) for run in runs for v in run.certificate.violations)
     if violations:
         yield f"{workload.name}: {counted(violations, 'call')} did not do the work that the trace asked for"
     orders: dict[str, set[str]] = {}

@@ -15,7 +15,9 @@ from rejoule.analysis.summary.naming import describe, is_foreign, varying
 from rejoule.analysis.summary.summary import Summary, trials
 from rejoule.analysis.summary.trust import withheld
 from rejoule.traces.model import Trace
+from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Configuration, Run, configuration_key
+from rejoule.traces.warmth import coldest, warmth_notes
 
 GRID = ("max_num_seqs", "power_cap_w")
 """The knobs that span the heatmaps."""
@@ -30,6 +32,15 @@ class Cell:
     facet: str
     """The knobs that vary besides batch size and power cap."""
     trials: tuple[Summary, ...]
+    warmer: tuple[Run, ...] = ()
+    """Trials that are left out: they found what others had left in a server's prefix cache."""
+
+    @cached_property
+    def drifts(self) -> tuple[str, ...]:
+        """What a reader must know of how alike the trials are."""
+        runs = [s.run for s in self.trials]
+        found = [f"its trials differ: {drift}" for drift in drifts(runs)]
+        return (*warmth_notes([*runs, *self.warmer]), *found)
 
     def mean(self, value: Callable[[Summary], float | None]) -> Mean | None:
         """Over the trials in which it is known."""
@@ -194,18 +205,16 @@ def gather(
         names = varying(run.configuration for run in (runs if among is None else among) if run.trace == name)
         shown = tuple(n for n in GRID if n in names) or (GRID[0],)
         rest = tuple(n for n in names if n not in GRID)
-        cells = [
-            Cell(
-                group[0].configuration,
-                describe(group[0].configuration, (*shown, *rest)),
-                describe(group[0].configuration, rest),
-                trials(sorted(group, key=lambda r: r.trial)),
-            )
-            for group in groups.values()
-        ]
+        cells = [_cell(group, (*shown, *rest), rest) for group in groups.values()]
         if cells:
             found.append(Workload(name, traces.get(name), tuple(sorted(cells, key=_order))))
     return tuple(found)
+
+
+def _cell(group: Sequence[Run], names: Sequence[str], rest: Sequence[str]) -> Cell:
+    held = group[0].configuration
+    found = coldest(sorted(group, key=lambda r: r.trial))
+    return Cell(held, describe(held, names), describe(held, rest), trials(found.alike), found.warmer)
 
 
 def part_half_width_j(joules: Sequence[float], widths: Sequence[float | None]) -> float | None:

@@ -94,12 +94,13 @@ async def probe(base_url: str, *, given: str | None = None) -> ServerInfo:
             f"{base_url}/models does not list models", "give the root of an OpenAI-compatible API, ending in /v1"
         ) from error
     first: Mapping[str, Any] = listed[0] if listed else {}
+    owner, longest = first.get("owned_by"), first.get("max_model_len")
     return ServerInfo(
         base_url=base_url,
         models=tuple(str(m["id"]) for m in listed),
-        owned_by=first.get("owned_by"),
+        owned_by=owner if isinstance(owner, str) else None,
         version=version,
-        max_model_len=first.get("max_model_len"),
+        max_model_len=longest if isinstance(longest, int) and 0 < longest < 2**63 else None,
         api_key=key,
     )
 

@@ -117,12 +117,15 @@ def _execute(
     from rejoule.replay.cli.progress import Progress
     from rejoule.replay.execute import execute, planned
     from rejoule.replay.experiment import load_traces
-    from rejoule.replay.remarks import remarks
+    from rejoule.replay.remarks import between_runs, remarks
     from rejoule.traces.runs import finished, load_runs
+    from rejoule.traces.store import EDITED
     from rejoule.traces.work import account, sentences
 
     check_configurations(configurations)  # before traces are read, which may take a while
     traces = load_traces(paths, salvage=salvage)
+    for name in (name for name, trace in traces.items() if trace.edited):
+        say(f"warning: {name} {EDITED}", err=True)
     experiment = planned(traces, configurations, trials=trials, seed=seed)
     for name, trace in traces.items():
         for sentence in sentences(account(trace)):
@@ -136,10 +139,12 @@ def _execute(
     for run in progress.runs:
         for remark in remarks(run):
             say(f"{remark.level}: {remark.text}", err=True)
+    runs = load_runs(folder).runs
+    for note in between_runs(runs):
+        say(f"note: {note}", err=True)
     if not as_json:
         from rejoule.replay.cli.tables import print_runs
 
-        runs = load_runs(folder).runs
         print_runs(runs)
         say(f"\n{folder} holds {counted(len(runs), 'run')}. Which node spent the energy:")
         say(f"  rejoule energy {folder}\n  rejoule report {folder} -o report.html")

@@ -24,6 +24,7 @@ from rejoule.replay.embedded.tokenizing import detokenized, tokenized
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
+from rejoule.replay.sim.profile import profile_digest
 from rejoule.traces.errors import RejouleError
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Server:
             config.seed,
         )
         self._time_scale = time_scale
+        self._profile_digest = profile_digest(config.profile)
         self._finished: Counter[str] = Counter()
         self._started = int(time.time())
         self._read = (0.0, 0.0)
@@ -196,6 +198,7 @@ class Server:
             {
                 "energy_j": self.engine.log.energy_j,
                 "source": f"model:{self.engine.config.profile.name}",
+                "profile_digest": self._profile_digest,
                 "power_w": power_w,
                 "time_s": self.engine.now_s,
             }

@@ -28,7 +28,7 @@ import numpy as np
 
 from rejoule.replay.energy.counter_reads import CounterReads
 from rejoule.replay.energy.nvml import Gpu, GpuLost, Nvml, Sample, open_nvml
-from rejoule.replay.energy.samples import Samples, header, lost_record, read_samples, record
+from rejoule.replay.energy.samples import Chain, Samples, header, lost_record, read_samples, record
 from rejoule.traces import RejouleError
 
 PERIOD_S: Final = 0.023
@@ -184,6 +184,7 @@ class _Sampling:
         self._gpus = [_sampled(gpu) for gpu in nvml.gpus]
         dear = any(gpu.reads is not None for gpu in self._gpus)
         self._period_ns = round((period_s or (FRUGAL_PERIOD_S if dear else PERIOD_S)) * 1e9)
+        self._chain = Chain()
         self._held: list[bytes] | None = []
         """Until every counter's period is known, which the first line tells."""
 
@@ -217,6 +218,7 @@ class _Sampling:
         self._held = None
 
     def _write(self, records: bytes) -> None:
+        records = self._chain.add(records)
         if self._held is None:
             os.write(self._out, records)
         else:

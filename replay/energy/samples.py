@@ -3,7 +3,7 @@
 The line holds ``gpus`` (a list of ``uuid``, ``name`` and ``tick_s``; a record names its GPU by the place in it),
 ``driver``, ``period_ns``, ``pid``, and ``monotonic_ns`` with ``wall_us``, the two clocks read at one moment. Each read
 of each GPU appends one ``RECORD`` of what was read, in one write: whenever the sampler ends, all records but perhaps
-the last are whole.
+the last are whole. The line states its digest, and each record a checksum of all records so far.
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from zlib import crc32
 
 import msgspec
 import numpy as np
-import orjson
 
 from rejoule.traces import RejouleError
 from rejoule.traces.decoding import DamagedError, decoded
+from rejoule.traces.seal import sealed, unsealed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rejoule.replay.energy.nvml import Sample
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+SEALED: Final = 2
+"""The version from which on there are checksums."""
 COUNTS: Final = (
     "gpu",
     "host_ns",  # time.monotonic_ns when the read began
@@ -53,7 +56,11 @@ VALUES: Final = (
     "temperature_c",
 )
 """Columns of numbers; NaN is missing."""
-RECORD: Final = np.dtype([*((name, "<i8") for name in COUNTS), *((name, "<f4") for name in VALUES)])
+_COLUMNS: Final = [*((name, "<i8") for name in COUNTS), *((name, "<f4") for name in VALUES)]
+_PLAIN: Final = np.dtype(_COLUMNS)
+"""A record of the first version."""
+RECORD: Final = np.dtype([*_COLUMNS, ("check", "<u4")])
+"""``check`` is zlib's CRC-32 of the bytes before it in the record, beginning with the ``check`` of the one before."""
 _PACKED: Final = Struct(f"<{len(COUNTS)}q{len(VALUES)}f")
 MISSING: Final = -1
 NAN: Final = float("nan")
@@ -77,7 +84,7 @@ class _Head(msgspec.Struct, frozen=True):
     wall_us: int
 
 
-_HEAD: Final = msgspec.json.Decoder(_Head).decode
+_head: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +157,7 @@ def header(
 ) -> bytes:
     """The first line of a file; ``gpus`` are UUID, name and ``Track.tick_s`` of each."""
     return (
-        orjson.dumps(
+        sealed(
             {
                 "rejoule_samples": FORMAT_VERSION,
                 "gpus": [{"uuid": uuid, "name": name, "tick_s": tick_s} for uuid, name, tick_s in gpus],
@@ -159,14 +166,15 @@ def header(
                 "pid": pid,
                 "monotonic_ns": monotonic_ns,
                 "wall_us": wall_us,
-            }
+            },
+            option=0,
         )
         + b"\n"
     )
 
 
 def record(gpu: int, sample: Sample, *, epoch_us: int, end_ns: int, late_ns: int, cpu_ns: int) -> bytes:
-    """One read of one GPU."""
+    """One read of one GPU, for a ``Chain``."""
     s = sample
     return _PACKED.pack(
         gpu, s.host_ns, end_ns, epoch_us, s.wall_us, _count(s.energy_mj), _count(s.reasons), _count(s.cap_ns),
@@ -185,24 +193,27 @@ def lost_record(gpu: int, *, host_ns: int, epoch_us: int, end_ns: int, late_ns: 
 def read_samples(path: Path, start_s: float | None = None, end_s: float | None = None) -> Samples:
     """The samples of a file from ``start_s`` to ``end_s`` of the monotonic clock; a torn end is left out.
 
-    Raises RejouleError if the file holds no samples.
+    Raises RejouleError if the file holds no samples, or others than were written.
     """
     try:
         with path.open("rb") as file:
-            head = decoded(file.readline(), _HEAD)
+            head = _head_of(file.readline())
             at = file.tell()
-        if head.rejoule_samples != FORMAT_VERSION:
+        if head.rejoule_samples > FORMAT_VERSION:
             raise RejouleError(f"{path} has samples of format {head.rejoule_samples}", "use a newer ReJoule")
-        count = (path.stat().st_size - at) // RECORD.itemsize
-        records = np.memmap(path, RECORD, "r", at, (count,)) if count else np.empty(0, RECORD)
+        kind = RECORD if head.rejoule_samples >= SEALED else _PLAIN
+        count = (path.stat().st_size - at) // kind.itemsize
+        records = np.memmap(path, kind, "r", at, (count,)) if count else np.empty(0, kind)
     except (OSError, DamagedError) as error:
         raise RejouleError(f"{path} holds no samples: {error}", "give a .samples file of a run folder") from error
 
     def begun_s(at: int) -> float:
+        _check(path, records, at, at + 1)
         return float(records[at]["host_ns"]) / 1e9
 
     first = 0 if start_s is None else bisect_left(range(count), start_s, key=begun_s)
     last = count if end_s is None else bisect_right(range(count), end_s, key=begun_s)
+    _check(path, records, first, last)
     records = np.array(records[first:last])
     return Samples(
         driver=head.driver,
@@ -213,6 +224,46 @@ def read_samples(path: Path, start_s: float | None = None, end_s: float | None =
             Track(gpu.uuid, gpu.name, records[records["gpu"] == i], gpu.tick_s) for i, gpu in enumerate(head.gpus)
         ),
     )
+
+
+def _head_of(line: bytes) -> _Head:
+    """The first line, checked. Raises DamagedError."""
+    body = decoded(line, _head)
+    version = body.get("rejoule_samples")
+    plain = unsealed(body, required=isinstance(version, int) and version >= SEALED)
+    try:
+        return msgspec.convert(plain, _Head)
+    except msgspec.ValidationError as error:
+        raise DamagedError(str(error)) from None
+
+
+class Chain:
+    """Puts records into a file's form, in the order in which they are written to it."""
+
+    def __init__(self) -> None:
+        self._check = 0
+
+    def add(self, records: bytes) -> bytes:
+        """What to write of some that ``record`` or ``lost_record`` made."""
+        written = bytearray()
+        for at in range(0, len(records), _PACKED.size):
+            packed = records[at : at + _PACKED.size]
+            self._check = crc32(packed, self._check)
+            written += packed + self._check.to_bytes(4, "little")
+        return bytes(written)
+
+
+def _check(path: Path, records: np.ndarray[Any, np.dtype[np.void]], first: int, last: int) -> None:
+    """Raises RejouleError if those from ``first`` to before ``last`` are not what was written."""
+    if records.dtype != RECORD or first >= last:
+        return
+    before = int(records[first - 1]["check"]) if first else 0
+    found = records[first:last]
+    body, size = memoryview(found.tobytes()), RECORD.itemsize
+    for i, wanted in enumerate(found["check"].tolist()):
+        if crc32(body[i * size : (i + 1) * size - 4], before) != wanted:
+            raise RejouleError(f"{path}: sample {first + i + 1} is not what the sampler wrote", "repeat the run")
+        before = wanted
 
 
 def _count(value: int | None) -> int:

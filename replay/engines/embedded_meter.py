@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -16,8 +17,10 @@ class EmbeddedMeter:
 
     component = "gpu"
 
-    def __init__(self, wire: Wire, source: str) -> None:
+    def __init__(self, wire: Wire, source: str, identity: Mapping[str, Any]) -> None:
         self.source = source
+        self.identity = identity
+        """What is simulated: a profile, by its name and its content."""
         self._wire = wire
 
     async def read_j(self) -> float | None:
@@ -31,7 +34,11 @@ class EmbeddedMeter:
 async def open_embedded(wire: Wire) -> EmbeddedMeter | None:
     """The meter of the server at the other end; ``None`` if it is not ReJoule's own."""
     body = await _read(wire)
-    return None if body is None else EmbeddedMeter(wire, str(body["source"]))
+    if body is None:
+        return None
+    source = str(body["source"])
+    digest = {"profile_digest": str(body["profile_digest"])} if "profile_digest" in body else {}
+    return EmbeddedMeter(wire, source, {"profile": source.removeprefix("model:"), **digest})
 
 
 async def _read(wire: Wire) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from secrets import token_hex
+from secrets import randbelow, token_hex
 from time import monotonic, process_time
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -21,12 +21,12 @@ from rejoule.replay.energy.rapl import open_rapl
 from rejoule.replay.engine import Emitted, Measured, RealServer
 from rejoule.replay.engines.client_health import quantiles, undisturbed
 from rejoule.replay.engines.completion import Completion, OnTokens, WholeCompletion, error_text
-from rejoule.replay.engines.embedded_meter import open_embedded
+from rejoule.replay.engines.embedded_meter import EmbeddedMeter, open_embedded
 from rejoule.replay.engines.wire import Request, Timeouts, Wire, WireError
 from rejoule.replay.exactness.models import Models, models_for
 from rejoule.replay.exactness.requests import digest
 from rejoule.replay.exactness.splicing import Spliced
-from rejoule.replay.exactness.tiers import Asked, Lengths, Rules, exact, output_digest
+from rejoule.replay.exactness.tiers import SALT, Asked, Lengths, Rules, exact, output_digest
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.model import Call
@@ -37,6 +37,8 @@ EXACT_LENGTHS: Final = ("vllm", "rejoule")
 """Values of ``owned_by`` of servers that understand ``min_tokens`` and ``ignore_eos``."""
 REFUSED: Final = (400, 404, 405, 413, 415, 422, 501)
 """HTTP statuses by which a server says that it will never do what is asked of it."""
+DIGITS: Final = 12
+"""Of a salt in front of a prompt. Tokenizers make equally many tokens of equally many digits, or nearly all do."""
 LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 EARLY_S: Final = 0.2e-3
 """How long before a call is due the loop wakes and watches the clock: timers are late by about half of it."""
@@ -46,6 +48,11 @@ class _Served(msgspec.Struct):
     id: str
     owned_by: str | None = None
     max_model_len: int | None = None
+    root: Any = None
+
+
+class _Version(msgspec.Struct):
+    version: str | None = None
 
 
 class _Models(msgspec.Struct):
@@ -53,6 +60,7 @@ class _Models(msgspec.Struct):
 
 
 _MODELS: Final = msgspec.json.Decoder(_Models).decode
+_VERSION: Final = msgspec.json.Decoder(_Version).decode
 
 
 class HttpEngine:
@@ -74,6 +82,7 @@ class HttpEngine:
         self._in_flight: set[asyncio.Task[None]] = set()
         self._results: list[CallResult | Emitted] = []
         self._wake: asyncio.Future[None] | None = None
+        self._isolation: str | None = None
 
     @classmethod
     async def connect(
@@ -96,12 +105,13 @@ class HttpEngine:
         wire = Wire(url.removesuffix("/v1"), timeouts or timeouts_of(configuration.options), key=api_key())
         try:
             served = await served_models(wire, url)
-            model = _described(served[0])
+            model = _described(served, await _version(wire))
             exact_lengths = model.get("owned_by") in EXACT_LENGTHS
             if rules is None:
                 models = models_for(trace, [one.id for one in served], configuration.options)
                 rules = _rules(configuration, models, exact_lengths)
             engine = cls(wire, url, model, rules)
+            engine._isolation = _isolation(configuration, exact_lengths)
             engine._meters, engine._watch = await _meters(wire, url, watch)
         except BaseException:
             await wire.close()
@@ -117,7 +127,12 @@ class HttpEngine:
         if any(meter.source.startswith("model:") for meter in self._meters):
             return None
         power_w = None if self._watch is None else self._watch.power_w
-        return RealServer(self._url, isolates_runs=self._model.get("owned_by") in EXACT_LENGTHS, power_w=power_w)
+        return RealServer(self._url, isolates_runs=self._isolation is not None, power_w=power_w)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        modelled = (meter.identity for meter in self._meters if isinstance(meter, EmbeddedMeter))
+        return {**self._model, **next(modelled, {})}
 
     async def start(self) -> None:
         self._quiet.enter_context(undisturbed())
@@ -154,7 +169,13 @@ class HttpEngine:
         }
         measured = Measured(
             energy=energy_between(self._meters, self._before, await read(self._meters)),
-            engine={"url": self._url, **self._model, **client},
+            engine={
+                "url": self._url,
+                **self.identity,
+                **client,
+                "cold_cache": None if self._isolation is None else True,
+                "cold_proof": self._isolation or "this server cannot be told to forget",
+            },
         )
         if self._watch is None:
             return measured
@@ -296,12 +317,15 @@ def api_url(url: str) -> str:
 
 def _rules(configuration: Configuration, models: Models, exact_lengths: bool) -> Rules:
     """Those of the tier that is asked for, on a server that is already running; each run has a cache of its own."""
-    if configuration.loops > 1 and not exact_lengths:
+    salted = configuration.options.get(SALT) == "prompt"
+    if configuration.loops > 1 and not exact_lengths and not salted:
         raise RejouleError(
             "this server takes no cache_salt, which keeps the passes of --loops apart in its prefix cache",
-            "replay on vLLM, or without --loops",
+            "replay on vLLM, or without --loops, or with --option salt=prompt",
         )
     match configuration.options.get("tier", "lengths"):
+        case "lengths" if salted:
+            return Lengths(configuration, models, exact_lengths, prompt_salt=f"{randbelow(10**DIGITS):0{DIGITS}}")
         case "lengths":
             return Lengths(configuration, models, exact_lengths, cache_salt=token_hex(8))
         case "spliced" if exact_lengths:
@@ -313,6 +337,13 @@ def _rules(configuration: Configuration, models: Models, exact_lengths: bool) ->
                 f"tier {tier!r} cannot be had of a server that is already running",
                 "choose lengths or spliced, or let ReJoule start the server: --engine vllm",
             )
+
+
+def _isolation(configuration: Configuration, exact_lengths: bool) -> str | None:
+    """What keeps what other runs left in the server's prefix cache from this one; ``None`` if nothing does."""
+    if configuration.options.get(SALT) == "prompt":
+        return f"{DIGITS} digits of its own in front of each prompt"
+    return "a cache_salt of its own" if exact_lengths else None
 
 
 def timeouts_of(options: Mapping[str, Any]) -> Timeouts:
@@ -347,9 +378,19 @@ async def served_models(wire: Wire, url: str) -> Sequence[_Served]:
     return models
 
 
-def _described(model: _Served) -> dict[str, Any]:
-    """What a server says of a model: ``id``, ``owned_by``, ``max_model_len``."""
-    return {k: v for k, v in msgspec.structs.asdict(model).items() if v is not None}
+def _described(served: Sequence[_Served], version: str | None) -> dict[str, Any]:
+    """What a server says of itself and of its first model; ``None`` is what it does not say."""
+    said = msgspec.structs.asdict(served[0])
+    root = said["root"] if isinstance(said["root"], str) else None
+    return {**said, "root": root, "models": [one.id for one in served], "version": version}
+
+
+async def _version(wire: Wire) -> str | None:
+    try:
+        answer = await wire.get("/version", timeout_s=5)
+        return decoded(answer.body, _VERSION).version if answer.status == 200 else None
+    except (WireError, DamagedError):
+        return None
 
 
 async def _meters(wire: Wire, url: str, watch: GpuWatch | None) -> tuple[list[Meter], GpuWatch | None]:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rejoule.replay.engine import Engine
+from rejoule.replay.exactness.tiers import SALT
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import Configuration, Run
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 def check_engine(configuration: Configuration) -> None:
     """Raises RejouleError if a configuration asks an engine for what it cannot do."""
+    if configuration.engine in ("sim", "vllm") and SALT in configuration.options:
+        raise RejouleError(
+            f"salt is for servers that are already running; {configuration.engine} begins each run with a cold cache",
+            "leave it out",
+        )
     if configuration.engine == "sim":
         from rejoule.replay.engines.sim import check_sim
 
@@ -33,6 +39,7 @@ def check_engine(configuration: Configuration) -> None:
     from rejoule.replay.engines.http import api_url
 
     api_url(configuration.engine)
+    _check_salt(configuration)
     refused = [
         flag
         for flag, value in (("--max-num-seqs", configuration.max_num_seqs), ("--profile", configuration.profile))
@@ -46,6 +53,14 @@ def check_engine(configuration: Configuration) -> None:
     from rejoule.replay.knobs.gpu_session import check_knobs
 
     check_knobs(configuration)
+
+
+def _check_salt(configuration: Configuration) -> None:
+    given = configuration.options.get(SALT)
+    if given not in (None, "prompt"):
+        raise RejouleError(f"salt={given} is none", "give salt=prompt, or leave it out")
+    if given is not None and configuration.options.get("tier", "lengths") != "lengths":
+        raise RejouleError("salt=prompt makes other prompts, so tier lengths is all that it leaves", "leave out tier")
 
 
 class Engines:
@@ -144,8 +159,10 @@ async def open_engine(configuration: Configuration, trace: Trace, watch: GpuWatc
 
         return SimEngine(configuration, trace)
     from rejoule.replay.engines.http import HttpEngine
-    from rejoule.replay.exactness.tiers import check_tokens
+    from rejoule.replay.exactness.tiers import check_texts, check_tokens
 
     if configuration.options.get("tier") == "spliced":
         check_tokens(trace, "the trace")
+    if configuration.options.get(SALT) == "prompt":
+        check_texts(trace)
     return await HttpEngine.connect(configuration, trace, watch=watch)

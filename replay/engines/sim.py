@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
 from math import fsum
+from typing import Any
 
 import msgspec
 
@@ -19,7 +20,7 @@ from rejoule.replay.exactness.tiers import altered_ids, salted
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.profile import load_profile, profile_digest
 from rejoule.replay.sim.records import StepRecord
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.model import Call
@@ -87,6 +88,11 @@ class SimEngine:
     @property
     def real_server(self) -> None:
         return None
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        profile = self._engine.config.profile
+        return {"profile": profile.name, "profile_digest": profile_digest(profile)}
 
     async def start(self) -> None:
         """The clock of a new engine stands at zero."""
@@ -159,7 +165,7 @@ class SimEngine:
             ),
             steps=_steps(log.records),
             engine={
-                "profile": profile.name,
+                **self.identity,
                 "calibrated": profile.calibrated,
                 "expected_error": msgspec.to_builtins(profile.expected_error),
                 "max_num_seqs": engine.limits.max_num_seqs,

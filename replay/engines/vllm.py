@@ -187,10 +187,14 @@ class VllmEngine(HttpEngine):
         found = super().real_server
         return None if found is None else replace(found, isolates_runs=True, bare_w=self.bare_w)
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {**super().identity, **self._described}
+
     async def finish(self) -> Measured:
         measured = await super().finish()
         steps = None if self._tap is None else steps_between(self._tap, self._origin, self._end)
-        engine = {**self._described, **measured.engine, "cold_cache": self._cold.cold, "cold_proof": self._cold.proof}
+        engine = {**measured.engine, **self._described, "cold_cache": self._cold.cold, "cold_proof": self._cold.proof}
         noticed = () if self._cold.cold else (f"the prefix cache was not cold: {self._cold.proof}",)
         cached = self._cold.cold and self._described.get("prefix_caching") is not False and self.tier == "tokens"
         block_size = self._described.get("block_size") if cached else None

@@ -110,6 +110,16 @@ def prompt_of(body: Mapping[str, Any]) -> list[Any]:
     return [body.get("messages"), body.get("prompt"), body.get("tools")]
 
 
+def with_text_in_front(body: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """A body whose prompt, which is text, begins with ``text``: in its first message, or in front of a plain prompt."""
+    if isinstance(body.get("prompt"), str):
+        return {**body, "prompt": f"{text} {body['prompt']}"}
+    first, *rest = body["messages"]
+    content = first.get("content")
+    salted = [{"type": "text", "text": text}, *content] if isinstance(content, list) else f"{text} {content or ''}"
+    return {**body, "messages": [{**first, "content": salted}, *rest]}
+
+
 def _scaled_message(message: Mapping[str, Any], scale: float) -> dict[str, Any]:
     content = message.get("content")
     if isinstance(content, str):

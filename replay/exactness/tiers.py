@@ -16,6 +16,7 @@ from rejoule.replay.exactness.requests import (
     scaled_ids,
     scaled_length,
     whole_body,
+    with_text_in_front,
 )
 from rejoule.replay.vllm.plugin.forcing import Forcing, forced_request
 from rejoule.traces import RejouleError, Trace
@@ -25,6 +26,9 @@ from rejoule.traces.run import Configuration, Tier
 from rejoule.traces.words import counted
 from rejoule.traces.work import left_out, output_tokens
 
+SALT: Final = "salt"
+"""The option whose value ``prompt`` puts a short text of the run's own in front of each prompt, where a server has no
+other way to a cold prefix cache."""
 PATHS: Final = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 GENERATE: Final = "/inference/v1/generate"
 SAMPLING: Final = (
@@ -96,6 +100,8 @@ class Lengths:
     """Whether the server understands vLLM's options for an exact length; otherwise answers may be shorter."""
     cache_salt: str | None = None
     """Keeps the prefix cache of one run apart from all others, where the server cannot be told to empty it."""
+    prompt_salt: str | None = None
+    """The same in front of every prompt, for servers that take no ``cache_salt``: prompts are longer by it."""
     tier: Tier = "lengths"
 
     def ask(self, call: Call) -> Asked:
@@ -105,6 +111,12 @@ class Lengths:
         body["model"] = self.models.answering(call)
         if self.exact_lengths:
             body |= salted(call, self.cache_salt)
+        if self.prompt_salt is not None:
+            prompt = prompt_of(with_text_in_front(body, "0" * len(self.prompt_salt)))
+            number = (int(self.prompt_salt) + pass_of(call.id) - 1) % 10 ** len(self.prompt_salt)
+            body = with_text_in_front(body, f"{number:0{len(self.prompt_salt)}}")
+            # How many tokens it adds is the tokenizer's to say; its digits are as many in every run.
+            return Asked(PATHS[call.endpoint], body, prompt, None, wanted, altered=self.models.altered(call))
         prompt_tokens = call.prompt_tokens if scale == 1 else None
         changed = self.models.altered(call)
         return Asked(PATHS[call.endpoint], body, prompt_of(body), prompt_tokens, wanted, altered=changed)
@@ -173,6 +185,22 @@ def check_tokens(trace: Trace, name: str) -> None:
         raise RejouleError(
             f"{name} has no token ids for {counted(len(missing), 'call')}, first {missing[0]}",
             "record it from vLLM, which returns them, or replay in tier lengths: --option tier=lengths",
+        )
+
+
+def check_texts(trace: Trace) -> None:
+    """Raises RejouleError for prompts that no text can be put in front of, as ``salt=prompt`` does."""
+    ids = [
+        call.id
+        for call in trace.calls
+        if left_out(call) is None
+        and not call.request.get("messages")
+        and not isinstance(call.request.get("prompt"), str)
+    ]
+    if ids:
+        raise RejouleError(
+            f"salt=prompt needs prompts that are text, and that of {ids[0]} is token ids",
+            "replay on a server that takes a cache_salt, as vLLM does",
         )
 
 

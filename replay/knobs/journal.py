@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-import orjson
 
 from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.seal import sealed, unsealed
 
 POLL_S: Final = 0.02
 ELSEWHERE: Final = "name a folder of yours in REJOULE_STATE"
@@ -47,7 +47,7 @@ class Found:
         return self.boot != boot_id()
 
 
-_FOUND: Final = msgspec.json.Decoder(Found).decode
+_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def knobs_folder() -> Path:
@@ -72,7 +72,7 @@ def write(folder: Path, found: Found) -> None:
     aside = folder / f".{found.uuid}.json"
     try:
         with aside.open("wb") as file:
-            file.write(orjson.dumps(found))
+            file.write(sealed(found, option=0))
             file.flush()
             os.fsync(file.fileno())
         aside.replace(place)
@@ -85,10 +85,10 @@ def read(folder: Path, uuid: str) -> Found | None:
     """What is kept of a GPU. Raises RejouleError for a journal that cannot be read."""
     file = folder / f"{uuid}.json"
     try:
-        return decoded(file.read_bytes(), _FOUND)
+        return msgspec.convert(unsealed(decoded(file.read_bytes(), _object), required=False), Found)
     except FileNotFoundError:
         return None
-    except (OSError, DamagedError) as error:
+    except (OSError, DamagedError, msgspec.ValidationError) as error:
         raise RejouleError(f"cannot read {file}: {error}", BY_HAND) from error
 
 

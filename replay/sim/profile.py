@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.seal import content_digest
 
 FOLDER = Path(__file__).resolve().parent.parent / "profiles"
 
@@ -347,6 +348,16 @@ def default_serving(name: str, model: ModelShape, gpu: Gpu, tensor_parallel: int
         max_num_batched_tokens=16384 if gib >= 160 else 8192 if large else 2048,
         graph_sizes=(1, 2, 4, *range(8, 256, 8), *range(256, 513, 16)),
     )
+
+
+def profile_digest(profile: Profile) -> str:
+    """Of all that a simulation, or what is said of its joules, depends on: not of names and sources."""
+    body = msgspec.to_builtins(profile)
+    return content_digest({name: value for name, value in body.items() if name not in TOLD})
+
+
+TOLD: Final = ("name", "source", "sources", "provenance", "held_out")
+"""What of a profile is for people."""
 
 
 _Kind = TypeVar("_Kind")

@@ -13,8 +13,9 @@ from tests.analysis import builders
 from rejoule.analysis.cli.validate import validate as command
 from rejoule.analysis.validate import Validation, as_json, validate
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import Configuration, Energy, Run
+from rejoule.traces.run import Energy, Run
 from rejoule.traces.runs import Experiment, PlannedRun, create, save_run
+from rejoule.traces.store import trace_digest
 
 SOURCE = builders.trace()
 BATCHES = (1, 2, 8)
@@ -112,8 +113,8 @@ def test_the_command_prints_a_verdict_and_json(tmp_path: Path) -> None:
 
 
 def written(folder: Path, runs: list[Run]) -> str:
-    plans = tuple(PlannedRun(r.id, r.trace, Configuration(), r.trial) for r in runs)
-    create(folder, Experiment({"agentic": "d"}, plans, 3, 0, ""), {"agentic": SOURCE})
+    plans = tuple(PlannedRun(r.id, r.trace, r.configuration, r.trial) for r in runs)
+    create(folder, Experiment({"agentic": trace_digest(SOURCE)}, plans, 3, 0, ""), {"agentic": SOURCE})
     for run in runs:
         save_run(folder, run)
     return str(folder)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rejoule.replay.engines.open import open_engine
-from rejoule.replay.experiment import run_experiment
+from rejoule.replay.experiment import load_traces, run_experiment
 from rejoule.replay.plan import Sweep, plan, swept
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import Configuration, Run
@@ -168,3 +168,11 @@ def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
             said, _ = second.communicate(timeout=60)
     assert second.returncode == 0
     assert said.count(b"\n") == len(load_runs(tmp_path / "runs").runs) == 3
+
+
+def test_a_trace_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    """Before anything is written: plans and runs are called by it."""
+    path = tmp_path / os.fsdecode(b"t\xff.jsonl")
+    save(random_trace(3, workflows=1, vertices=3), path)
+    with pytest.raises(RejouleError, match="is no UTF-8; rename the file"):
+        load_traces([path])

@@ -16,7 +16,7 @@ STORED = Path(__file__).parent / "stored"
 
 @pytest.mark.parametrize("version", range(1, RUN_FORMAT_VERSION))
 def test_stored_runs(version: int) -> None:
-    """What an old run did not know of each GPU stays unknown; nothing else changes."""
+    """What an old run did not know of each GPU stays unknown; without a seal, it is taken as it is."""
     run = load_run(STORED / f"run-v{version}", "run")
     assert run.format_version == RUN_FORMAT_VERSION
     assert run.steps and run.readings and not any(reading.gpus_j for reading in run.readings)

@@ -22,6 +22,7 @@ from rejoule.traces import runs
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.refused import Refused, save_refused
 from rejoule.traces.run import Conditions
+from rejoule.traces.store import trace_digest
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     traces = {"agentic": builders.trace(3)}
     found = builders.grid(traces, [1, 8], [300.0, None], trials=2)
     planned = tuple(runs.PlannedRun(r.id, r.trace, r.configuration, r.trial) for r in found)
-    runs.create(path, runs.Experiment({"agentic": "d"}, planned, 2, 0, "0.1.0"), traces)
+    digests = {name: trace_digest(trace) for name, trace in traces.items()}
+    runs.create(path, runs.Experiment(digests, planned, 2, 0, "0.1.0"), traces)
     for run in found:
         runs.save_run(path, run)
     return path
@@ -136,9 +138,9 @@ def test_energy_of_a_measured_run(tmp_path: Path) -> None:
     around = Conditions(start_temperature_c=41.0, end_temperature_c=52.0, bare_w=70.0, loaded_w=75.0, warm_ups=3)
     saved = replace(run, energy=replace(run.energy, hbm_j=10.0), conditions=around)
     planned = runs.PlannedRun(run.id, run.trace, run.configuration, 0)
-    runs.create(
-        tmp_path / "r", runs.Experiment({"agentic": "d"}, (planned,), 1, 0, "0"), {"agentic": builders.trace(2)}
-    )
+    trace = builders.trace(2)
+    plan = runs.Experiment({"agentic": trace_digest(trace)}, (planned,), 1, 0, "0")
+    runs.create(tmp_path / "r", plan, {"agentic": trace})
     runs.save_run(tmp_path / "r", saved)
     words = " ".join(invoke(energy, tmp_path / "r").stdout.split())
     assert (
@@ -161,8 +163,9 @@ def test_energy_without_steps_says_so(folder: Path, tmp_path: Path) -> None:
     """Where a run's step records are gone, its joules by node are said to come from the client's times."""
     copy = tmp_path / "runs"
     shutil.copytree(folder, copy)
-    for steps in copy.glob("runs/*/steps.jsonl.zst"):
-        steps.unlink()
+    for run in runs.load_runs(folder).runs:
+        shutil.rmtree(copy / "runs" / run.id)
+        runs.save_run(copy, replace(run, steps=None))
     chosen = ("--a", "max_num_seqs=8,power_cap_w=none")
     assert "attributed from the client's times" in invoke(energy, copy, *chosen).stdout
     result = invoke(diff, folder, copy, *chosen, "--b", "max_num_seqs=8,power_cap_w=none")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rejoule.replay.energy.nvml import Sample
-from rejoule.replay.energy.samples import COUNTS, RECORD, VALUES, header, lost_record, read_samples, record
+from rejoule.replay.energy.samples import COUNTS, RECORD, VALUES, Chain, header, lost_record, read_samples, record
 from rejoule.traces import RejouleError
 
 GPUS = [("GPU-a", "Fake", None), ("GPU-b", "Fake", 0.1)]
@@ -26,7 +26,9 @@ def sample(host_ns: int, **told: Any) -> Sample:
 
 def written(folder: Path, *records: bytes) -> Path:
     path = folder / "gpu-1.samples"
-    path.write_bytes(header(GPUS, "580", 25_000_000, 7, 5_000_000_000, 1_000_000_005_000_000) + b"".join(records))
+    path.write_bytes(
+        header(GPUS, "580", 25_000_000, 7, 5_000_000_000, 1_000_000_005_000_000) + Chain().add(b"".join(records))
+    )
     return path
 
 
@@ -44,7 +46,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, counts: dict[str, 
     for name, value in {**counts, **values}.items():
         found = read.gpus[1].values(name)[0]
         assert np.isnan(found) if value is None else found == value
-    assert set(COUNTS) | set(VALUES) == set(RECORD.names or ())
+    assert {*COUNTS, *VALUES, "check"} == set(RECORD.names or ())
 
 
 def test_torn_end(tmp_path: Path) -> None:
