@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,9 @@ def record(
         raise RejouleError(f"--profile is for the embedded engine, not for {engine}", "leave it out, or --engine")
     arrival_times(0, arrivals, seed)
     _check_output(output, force)
+    before = request.remarks()
+    for remark in before:
+        say(f"warning: {remark}", err=True)
     answers = [_json_or_text(text) for text in resume]
     own = {"profile": profile, "model": model, "seed": seed}
     given = own | {k.replace("-", "_"): _json_or_text(v) for k, v in _pairs(options, "--option").items()}
@@ -104,7 +107,7 @@ def record(
         _progress(workflows) as on_progress,
     ):
         recorded = asyncio.run(work(base_url, on_progress))
-    _report(output, request, recorded, engine, as_json)
+    _report(output, request, recorded, engine, before, as_json)
 
 
 def _opened(
@@ -175,14 +178,19 @@ def _progress(workflows: int | None) -> Iterator[Callable[[Progress], None]]:
         yield lambda progress: bar.update(task, completed=progress.workflows, calls=progress.calls)
 
 
-def _report(output: Path, request: Any, recorded: Recorded, engine: str, as_json: bool) -> None:
+def _report(output: Path, request: Any, recorded: Recorded, engine: str, before: Sequence[str], as_json: bool) -> None:
     from rejoule.graphs.source import summary
 
     if recorded.stopped:
         _say_stopped(output, recorded)
         # As a shell expects of a command that ended by Ctrl-C; whoever called this one ends too.
         raise SystemExit(INTERRUPTED)
-    found = {"trace": str(output), "graph": request.target, **summary(recorded)}
+    found = {
+        "trace": str(output),
+        "graph": request.target,
+        **summary(recorded),
+        "remarks": [*before, *recorded.remarks()],
+    }
     if as_json:
         import orjson
 

@@ -98,6 +98,8 @@ async def record_async(
     from rejoule.traces.store import load
 
     asked = wanted(graph, inputs, name=name, model=model, workflows=workflows, seed=seed, settings=settings or {})
+    for remark in asked.remarks():
+        _warn(remark)
     given = {"model": model, "seed": seed, **(options or {})}
     with ExitStack() as held:
         folder = Path(held.enter_context(TemporaryDirectory()))
