@@ -12,7 +12,9 @@ import rejoule
 folder = mkdtemp(prefix="joules-by-node-")
 
 # %% Record: eight workflows of the multi-agent programmers, live, on the embedded engine.
-trace = rejoule.record("agentic", workflows=8, settings={"engineers": 3}, output=f"{folder}/agentic.jsonl")
+# The code that they test is jailed where this machine has a jail; what the embedded engine makes up is harmless.
+settings = {"engineers": 3, "sandbox": "if-possible"}
+trace = rejoule.record("agentic", workflows=8, settings=settings, output=f"{folder}/agentic.jsonl")
 print(f"{len(trace.workflows)} workflows, {sum(1 for _ in trace.calls)} calls of {', '.join(trace.nodes)}")
 
 # %% Replay: the same calls at two batch sizes, in virtual time.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,9 @@ def record(
         raise RejouleError(f"--profile is for the embedded engine, not for {engine}", "leave it out, or --engine")
     arrival_times(0, arrivals, seed)
     _check_output(output, force)
+    before = request.remarks()
+    for remark in before:
+        say(f"warning: {remark}", err=True)
     answers = [_json_or_text(text) for text in resume]
     own = {"profile": profile, "model": model, "seed": seed}
     given = own | {k.replace("-", "_"): _json_or_text(v) for k, v in _pairs(options, "--option").items()}
@@ -114,7 +117,7 @@ def record(
         _progress(workflows) as on_progress,
     ):
         recorded = beside_main(lambda: work(base_url, on_progress))
-    _report(output, request, recorded, engine, as_json)
+    _report(output, request, recorded, engine, before, as_json)
 
 
 def _opened(
@@ -185,7 +188,7 @@ def _progress(workflows: int | None) -> Iterator[Callable[[Progress], None]]:
         yield lambda progress: bar.update(task, completed=progress.workflows, calls=progress.calls)
 
 
-def _report(output: Path, request: Any, recorded: Recorded, engine: str, as_json: bool) -> None:
+def _report(output: Path, request: Any, recorded: Recorded, engine: str, before: Sequence[str], as_json: bool) -> None:
     from rejoule.graphs.failures import of_answer
     from rejoule.graphs.source import summary
 
@@ -193,7 +196,12 @@ def _report(output: Path, request: Any, recorded: Recorded, engine: str, as_json
         _say_stopped(output, recorded)
         # As a shell expects of a command that ended by Ctrl-C; whoever called this one ends too.
         raise SystemExit(INTERRUPTED)
-    found = {"trace": str(output), "graph": request.target, **summary(recorded)}
+    found = {
+        "trace": str(output),
+        "graph": request.target,
+        **summary(recorded),
+        "remarks": [*before, *recorded.remarks()],
+    }
     if as_json:
         import orjson
 

@@ -74,13 +74,17 @@ class Request:
                 raise RejouleError("a workload makes its own inputs", "leave --input out, or set sizes with --set")
             if self.situation != NOTHING:
                 raise RejouleError("--context, --config and --configurable are for your own graphs", "leave them out")
-            settings_from(load(self.target), self.settings)
+            settings_from(load(self.target), self.settings).settled()
         elif self.settings or self.documents:
             raise RejouleError("--set and --documents are for workloads", "give your graph its input with --input")
         else:
             if ":" not in self.target and Path(self.target).is_dir() and project_of(self.target) is None:
                 raise RejouleError(f"{self.target} holds no {FILE}", "give a folder with one, or FILE.py:GRAPH")
             self._given()
+
+    def remarks(self) -> tuple[str, ...]:
+        """What a user must know before it runs, a sentence each."""
+        return settings_from(load(self.target), self.settings).remarks() if self.is_workload else ()
 
     @asynccontextmanager
     async def source(self, server: ServerInfo) -> AsyncIterator[Source]:
@@ -102,7 +106,7 @@ class Request:
         from rejoule.graphs.corpus import Corpus
 
         workload = load(self.target)
-        settings = settings_from(workload, self.settings)
+        settings = settings_from(workload, self.settings).settled()
         corpus = Corpus.from_folder(self.documents) if self.documents else Corpus.standard_library()
         graph = workload.build(client, model, settings, corpus).compile()
         inputs = [workload.inputs(settings, corpus, self.seed, index) for index in range(self.workflows or 1)]
@@ -138,6 +142,10 @@ class OwnGraph:
     workflows: int | None = None
     seed: int = 0
     situation: Situation = NOTHING
+
+    def remarks(self) -> tuple[str, ...]:
+        """Nothing is known of it."""
+        return ()
 
     @asynccontextmanager
     async def source(self, server: ServerInfo) -> AsyncIterator[Source]:

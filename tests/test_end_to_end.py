@@ -41,8 +41,9 @@ from rejoule.traces.store import load as load_trace
 SETTINGS = {
     "sequential": {"chunk_tokens": "60", "summary_tokens": "20"},
     "interactive": {"turns": "3", "shared_prompt_tokens": "600", "answer_tokens": "20", "think_time_s": "0.03"},
-    "agentic": {"code_tokens": "40", "requirements_tokens": "30", "comment_tokens": "20"},
+    "agentic": {"sandbox": "if-possible", "code_tokens": "40", "requirements_tokens": "30", "comment_tokens": "20"},
     "composite": {
+        "sandbox": "if-possible",
         "turns": "2",
         "shared_prompt_tokens": "600",
         "answer_tokens": "20",

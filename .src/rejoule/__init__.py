@@ -110,6 +110,8 @@ async def record_async(
         config=config,
         context=context,
     )
+    for remark in asked.remarks():
+        _warn(remark)
     given = {"model": model, "seed": seed, **(options or {})}
     with ExitStack() as held:
         folder = Path(held.enter_context(TemporaryDirectory()))

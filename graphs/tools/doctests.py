@@ -1,4 +1,4 @@
-"""A tool that imports modules and runs their doctests in the sandbox."""
+"""A tool that imports modules and runs their doctests, in a jail or without one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool
 
 from rejoule.graphs.tools.sandbox import Limits, run_program
+from rejoule.graphs.tools.walls import ON, jailed
 
 # No module's name can hide the script's, for it is no identifier.
 SCRIPT = "run-doctests.py"
@@ -22,12 +23,16 @@ sys.exit(failed > 0)
 """
 
 
-def doctest_tool(limits: Limits) -> BaseTool:
-    """The tool: sources by module name, and the names that must be there; answers with a ``SandboxResult``."""
+def doctest_tool(limits: Limits, sandbox: str = ON) -> BaseTool:
+    """The tool: sources by module name, and the names that must be there; answers with a ``SandboxResult``.
+
+    Raises RejouleError where ``sandbox`` wants a jail that cannot be had.
+    """
+    inside = jailed(sandbox)
 
     async def run_doctests(modules: dict[str, str], expected: list[str]) -> dict[str, Any]:
         """Imports the expected modules and runs their doctests."""
         files = {f"{name}.py": source for name, source in modules.items()}
-        return asdict(await run_program({**files, SCRIPT: PROGRAM}, [SCRIPT, *expected], limits))
+        return asdict(await run_program({**files, SCRIPT: PROGRAM}, [SCRIPT, *expected], limits, jailed=inside))
 
     return StructuredTool.from_function(coroutine=run_doctests, name="run_doctests")

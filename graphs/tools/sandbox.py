@@ -1,33 +1,42 @@
-"""Runs code that a model wrote, in a subprocess confined by the kernel as far as the kernel allows it.
+"""Runs code that a model wrote, in a jail that the kernel keeps, or without one where that is asked for by name.
 
-The code gets a working folder of its own, an empty environment, and limits on time, memory, files and processes; no
-network, and no writing or signalling outside, where namespaces may be made, which the result states. It can read the
-files that its user can read. This is for the accidents of generated code; it does not stop a determined attacker.
+Jailed code has an interpreter, a small folder in memory and limits on time, memory, output and processes. It has no
+other file, no network, no socket, terminal or process of the machine, and nothing of it is left when it has ended.
+Unjailed code is held only to the limits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
+import marshal
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePath
-from typing import IO, Any
+from pathlib import PurePath
+from typing import Any
 
-JAIL = Path(__file__).with_name("jail.py")
+from rejoule.graphs.tools.interpreter import needed, program, supervisor
+from rejoule.graphs.tools.refusals import NoJailError
+from rejoule.traces.errors import RejouleError
+
+FOLDER = "/jail"
+"""The program's folder in its jail."""
 TAIL_CHARS = 1500
-# For the jail itself to start and to report.
 GRACE_S = 5.0
+"""For the jail itself to start and to report."""
+ENDING_S = 3.0
+"""For the jail to end what runs in it, when nobody waits for it any more."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use."""
+    """What one program may use, all its processes together but for ``cpu_s``, ``file_bytes`` and ``open_files``.
+
+    ``file_bytes`` is also the most that it may print.
+    """
 
     wall_s: float = 5.0
     cpu_s: int = 5
@@ -41,79 +50,91 @@ class Limits:
 
 @dataclass(frozen=True)
 class SandboxResult:
-    """How a program ended, and which walls stood around it."""
+    """How a program ended, and whether it was jailed."""
 
     passed: bool
     reason: str
     output: str
-    network_isolated: bool
-    files_isolated: bool
-    processes_limited: bool
+    jailed: bool
 
 
 async def run_program(
-    files: Mapping[str, str], arguments: Sequence[str], limits: Limits | None = None
+    files: Mapping[str, str], arguments: Sequence[str], limits: Limits | None = None, *, jailed: bool = True
 ) -> SandboxResult:
-    """Writes the files into the folder and runs ``python ARGUMENTS…`` there; passed means exit code 0, in time."""
-    limits = limits or Limits()
+    """Writes the files into the folder and runs ``python ARGUMENTS…`` there; passed means exit code 0, in time.
+
+    Raises NoJailError where it cannot be ``jailed``; it then has not run.
+    """
     if bad := [name for name in files if PurePath(name).name != name]:
         raise ValueError(f"not a plain file name: {bad[0]!r}")
-    with tempfile.TemporaryDirectory(prefix="rejoule-") as outside:
-        folder = Path(outside, "folder")
-        folder.mkdir()
-        order = {
-            "folder": str(folder),
-            "files": dict(files),
-            # -I: neither the user's site nor the environment reaches the program.
-            "command": [sys.executable, "-I", "-B", "-X", "utf8", *arguments],
-            "environment": {"PATH": os.defpath, "HOME": str(folder)},
-            "limits": asdict(limits),
-        }
-        with Path(outside, "output").open("w+b") as output:
-            report = await _jailed(order, limits.wall_s + GRACE_S, output)
-            output.seek(0)
-            said = output.read().decode(errors="replace").replace(f"{folder}/", "")
-    return SandboxResult(
-        passed=report.get("exit_code") == 0,
-        reason=_reason(report),
-        output=said[-TAIL_CHARS:],
-        network_isolated=report.get("network_isolated", False),
-        files_isolated=report.get("files_isolated", False),
-        processes_limited=report.get("processes_limited", False),
-    )
+    limits = limits or Limits()
+    place = nullcontext(FOLDER) if jailed else tempfile.TemporaryDirectory(prefix="rejoule-")
+    with place as folder:
+        report = await _reported(order(files, arguments, limits, folder, jailed), limits.wall_s + GRACE_S)
+    output = str(report.get("output", "")).replace(f"{folder}/", "")[-TAIL_CHARS:]
+    return SandboxResult(passed(report), _reason(report), output, jailed)
 
 
-async def _jailed(order: dict[str, Any], patience_s: float, output: IO[bytes]) -> dict[str, Any]:
-    """The jail's report; empty if the jail itself failed."""
-    read_end, write_end = os.pipe()
-    with open(read_end, "rb") as report:  # noqa: PTH123 - a descriptor, not a path
-        try:
-            jail = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", str(JAIL),
-                stdin=asyncio.subprocess.PIPE, stdout=output, stderr=output,
-                env={}, pass_fds=[write_end], start_new_session=True,
-            )  # fmt: skip
-        finally:
-            os.close(write_end)
-        try:
-            message = json.dumps({**order, "report_fd": write_end}).encode()
-            await asyncio.wait_for(jail.communicate(message), patience_s)
-        except TimeoutError:
-            return {"timed_out": True}
-        finally:
-            # Whatever is left of the group, also when this task is cancelled.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(jail.pid, signal.SIGKILL)
-            await jail.wait()
-        return dict(json.loads(report.read() or b"{}"))
+def order(
+    files: Mapping[str, str], arguments: Sequence[str], limits: Limits, folder: str, jailed: bool
+) -> dict[str, Any]:
+    """What the jail is told; `rejoule.graphs.tools.jail.main` reads it."""
+    return {
+        "jailed": jailed,
+        "folder": folder,
+        "readable": needed(),
+        "files": dict(files),
+        "command": program([*arguments]),
+        "environment": {"PATH": os.defpath, "HOME": folder, "TMPDIR": folder},
+        "limits": asdict(limits),
+    }
 
 
-def _reason(report: dict[str, Any]) -> str:
+def passed(report: Mapping[str, Any]) -> bool:
+    """Whether a program ended by itself, and well. Raises RejouleError where it never began."""
+    if not report:
+        raise RejouleError("what runs the code of models ended without a word", "free some memory, and repeat it")
     match report:
-        case {"timed_out": True}:
-            return "time limit"
+        case {"refused": ["folder", _]}:
+            return False
+        case {"refused": [str(part), str(reason)]}:
+            raise NoJailError(part, reason)
+    return report.get("exit_code") == 0 and "stopped" not in report
+
+
+async def _reported(order: Mapping[str, Any], patience_s: float) -> dict[str, Any]:
+    """The jail's report; empty if the jail itself failed."""
+    jail = await asyncio.create_subprocess_exec(
+        *supervisor(), env={}, start_new_session=True,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert jail.stdin is not None and jail.stdout is not None
+    try:
+        with suppress(ConnectionError):
+            jail.stdin.write(marshal.dumps(dict(order)))
+            await jail.stdin.drain()
+        said = await asyncio.wait_for(jail.stdout.read(), patience_s)
+    except TimeoutError:
+        said = b""
+    finally:
+        # Also when this task is cancelled: the end of its input tells the jail to end what runs, which takes a moment.
+        jail.stdin.close()
+        try:
+            await asyncio.wait_for(jail.wait(), ENDING_S)
+        except TimeoutError:
+            jail.kill()
+            await jail.wait()
+    return dict(marshal.loads(said)) if said else {}
+
+
+def _reason(report: Mapping[str, Any]) -> str:
+    match report:
+        case {"refused": ["folder", reason]}:
+            return f"the files do not fit: {reason}"
+        case {"stopped": str(limit)}:
+            return limit
         case {"exit_code": int(code)} if code < 0:
             return f"killed by {signal.Signals(-code).name}"
         case {"exit_code": int(code)}:
             return f"exit code {code}"
-    return "could not start"
+    return "ended without an exit code"

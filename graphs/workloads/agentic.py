@@ -11,8 +11,8 @@ import operator
 import random
 import re
 import sys
-from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Self, TypedDict
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -23,6 +23,7 @@ from openai import AsyncOpenAI
 from rejoule.graphs.corpus import CHARS_PER_TOKEN, Corpus
 from rejoule.graphs.tools.doctests import doctest_tool
 from rejoule.graphs.tools.sandbox import Limits
+from rejoule.graphs.tools.walls import OFF, ON, SANDBOX, jailed, remarks
 from rejoule.graphs.workloads.model import Model, derived_seed, system, user
 from rejoule.graphs.workloads.results import Output
 from rejoule.graphs.workloads.schema import items, one_of, record, text
@@ -78,6 +79,15 @@ class AgenticSettings(Settings):
     code_tokens: int = setting(300, "most tokens of a module's code, about")
     comment_tokens: int = setting(100, "most tokens of a review, about")
     test_time_s: float = setting(5.0, "most seconds that a test run takes", least=0.1)
+    sandbox: str = setting(ON, "whether tests run in a jail", choices=SANDBOX)
+
+    def settled(self) -> Self:
+        """With ``sandbox`` as it is going to be. Raises RejouleError where there is no jail that it must have."""
+        return replace(self, sandbox=ON if jailed(self.sandbox) else OFF)
+
+    def remarks(self) -> tuple[str, ...]:
+        """That code runs without a jail, and why."""
+        return remarks(self.sandbox)
 
 
 class Input(TypedDict):
@@ -189,7 +199,7 @@ class Team:
         return self.assign(state) if state["revise"] else "tester"
 
     async def tester(self, state: State, config: RunnableConfig) -> dict[str, Any]:
-        """Imports every module and runs its doctests, confined."""
+        """Imports every module and runs its doctests, in the jail unless that is off."""
         names = [module["name"] for module in state["modules"]]
         ran = await self.test_tool.ainvoke({"modules": state["code"], "expected": names}, config)
         outcome = "The tests pass." if ran["passed"] else f"The tests fail ({ran['reason']}):\n{ran['output']}"
@@ -232,7 +242,7 @@ def build(
 ) -> StateGraph[State, None, Input, Output]:
     """The graph; the team reads no corpus."""
     limits = Limits(wall_s=settings.test_time_s, cpu_s=max(1, round(settings.test_time_s)))
-    nodes = Team(Model(client, model), settings, doctest_tool(limits))
+    nodes = Team(Model(client, model), settings, doctest_tool(limits, settings.sandbox))
     graph = StateGraph(State, input_schema=Input, output_schema=Output)
     graph.add_node("product_manager", nodes.product_manager)
     graph.add_node("architect", nodes.architect)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rejoule.traces.errors import RejouleError
 
@@ -32,6 +32,14 @@ class Settings:
                 raise RejouleError(f"{spec.name} cannot be {value!r}", f"choose one of {', '.join(choices)}")
             if isinstance(value, int | float) and not isinstance(value, bool) and not least <= value < float("inf"):
                 raise RejouleError(f"{spec.name} cannot be {value}", f"give a number of at least {least}")
+
+    def settled(self) -> Self:
+        """What these come to on this machine. Raises RejouleError where it lacks what they need."""
+        return self
+
+    def remarks(self) -> tuple[str, ...]:
+        """What must be said before recording with these on this machine, a sentence each."""
+        return ()
 
 
 def settings_from(workload: Workload, values: Mapping[str, str]) -> Any:

@@ -13,6 +13,8 @@ from rejoule.traces import RejouleError
 
 WORKLOADS: Final = {"sequential": 8, "interactive": 8, "agentic": 6, "composite": 4}
 """Workflows of each workload: enough at a time to fill a batch, few enough for a minute of recording."""
+CODING: Final = ("agentic", "composite")
+"""Those that run code. What runs here the embedded engine made up, so a machine without a jail gets its demo too."""
 BATCH_SIZES: Final = "1,4,16,64"
 POWER_CAPS: Final = "250,350,500,700"
 
@@ -50,7 +52,8 @@ def demo(ctx: click.Context, folder: Path, seed: int) -> None:
 
     traces = [folder / "traces" / f"{name}.jsonl" for name in WORKLOADS]
     for (name, workflows), trace in zip(WORKLOADS.items(), traces, strict=True):
-        run("record", name, "-o", trace, "--workflows", workflows, "--seed", seed, "--force")
+        code = ("--set", "sandbox=if-possible") if name in CODING else ()
+        run("record", name, "-o", trace, "--workflows", workflows, "--seed", seed, "--force", *code)
     runs, report = folder / "runs", folder / "report.html"
     knobs = ("--max-num-seqs", BATCH_SIZES, "--power-cap", POWER_CAPS, "--arrivals", "burst", "--seed", seed)
     run("replay", *traces, "-o", runs, *knobs)

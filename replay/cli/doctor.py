@@ -12,6 +12,7 @@ from rich.text import Text
 
 from rejoule.replay.doctor.finding import Finding
 from rejoule.replay.doctor.gpus import gpu_findings
+from rejoule.replay.doctor.jail import jail_finding
 from rejoule.replay.doctor.machine import machine_findings
 from rejoule.traces.terminal import console
 
@@ -20,9 +21,10 @@ MARKS: Final = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "di
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as a JSON object.")
-def doctor(as_json: bool) -> None:
+@click.pass_context
+def doctor(context: click.Context, as_json: bool) -> None:
     """Say what this machine can measure and control, and how to fix what it cannot. Changes nothing."""
-    findings = [*gpu_findings(), *machine_findings()]
+    findings = [*gpu_findings(), *machine_findings(), jail_finding(context.obj.find_jail())]
     if as_json:
         click.echo(orjson.dumps({"findings": findings}).decode())
     else:

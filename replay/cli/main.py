@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from rejoule.traces import RejouleError
 from rejoule.traces.terminal import on_one_line, say
+
+if TYPE_CHECKING:
+    from rejoule.replay.doctor.jail import Jail
 
 COMMANDS: Final = {
     "demo": ("rejoule.replay.cli.demo:demo", "Record, replay and compare all four workloads without a GPU."),
@@ -51,11 +54,13 @@ INTERRUPTED: Final = 130
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What commands of other packages may use of this one."""
+    """What commands of one package may use of another."""
 
     open_engine: Callable[[str, Mapping[str, Any], Path], AbstractContextManager[str]]
     """Takes ``sim``, ``vllm`` or a URL, options, and a folder for logs; gives the root of an API, ending in ``/v1``,
     for as long as it is open."""
+    find_jail: Callable[[], Jail]
+    """Whether code can be jailed on this machine."""
 
 
 class LazyGroup(click.Group):
@@ -83,7 +88,15 @@ def _open_engine(engine: str, options: Mapping[str, Any], log_folder: Path) -> A
     return open_engine(engine, options, log_folder)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "obj": Services(_open_engine)})
+def _find_jail() -> Jail:
+    found: Jail = import_module("rejoule.graphs.tools.walls").find_jail()
+    return found
+
+
+SERVICES: Final = Services(_open_engine, _find_jail)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "obj": SERVICES})
 @click.version_option(package_name="rejoule")
 def rejoule() -> None:
     """Record what agent workflows ask of an LLM server, replay it exactly, and see which node spent every joule."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -71,6 +72,9 @@ class Bench:
         """One workflow; gives its results and the names of the node executions, subgraphs' included."""
         self.model.script, self.model.asked = script, []
         workload = load(name)
+        # Machines without a jail run these tests too; what code the script has is harmless.
+        if any(spec.name == "sandbox" for spec in fields(workload.settings)):
+            settings.setdefault("sandbox", "if-possible")
         sizes = settings_from(workload, {key: str(value) for key, value in settings.items()})
         graph = workload.build(self.client, "scripted", sizes, self.corpus).compile(checkpointer=InMemorySaver())
         inputs = workload.inputs(sizes, self.corpus, seed, index)
