@@ -25,6 +25,11 @@ def calls(call: Call, answers: Sequence[Answer]) -> Iterator[Call]:
     if len(answers) == 1 or call.request.get("use_beam_search") or _more_than_told(call.request):
         yield call
         return
+    if len(answers) > (asked := len(prompts) * _number(call.request, "n")):
+        yield replace(
+            call, error=call.error or f"the server sent {len(answers):,} answers, and {asked:,} were asked for"
+        )
+        return
     each = max(1, len(answers) // len(prompts))
     shares = _shares(call.output_tokens, answers)
     for number, answer in enumerate(answers):
@@ -63,8 +68,13 @@ def _prompts(request: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def _more_than_told(request: Mapping[str, Any]) -> bool:
-    best, told = (request.get(name) or 1 for name in reversed(ASKING))
-    return isinstance(best, int) and isinstance(told, int) and best > told
+    told, best = (_number(request, name) for name in ASKING)
+    return best > told
+
+
+def _number(request: Mapping[str, Any], name: str) -> int:
+    value = request.get(name)
+    return value if isinstance(value, int) and value > 0 else 1
 
 
 def _shares(total: int | None, answers: Sequence[Answer]) -> Sequence[int | None]:

@@ -112,6 +112,13 @@ def test_what_cannot_be_told_apart_stays_one_call() -> None:
     assert len(split(first, {"prompt": "x", "n": 2, "best_of": 2})) == 2
 
 
+def test_answers_that_nobody_asked_for_are_an_error() -> None:
+    """A server that sends more than was asked for is not believed, however many it sends."""
+    body = b'{"choices":[' + b",".join([b'{"index":0,"text":"a"}'] * 5000) + b"]}"
+    (one,) = split(parse([(5, body)], status=200, streamed=False), {"prompt": "x"})
+    assert one.error == "the server sent 5,000 answers, and 1 were asked for" and not one.succeeded
+
+
 def split(first: Answer, request: dict[str, Any]) -> list[Call]:
     call = Call(
         "w0/c000", "w0", "w0/n0", "a", "completions", request, 0, 9, status=200,

@@ -125,13 +125,29 @@ async def test_doctests_decide() -> None:
 
 async def test_memory_counts_for_all_processes_together() -> None:
     """Four that hold 60 MB each are stopped at a limit of 150."""
-    code = "import os, time\nfor _ in range(4):\n    if os.fork() == 0:\n        x = b'y' * (60 << 20)\n        time.sleep(9)\ntime.sleep(9)"
+    code = """
+import os, time
+for _ in range(4):
+    if os.fork() == 0:
+        x = b'y' * (60 << 20)
+        time.sleep(9)
+time.sleep(9)
+"""
     assert (await ran(code, memory_bytes=150 << 20)).reason == "memory limit"
 
 
 async def test_memory_that_processes_share_counts_once() -> None:
     """Children that only read their parent's 60 MB stay within a limit of 150."""
-    code = "import os\nx = b'y' * (60 << 20)\nfor _ in range(4):\n    if os.fork() == 0:\n        import time; time.sleep(0.3); os._exit(0)\nfor _ in range(4): os.wait()"
+    code = """
+import os, time
+x = b'y' * (60 << 20)
+for _ in range(4):
+    if os.fork() == 0:
+        time.sleep(0.3)
+        os._exit(0)
+for _ in range(4):
+    os.wait()
+"""
     assert (await ran(code, memory_bytes=150 << 20)).passed
 
 
@@ -145,5 +161,13 @@ async def test_what_a_program_leaves_behind_ends_with_it() -> None:
 
 async def test_the_keeper_cannot_be_killed() -> None:
     """A program that signals the first process, or all that it sees, ends by itself."""
-    code = "import os\nfor pid in (1, os.getppid(), -1):\n    try:\n        os.kill(pid, 9)\n    except OSError:\n        pass\nprint('still here')"
+    code = """
+import os
+for pid in (1, os.getppid(), -1):
+    try:
+        os.kill(pid, 9)
+    except OSError:
+        pass
+print('still here')
+"""
     assert (await ran(code)).output == "still here\n"
