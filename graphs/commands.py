@@ -218,6 +218,8 @@ def _report(output: Path, request: Any, recorded: Recorded, engine: str, before:
             remedy = f"{recorded.hint}; {remedy}"
         elif recorded.called and engine == "sim" and of_answer(first.error or ""):
             remedy += "; the embedded engine's answers are made up: try --engine URL"
+        for sentence in recorded.of_work():
+            say(f"warning: {sentence}", err=True)
         raise RejouleError(f"no workflow came to its end; {first.id}: {first.error}", remedy)
     for remark in recorded.remarks():
         say(f"warning: {remark}", err=True)
@@ -230,6 +232,8 @@ def _say_stopped(output: Path, recorded: Recorded) -> None:
         return
     cut = sum(workflow.status == "interrupted" and workflow.error is not None for workflow in recorded.workflows)
     whole = counted(len(recorded.workflows) - cut, "workflow")
+    for sentence in recorded.of_work():
+        say(f"warning: {sentence}", err=True)
     say(f"interrupted; {output} holds {whole} that came to an end, and {cut:,} as far as they were", err=True)
 
 

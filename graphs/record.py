@@ -65,6 +65,10 @@ class Recorded:
         """Whether any LLM call was made."""
         return any(workflow.calls for workflow in self.workflows)
 
+    def of_work(self) -> Iterator[str]:
+        """What of the work no replay will do just as it was, each in a sentence."""
+        yield from sentences(account(Trace(Header("", ""), self.workflows, self.unrecorded)))
+
     def remarks(self) -> Iterator[str]:
         """What a reader must know of the trace, each in a sentence."""
         if self.failed:
@@ -72,7 +76,7 @@ class Recorded:
             hint = "" if self.hint is None else f"; {self.hint}"
             said = f"{counted(len(self.failed), 'workflow')} failed, and recorded as such"
             yield f"{said}; {first.id}: {first.error}{hint}"
-        yield from sentences(account(Trace(Header("", ""), self.workflows, self.unrecorded)))
+        yield from self.of_work()
         if not self.called:
             yield "no LLM call was made; the trace has nothing to replay"
         if stopped := sum(w.status == "interrupted" for w in self.workflows):

@@ -17,6 +17,7 @@ from rejoule.replay.protocol.preparation import OpenEngine, Preparation, conclud
 from rejoule.replay.protocol.rejection import judged
 from rejoule.traces import Trace
 from rejoule.traces.loops import looped, pass_of
+from rejoule.traces.model import Edge
 from rejoule.traces.run import CallResult, Certificate, Configuration, Run, Tier, ToolResult, WorkflowResult
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.summary import total
@@ -118,6 +119,12 @@ def _workflows(trace: Trace, driven: Driven, results: Sequence[CallResult]) -> t
     )
 
 
+def _link(edge: Edge) -> tuple[str | int, ...]:
+    """What of an edge makes the order of a replay."""
+    part = (edge.tokens or 0,) if edge.kind == "streamed" else ()
+    return (edge.source, edge.target, *part)
+
+
 def _certificate(
     trace: Trace,
     driven: Driven,
@@ -127,7 +134,7 @@ def _certificate(
 ) -> Certificate:
     edge_set = edges_of(configuration)
     results = sorted(driven.results, key=lambda r: r.id)
-    edges = sorted((e.source, e.target) for w in trace.workflows for e in w.edges if e.kind in (edge_set, "observed"))
+    edges = sorted(_link(e) for w in trace.workflows for e in w.edges if e.kind in (edge_set, "observed", "streamed"))
     done = sorted((r.id, r.prompt_digest, r.output_digest) for r in results)
     violations = list(measured.violations)
     violations += [f"{r.id} failed: {r.error}" for r in results if r.error is not None]

@@ -153,6 +153,12 @@ async def test_an_answer_that_is_cut(cut_after: int, sent: int) -> None:
     assert "w0000/c was not sent" in run.certificate.violations
 
 
+def test_a_certificate_knows_on_how_much_of_an_answer_a_call_began() -> None:
+    """Replays in which a call waits for more or less of an answer are in another order."""
+    orders = {tokens: ran(trace(tokens)).certificate.order for tokens in (5, 10)}
+    assert orders[5] != orders[10] and orders[5] == ran(trace(5)).certificate.order
+
+
 def test_loops_keep_their_streams() -> None:
     """Every pass of a run lets go at the same token."""
     run = ran(trace(), loops=3)
