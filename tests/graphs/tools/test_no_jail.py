@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.graphs.tools.conftest import WORKER
+
+from rejoule.traces.store import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,3 +39,41 @@ def test_limits_hold_without_a_jail(worker: Callable[[str], Worker], kind: str) 
     assert worker(kind).run(code, jailed=False, wall_s=0.5)["reason"] == "time limit"
     grow = "import os, time\nfor _ in range(4):\n    if os.fork() == 0:\n        x = b'y' * (60 << 20)\ntime.sleep(9)"
     assert worker(kind).run(grow, jailed=False, memory_bytes=150 << 20)["reason"] == "memory limit"
+
+
+def forbidden(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command line as a user who may make no namespaces runs it."""
+    command = "from rejoule.replay.cli.main import main; main()"
+    arguments = ["-c", command, *words]
+    return subprocess.run(
+        [sys.executable, str(WORKER), "forbidden", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+SMALL = ("--set", "engineers=1", "--set", "rounds=1", "--set", "code_tokens=20", "--set", "requirements_tokens=20")
+
+
+def test_record_refuses_and_writes_nothing(tmp_path: Path) -> None:
+    done = forbidden(tmp_path, "record", "agentic", "-o", "t.jsonl")
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert (
+        done.stderr.startswith("error: code that a model wrote cannot be jailed here") and done.stderr.count("\n") == 1
+    )
+
+
+@pytest.mark.parametrize("asked", ["off", "if-possible"])
+def test_record_says_that_it_runs_without(tmp_path: Path, asked: str) -> None:
+    """As a warning, in JSON, and in the trace, which holds what was done, not what was asked."""
+    done = forbidden(tmp_path, "record", "agentic", "-o", "t.jsonl", "--json", "--set", f"sandbox={asked}", *SMALL)
+    assert "runs as you" in done.stderr and "runs as you" in json.loads(done.stdout)["remarks"][0]
+    assert load(tmp_path / "t.jsonl").header.settings["sandbox"] == "off"
+
+
+def test_the_doctor_says_so(tmp_path: Path) -> None:
+    done = forbidden(tmp_path, "doctor", "--json")
+    (found,) = [each for each in json.loads(done.stdout)["findings"] if each["topic"] == "jail for code"]
+    assert found["ok"] is False and found["facts"]["parts"]["namespaces"] is False and found["remedy"]

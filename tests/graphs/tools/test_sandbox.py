@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.graphs.tools.conftest import Worker
 
 from rejoule.graphs.tools.doctests import doctest_tool
 from rejoule.graphs.tools.sandbox import Limits, SandboxResult, run_program
@@ -123,31 +127,28 @@ async def test_doctests_decide() -> None:
     assert "No module named 'two'" in missing["output"]
 
 
-async def test_memory_counts_for_all_processes_together() -> None:
-    """Four that hold 60 MB each are stopped at a limit of 150."""
-    code = """
+HOLD = """
 import os, time
+{before}
 for _ in range(4):
     if os.fork() == 0:
-        x = b'y' * (60 << 20)
-        time.sleep(9)
-time.sleep(9)
-"""
-    assert (await ran(code, memory_bytes=150 << 20)).reason == "memory limit"
-
-
-async def test_memory_that_processes_share_counts_once() -> None:
-    """Children that only read their parent's 60 MB stay within a limit of 150."""
-    code = """
-import os, time
-x = b'y' * (60 << 20)
-for _ in range(4):
-    if os.fork() == 0:
-        time.sleep(0.3)
+        {inside}
+        time.sleep(0.5)
         os._exit(0)
 for _ in range(4):
     os.wait()
 """
+
+
+async def test_memory_counts_for_all_processes_together() -> None:
+    """Four that hold 60 MB each are stopped at a limit of 150."""
+    code = HOLD.format(before="", inside="x = b'y' * (60 << 20)")
+    assert (await ran(code, memory_bytes=150 << 20)).reason == "memory limit"
+
+
+async def test_memory_that_processes_share_counts_once() -> None:
+    """Children that only have their parent's 60 MB stay within a limit of 150."""
+    code = HOLD.format(before="x = b'y' * (60 << 20)", inside="")
     assert (await ran(code, memory_bytes=150 << 20)).passed
 
 
@@ -159,9 +160,7 @@ async def test_what_a_program_leaves_behind_ends_with_it() -> None:
     assert time.monotonic() - began < 5
 
 
-async def test_the_keeper_cannot_be_killed() -> None:
-    """A program that signals the first process, or all that it sees, ends by itself."""
-    code = """
+KILL = """
 import os
 for pid in (1, os.getppid(), -1):
     try:
@@ -170,4 +169,44 @@ for pid in (1, os.getppid(), -1):
         pass
 print('still here')
 """
-    assert (await ran(code)).output == "still here\n"
+
+
+async def test_the_keeper_cannot_be_killed() -> None:
+    """A program that signals the first process, and all that it sees, ends by itself."""
+    assert (await ran(KILL)).output == "still here\n"
+
+
+SLEEP = "import time; time.sleep(60)"
+
+
+@pytest.mark.parametrize("jailed", [True, False])
+def test_a_program_ends_when_nobody_is_left_to_wait(jailed: bool) -> None:
+    """Though half of it left its session, and who had started it was killed without a word."""
+    mark = f"mark-{os.getpid()}-{jailed}"
+    run = f"os.execv(sys.executable, [sys.executable, '-Sc', {SLEEP!r}, {mark!r}])"
+    code = f"import os, sys\nif os.fork() == 0:\n    os.setsid()\n{run}"
+    worker = Worker("user")
+    assert worker.process.stdin is not None
+    worker.process.stdin.write(json.dumps({"code": code, "jailed": jailed, "limits": {"wall_s": 60}}) + "\n")
+    worker.process.stdin.flush()
+    assert within(10, lambda: len(marked(mark)) == 2)
+    worker.process.kill()
+    worker.process.communicate()
+    assert within(5, lambda: not marked(mark))
+
+
+def marked(mark: str) -> list[Path]:
+    """Processes with that argument."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in file.read_bytes().split(b"\0"):
+                found.append(file)
+    return found
+
+
+def within(seconds: float, true: Callable[[], bool]) -> bool:
+    end_s = time.monotonic() + seconds
+    while not true() and time.monotonic() < end_s:
+        time.sleep(0.02)
+    return true()

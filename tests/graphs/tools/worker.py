@@ -1,4 +1,4 @@
-"""Runs programs for tests that must not be who they are: a line of JSON in, a line out.
+"""Runs programs for tests that must not be who they are: a line of JSON in, a line out; or Python as somebody else.
 
 As ``root`` and ``user`` a jail can be had; as ``forbidden``, whose kernel lets it make no namespaces, and in a
 ``container``, whose filter refuses the system call, it cannot.
@@ -52,5 +52,5 @@ def serve() -> None:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         become(sys.argv[1])
-        os.execv(sys.executable, [sys.executable, __file__, *sys.argv[2:]])
+        os.execv(sys.executable, [sys.executable, *(sys.argv[2:] or [__file__])])
     serve()

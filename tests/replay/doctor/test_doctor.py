@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,16 @@ from click.testing import CliRunner
 from rejoule.replay.cli.main import rejoule
 from rejoule.replay.doctor.finding import Finding
 from rejoule.replay.doctor.gpus import gpu_findings, permission, privileged
+from rejoule.replay.doctor.jail import jail_finding
 from rejoule.replay.doctor.machine import disk_finding, journals_finding, machine_findings, rapl_finding, vllm_finding
 from rejoule.replay.energy import fake
+from rejoule.traces import RejouleError
+
+
+@dataclass(frozen=True)
+class FoundJail:
+    parts: Mapping[str, bool | None]
+    trouble: RejouleError | None
 
 
 @pytest.fixture
@@ -117,6 +126,16 @@ def test_rapl(tmp_path: Path) -> None:
     assert "chmod a+r" in str(forbidden.remedy) and "CVE-2020-8694" in str(forbidden.remedy)
     (zone / "energy_uj").write_text("1\n")
     assert rapl_finding(tmp_path).ok is True
+
+
+def test_a_jail_that_cannot_be_had_is_a_fault() -> None:
+    """It is told which part is missing, which were not reached, and what to do."""
+    parts = {"namespaces": True, "files": False, "program": None}
+    there = jail_finding(FoundJail({"namespaces": True}, None))
+    assert there.ok is True and there.remedy is None
+    missing = jail_finding(FoundJail(parts, RejouleError("files refused", "take another kernel")))
+    assert missing.ok is False and missing.remedy == "take another kernel" and missing.facts == {"parts": parts}
+    assert missing.found == "files refused; had before: namespaces; not reached: program"
 
 
 def test_journals_left_behind(tmp_path: Path) -> None:
