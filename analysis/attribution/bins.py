@@ -17,8 +17,8 @@ BIN_S: Final = 0.5
 """Least length of a bin of readings. The counter ticks every 100 ms and lags by about as much (Yang et al., *SC24*); in
 longer bins the energy at the edges weighs less, in much longer ones there are too few to tell the costs apart."""
 
-STEPS_S: Final = 0.1
-"""Length of the bins of engine steps with energy of their own."""
+STEPS_S: Final = 0.25
+"""Length of the bins of engine steps with energy of their own: what lies across their edges is little of it."""
 
 LAGS_S: Final = tuple(0.1 * i for i in range(13))
 FINE_S: Final = tuple(0.02 * i for i in range(-4, 5))

@@ -6,13 +6,15 @@ from typing import Final
 
 import numpy as np
 
-from rejoule.analysis.attribution.bins import STEPS_S, Bins
+from rejoule.analysis.attribution.bins import Bins
 from rejoule.analysis.attribution.costs import Costs
 from rejoule.analysis.attribution.ledger import IDLE, Ledger
 from rejoule.analysis.attribution.nnls import Array, Index
 from rejoule.analysis.attribution.quantile import NORMAL
 from rejoule.analysis.attribution.shares import Shares
 
+SIDE_BY_SIDE_S: Final = 0.1
+"""Joules of work that lies within so long could have been given to each other."""
 FORM: Final = 0.0075
 SINGLE: Final = 0.015
 PHASES: Final = 0.025
@@ -83,7 +85,7 @@ def _form(group: Index, count: int, book: Ledger, shares: Shares, costs: Costs) 
     if not costs.pace_s or not len(group):
         return np.zeros(count)
     late_s = np.where(book.idle, 0.0, book.duration_s - book.features[:, :IDLE] @ np.array(costs.pace_s))
-    place = (book.start_s / STEPS_S).astype(np.intp)
+    place = (book.start_s / SIDE_BY_SIDE_S).astype(np.intp)
     late_j = costs.power_w * np.bincount(place, late_s)
     whole_j = np.bincount(place, np.where(book.idle, 0.0, shares.stretches_j))
     # No more can be with the wrong ones than there is.
@@ -96,8 +98,8 @@ def _form(group: Index, count: int, book: Ledger, shares: Shares, costs: Costs) 
 
 
 def _shared(group: Index, count: int, book: Ledger, shares: Shares) -> Array:
-    """Joules of each group that others could have been given: ``E_g (1 − E_g/E)`` of each stretch of ``STEPS_S``."""
-    place = (book.start_s / STEPS_S).astype(np.intp)
+    """Joules of each group that others could have been given: ``E_g (1 − E_g/E)`` of each ``SIDE_BY_SIDE_S``."""
+    place = (book.start_s / SIDE_BY_SIDE_S).astype(np.intp)
     size = int(place.max(initial=0)) + 1
     whole = np.bincount(place, shares.stretches_j, minlength=size)
     cells, at = np.unique(group * size + place[book.at], return_inverse=True)
