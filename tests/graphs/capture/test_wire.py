@@ -229,7 +229,7 @@ async def test_stream_passed_from_hand_to_hand(bench: Bench) -> None:
 
     async def node(state: State) -> dict[str, list[str]]:
         stream = await client.chat.completions.create(
-            model="tiny", messages=[{"role": "user", "content": "a b c"}], stream=True
+            model="tiny", messages=[{"role": "user", "content": "GAP=0.5 a b c"}], stream=True
         )
         kept.append(stream)
         return {"parts": []}
