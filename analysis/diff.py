@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import expm1, fsum
+from typing import Final, get_args
 
-from rejoule.analysis.attribution import Attribution, Contrast, contrast, ordered
+from rejoule.analysis.attribution import Contrast, Names, Table, contrast, ordered
 from rejoule.analysis.comparison.allowance import LEAD, Allowance, allowance
 from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.comparison.row import Row, Scope, corrected, judged
 from rejoule.analysis.comparison.sight import Sight, sight
 from rejoule.analysis.notes import attribution_notes, comparable, pair_notes
 from rejoule.analysis.pairing import LeftOut, Pair, Pairs, same_runs
-from rejoule.analysis.summary.lines import line
+from rejoule.analysis.summary.lines import agents, line
 from rejoule.analysis.summary.naming import describe, source_label, varying
 from rejoule.analysis.summary.summary import METRICS, Summary, trials
 from rejoule.analysis.summary.trust import caution, withheld
 from rejoule.analysis.summary.units import change
 from rejoule.traces.run import Run
 from rejoule.traces.tabular import Columns, Tabular, columns_of
+
+SPLITS: Final[tuple[Table, ...]] = get_args(Table)
+"""What joules of a whole run are divided by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +75,10 @@ class Diff(Tabular):
 def compare(
     pairs: Pairs | Sequence[Pair], force: bool = False, allow_rejected: bool = False, in_turns: bool = True
 ) -> Diff:
-    """Compare paired runs by workload, node and phase.
+    """Compare paired runs by workload, node and phase, and by agent where both sides name several.
 
-    ``force`` shows the latter two where the fit is poor, too; ``allow_rejected`` judges joules that should not be used.
-    ``in_turns`` is whether A and B took turns while they were measured.
+    ``force`` shows all but the first where the fit is poor, too; ``allow_rejected`` judges joules that should not be
+    used. ``in_turns`` is whether A and B took turns while they were measured.
     """
     left_out = pairs.left_out if isinstance(pairs, Pairs) else ()
     sides = {id(summary.run): summary for runs in _configurations(pairs) for summary in trials(runs)}
@@ -116,7 +120,7 @@ Sides = Sequence[tuple[Summary, Summary]]
 
 
 def _rows(trace: str, found: Sides, off: Allowance, force: bool, allow_rejected: bool) -> Iterable[Row]:
-    """The rows of three tables, each a family of claims."""
+    """The rows of a table for each scope, each a family of claims."""
     fit = [sides for sides in found if allow_rejected or not any(side.evidence.rejected for side in sides)]
 
     fits = _fits(found)
@@ -142,11 +146,11 @@ def _rows(trace: str, found: Sides, off: Allowance, force: bool, allow_rejected:
     yield from corrected([r for m in METRICS for r in row("workload", m.name, m.unit, m.value)])
     known = [sides for sides in found if comparable(sides[0].attribution, sides[1].attribution)]
     alike = [sides for sides in known if force or withheld([s.attribution for s in sides]) is None]
-    for scope in ("node", "phase"):
-        parts = {id(s): _parts(s.attribution)[scope] for sides in alike for s in sides}
+    for scope in SPLITS:
+        parts = {id(s): _parts(s)[scope] for sides in alike for s in sides}
         full = [sides for sides in alike if all(parts[id(s)] for s in sides)]
         names = ordered(name for sides in full for s in sides for name in parts[id(s)])
-        sums = {" + ".join(map(line, group)): group for group in fits.known.together} if scope == "node" else {}
+        sums = {_shown(group): group for group in fits.known.together.get(scope, ())}
 
         def joules(*lines: str, parts: Mapping[int, Mapping[str, float]] = parts) -> Callable[[Summary], float | None]:
             # A side that was attributed and lacks the line spent nothing on it.
@@ -158,22 +162,22 @@ def _rows(trace: str, found: Sides, off: Allowance, force: bool, allow_rejected:
 
 @dataclass(frozen=True, slots=True)
 class _Fits:
-    """What is known of the fits behind the rows of nodes and phases."""
+    """What is known of the fits behind the rows of nodes, agents and phases."""
 
     known: Contrast
     blind: str | None
-    """Why no verdict is given by node or phase at all."""
+    """Why no verdict is given by node, agent or phase at all."""
 
     def allowance(self, scope: Scope, name: str) -> float | None:
         errors = self.known.errors.items()
-        off = next((off for (table, node), off in errors if table == scope and name in (node, line(node))), None)
+        off = next((off for (table, names), off in errors if table == scope and name == _shown(names)), None)
         return None if off is None else expm1(off)
 
     def reason(self, scope: Scope, name: str) -> str | None:
-        if self.blind is not None or scope != "node":
+        if self.blind is not None or scope not in SPLITS:
             return self.blind
-        for names in self.known.together:
-            others = [line(node) for node in names if line(node) != name]
+        for names in self.known.together.get(scope, ()):
+            others = [line(each) for each in names if line(each) != name]
             if len(others) < len(names):
                 return f"always worked beside {' and '.join(others)}: what each took cannot be told, their sum can"
         return None
@@ -192,14 +196,24 @@ def _summed(*allowances: float | None) -> float | None:
     return fsum(known) if known else None
 
 
-def _parts(found: Attribution | None) -> dict[Scope, Mapping[str, float]]:
-    """Joules by node and by phase, each with the lines that make them add up to the total."""
+def _shown(names: Names) -> str:
+    return " + ".join(map(line, names)) or "idle"
+
+
+def _parts(side: Summary) -> dict[Table, Mapping[str, float]]:
+    """Joules by node, agent and phase, each with the lines that make them add up to the total; none of one agent."""
+    found = side.attribution
     if found is None:
-        return {"node": {}, "phase": {}}
+        return {scope: {} for scope in SPLITS}
     rest = found.without_work()
     phase = found.by_phase()
     nodes = {line(name): energy.total_j for name, energy in found.by_node().items()}
-    return {"node": nodes | rest, "phase": {"prefill": phase.prefill_j, "decode": phase.decode_j} | rest}
+    by_agent = {line(name): energy.total_j for name, energy in found.by_agent().items()}
+    return {
+        "node": nodes | rest,
+        "agent": by_agent | rest if agents(side.run) else {},
+        "phase": {"prefill": phase.prefill_j, "decode": phase.decode_j} | rest,
+    }
 
 
 def _side_names(pairs: Pairs | Sequence[Pair]) -> tuple[str, str]:

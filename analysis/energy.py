@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import fsum
-from typing import Any, Final, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from rejoule.analysis.attribution import Attribution, Method, PhaseEnergy
 from rejoule.analysis.comparison.allowance import LEAD, between_trials, model_error
@@ -15,7 +15,7 @@ from rejoule.analysis.statistics import Interval
 from rejoule.analysis.summary.cells import Cell, gather, part_half_width_j
 from rejoule.analysis.summary.evidence import Evidence, start_temperatures_c
 from rejoule.analysis.summary.evidence import as_json as evidence_json
-from rejoule.analysis.summary.lines import line, quoted_notes, work_notes
+from rejoule.analysis.summary.lines import agents, line, quoted_notes, work_notes
 from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution
 from rejoule.analysis.summary.units import amount
@@ -25,8 +25,7 @@ from rejoule.traces.words import counted
 
 Split = Literal["workload", "node", "agent", "phase", "workflow"]
 
-NO_AGENT: Final = "no agent"
-"""The line of calls of no agent, or of one without a name."""
+K = TypeVar("K", bound=str | None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,7 @@ def _spent(trace: str, cell: Cell, by: Split, force: bool) -> Spent:
         tuple(_agents(cell, found)) if by == "node" and (cell.withheld is None or force) else (),
         tuple(_cautions(cell)),
         tuple(run.trial for run in cell.warmer),
-        tuple(_together(found)) if cell.withheld is None or force else (),
+        tuple(_together(found, [a.together() for a in found])) if cell.withheld is None or force else (),
     )
 
 
@@ -230,7 +229,7 @@ def _by_agent(run: Run, found: Sequence[Attribution], part: Callable[..., Part])
     keys = [call.agent for call in run.calls]
     lines = {
         name: _group(
-            NO_AGENT if name is None else line(name),
+            line(name),
             [g.get(name, PhaseEnergy()) for g in groups],
             keys.count(name),
             part,
@@ -240,19 +239,10 @@ def _by_agent(run: Run, found: Sequence[Attribution], part: Callable[..., Part])
     yield from (lines[name] for name in sorted(lines, key=lambda name: (name is None, -lines[name].energy_j)))
 
 
-def _tied_agents(found: Sequence[Attribution]) -> Iterator[str | None]:
-    """Agents that some trial cannot tell from another."""
-    for name in dict.fromkeys(call.agent for a in found for call in a.calls):
-        known = [a.uncertainty.agents for a in found]
-        if any(known) and not all(name in halves for halves in known):
-            yield name
-
-
 def _agents(cell: Cell, found: Sequence[Attribution]) -> Iterator[Part]:
     run = cell.trials[0].run
-    if not found or len({call.agent for call in run.calls}) < 2:
-        return
-    yield from _by_agent(run, found, partial(_part, fsum(a.gpu_j for a in found) / len(found)))
+    if found and agents(run):
+        yield from _by_agent(run, found, partial(_part, fsum(a.gpu_j for a in found) / len(found)))
 
 
 def _bounded(one: Part, name: str, found: Sequence[Attribution]) -> Part:
@@ -264,11 +254,11 @@ def _bounded(one: Part, name: str, found: Sequence[Attribution]) -> Part:
     return replace(one, saved_j=saved_j / len(known), alone_j=alone_j / len(known))
 
 
-def _together(found: Sequence[Attribution]) -> Iterator[Part]:
-    """Sums of nodes that some trial cannot tell apart."""
+def _together(found: Sequence[Attribution], sums: Sequence[Mapping[tuple[K, ...], PhaseEnergy]]) -> Iterator[Part]:
+    """Sums of what some trial cannot tell apart."""
     total = fsum(a.gpu_j for a in found)
-    for names in dict.fromkeys(names for a in found for names in a.uncertainty.together):
-        known = [a.together()[names] for a in found if names in a.uncertainty.together]
+    for names in dict.fromkeys(names for trial in sums for names in trial):
+        known = [trial[names] for trial in sums if names in trial]
         joules = [energy.total_j for energy in known]
         share = fsum(joules) / len(joules) / (total / len(found)) if total > 0.0 else None
         half = part_half_width_j(joules, [energy.uncertainty_j for energy in known])
@@ -309,20 +299,19 @@ def _notes(cell: Cell, found: Sequence[Attribution], force: bool) -> Iterator[st
     else:
         yield from (basis(method) for method in methods if method != "step energies")
     yield from (note for method in methods if (note := caution(method)))
-    for part in _together(found):
+    nodes = ((part, "them") for part in _together(found, [a.together() for a in found]))
+    of_agents = ((part, "these agents") for part in _together(found, [a.agents_together() for a in found]))
+    for part, each in (*nodes, *of_agents):
         half = "" if part.uncertainty_j is None else f" ± {amount(part.uncertainty_j, 'J')}"
         yield (
-            f"{part.name} always worked side by side: what each of them took cannot be told; together it is "
+            f"{part.name} always worked side by side: what each of {each} took cannot be told; together it is "
             f"{amount(part.energy_j, 'J')}{half}"
         )
-    tied = [line(name) if name else NO_AGENT for name in _tied_agents(found)]
-    if tied:
-        yield f"{' and '.join(tied)} always worked side by side: what each of these agents took cannot be told"
     if cell.withheld:
         yield f"{cell.withheld}: joules by node and phase {'are not to be trusted' if force else UNSEEN}"
     if cell.failed_calls:
         yield f"{counted(cell.failed_calls, 'call')} failed; their energy is counted"
     yield from work_notes(summary.run for summary in cell.trials)
-    yield from quoted_notes(call.node for call in cell.trials[0].run.calls)
+    yield from quoted_notes([cell.trials[0].run])
     if found and len(found) < len(cell.trials):
         yield f"energy was measured in {len(found)} of {len(cell.trials)} trials"

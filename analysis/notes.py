@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rejoule.analysis.attribution import Attribution, Method
 from rejoule.analysis.pairing import LeftOut, Pair, reordered, same_runs
 from rejoule.analysis.summary.evidence import start_temperatures_c
-from rejoule.analysis.summary.lines import quoted_notes, work_notes
+from rejoule.analysis.summary.lines import agents, quoted_notes, work_notes
 from rejoule.analysis.summary.summary import Summary
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution, withheld
 from rejoule.traces.ran_on import contrasts, drifts
@@ -58,7 +58,7 @@ def pair_notes(
     if any(p.a.certificate.order != p.b.certificate.order and reordered(p) for p in pairs):
         a, b = pairs[0].a.configuration.edge_set, pairs[0].b.configuration.edge_set
         yield f"by choice, calls of A wait as {a} edges say, those of B as {b} edges: the same calls in another order"
-    yield from quoted_notes(call.node for p in pairs for call in p.a.calls)
+    yield from quoted_notes(run for p in pairs for run in (p.a, p.b))
 
 
 def _drifts(pairs: Sequence[Pair]) -> Iterable[str]:
@@ -94,6 +94,9 @@ def attribution_notes(found: Sequence[tuple[Summary, Summary]], force: bool = Fa
         for method in used[0]:
             if method != "step energies":
                 yield f"joules by node and phase are {basis(method)}"
+    lone = [pair for pair in found if bool(agents(pair[0].run)) != bool(agents(pair[1].run))]
+    if lone:
+        yield f"joules by agent are not compared in {counted(len(lone), 'pair')}: only one side names several agents"
     yield from dict.fromkeys(note for methods in used for method in methods if (note := caution(method)))
     for name, side in zip("AB", zip(*found, strict=True), strict=True):
         reason = withheld([s.attribution for s in side])

@@ -11,7 +11,7 @@ the participants. The coefficients are fitted to the stretches of the run whose 
 then scaled so that its shares add up to the energy it was measured to take. What the engine had no work for is idle.
 """
 
-from rejoule.analysis.attribution.contrast import Contrast, contrast
+from rejoule.analysis.attribution.contrast import Contrast, Table, contrast
 from rejoule.analysis.attribution.costs import Costs
 from rejoule.analysis.attribution.joules import attribute, attribute_alike, fit, predicted
 from rejoule.analysis.attribution.result import (
@@ -21,6 +21,7 @@ from rejoule.analysis.attribution.result import (
     Attribution,
     CallEnergy,
     Method,
+    Names,
     PhaseEnergy,
     Uncertainty,
     method_of,
@@ -37,7 +38,9 @@ __all__ = [
     "Contrast",
     "Costs",
     "Method",
+    "Names",
     "PhaseEnergy",
+    "Table",
     "Uncertainty",
     "attribute",
     "attribute_alike",

@@ -9,31 +9,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum, hypot, log1p
-from typing import Literal
+from typing import Literal, get_args
 
-from rejoule.analysis.attribution.result import Attribution
+from rejoule.analysis.attribution.result import Attribution, Names, by_name
 
-Line = tuple[Literal["node", "phase"], str]
+Table = Literal["node", "agent", "phase"]
+
+Line = tuple[Table, Names]
+"""One name, or by name those whose sum it is; none at all is idle time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
     errors: Mapping[Line, float] = field(default_factory=dict)
-    """Half-width of the 95 % interval of ``log(B/A)`` that comes of both fits, by line; idle is in both tables. A line
+    """Half-width of the 95 % interval of ``log(B/A)`` that comes of both fits, by line; idle is in all tables. A line
     that is not among them has no error that is known."""
-    together: tuple[tuple[str, ...], ...] = ()
-    """Nodes that the fit of some side cannot tell apart."""
-
-    def tied_to(self, node: str) -> tuple[str, ...]:
-        """The nodes that this one cannot be told from; empty where it stands alone."""
-        return next((tuple(n for n in names if n != node) for names in self.together if node in names), ())
+    together: Mapping[Table, tuple[Names, ...]] = field(default_factory=dict)
+    """Nodes, and agents, that the fit of some side cannot tell apart."""
 
 
 def contrast(a: Sequence[Attribution], b: Sequence[Attribution]) -> Contrast:
     """Of the trials of both sides; fits of different runs are independent."""
     sides = [_relative(side) for side in (a, b)]
     errors = {line: hypot(*(log1p(side[line]) for side in sides)) for line in sides[0] if line in sides[1]}
-    return Contrast(errors, _joined(names for side in (a, b) for found in side for names in found.uncertainty.together))
+    sure = [one.uncertainty for side in (a, b) for one in side]
+    nodes = _joined(names for one in sure for names in one.together)
+    return Contrast(errors, {"node": nodes, "agent": _joined(names for one in sure for names in one.agents_together)})
 
 
 def _relative(side: Sequence[Attribution]) -> dict[Line, float]:
@@ -47,26 +48,30 @@ def _relative(side: Sequence[Attribution]) -> dict[Line, float]:
 
 
 def _lines(one: Attribution) -> Iterator[tuple[Line, float, float | None]]:
-    for name, energy in one.by_node().items():
-        yield ("node", name), energy.total_j, energy.uncertainty_j
-    for names, energy in one.together().items():
-        yield ("node", " + ".join(names)), energy.total_j, energy.uncertainty_j
+    for node, energy in one.by_node().items():
+        yield ("node", (node,)), energy.total_j, energy.uncertainty_j
+    for nodes, energy in one.together().items():
+        yield ("node", by_name(nodes)), energy.total_j, energy.uncertainty_j
+    for agent, energy in one.by_agent().items():
+        yield ("agent", (agent,)), energy.total_j, energy.uncertainty_j
+    for agents, energy in one.agents_together().items():
+        yield ("agent", by_name(agents)), energy.total_j, energy.uncertainty_j
     phases, sure = one.by_phase(), one.uncertainty
-    yield ("phase", "prefill"), phases.prefill_j, sure.prefill_j
-    yield ("phase", "decode"), phases.decode_j, sure.decode_j
-    yield ("node", "idle"), one.idle_j, sure.idle_j
-    yield ("phase", "idle"), one.idle_j, sure.idle_j
+    yield ("phase", ("prefill",)), phases.prefill_j, sure.prefill_j
+    yield ("phase", ("decode",)), phases.decode_j, sure.decode_j
+    for table in get_args(Table):
+        yield (table, ()), one.idle_j, sure.idle_j
 
 
-def _joined(groups: Iterator[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+def _joined(groups: Iterator[Names]) -> tuple[Names, ...]:
     """Groups that share a name become one."""
-    found: list[tuple[str, ...]] = []
+    found: list[Names] = []
     for names in groups:
-        mine, others = set(names), list[tuple[str, ...]]()
+        mine, others = set(names), list[Names]()
         for group in found:
             if mine & set(group):
                 mine |= set(group)
             else:
                 others.append(group)
-        found = [*others, tuple(sorted(mine))]
+        found = [*others, by_name(mine)]
     return tuple(found)

@@ -10,7 +10,7 @@ import numpy as np
 from rejoule.analysis.attribution.bins import Bins
 from rejoule.analysis.attribution.ledger import Ledger
 from rejoule.analysis.attribution.nnls import Array, Index
-from rejoule.analysis.attribution.result import Attribution, Uncertainty
+from rejoule.analysis.attribution.result import Attribution, Names, Uncertainty, by_name
 from rejoule.analysis.attribution.shares import Shares
 from rejoule.analysis.attribution.tied import tied
 from rejoule.analysis.attribution.widths import (
@@ -54,7 +54,7 @@ def with_intervals(
         return {names: half[" + ".join(names)] for names in together}
 
     nodes = [own[name].node for name in names]
-    agents = _apart([own[name].agent for name in names], widths, inseparable)
+    agents, agents_together = _agents([own[name].agent for name in names], widths, inseparable)
     by_call = widths(names, SINGLE)
     phase = half_widths(book.decode.astype(np.intp), 2, book, bins, shares, found.costs, PHASES)
     phases = found.by_phase()
@@ -68,22 +68,27 @@ def with_intervals(
             float(np.hypot(phase[1], window * phases.decode_j)),
             float(np.hypot(idle_half_width(shares, found.costs, bins, book), window * found.idle_j)),
             agents=agents,
+            agents_together=agents_together,
             together=inseparable(nodes),
         ),
     )
 
 
-def _apart(
+def _agents(
     agents: Sequence[str | None],
     widths: Callable[[Sequence[str]], dict[str, float]],
     inseparable: Callable[[Sequence[str]], dict[tuple[str, ...], float]],
-) -> dict[str | None, float]:
-    """Half-widths of agents, but of those that the run cannot tell from another."""
+) -> tuple[dict[str | None, float], dict[Names, float]]:
+    """Half-widths of agents that the run can tell from the others, and of the sums of those that it cannot."""
     if not any(agents):
-        return {}
+        return {}, {}
     # An agent may be called anything, so that those without a name are known by a number.
     key = {agent: str(i) for i, agent in enumerate(dict.fromkeys(agents))}
     keys = [key[agent] for agent in agents]
-    tied = {name for names in inseparable(keys) for name in names}
-    half = widths(keys)
-    return {agent: half[name] for agent, name in key.items() if name not in tied}
+    together = inseparable(keys)
+    tied = {name for names in together for name in names}
+    half, agent_of = widths(keys), {name: agent for agent, name in key.items()}
+    return (
+        {agent: half[name] for agent, name in key.items() if name not in tied},
+        {by_name(agent_of[name] for name in names): width for names, width in together.items()},
+    )

@@ -14,6 +14,9 @@ from rejoule.traces.tabular import Columns, Tabular, columns_of
 
 K = TypeVar("K")
 
+Names = tuple[str | None, ...]
+"""Of nodes or of agents; ``None`` is no agent."""
+
 TOLERANCE: Final = 1e-9
 """Relative difference below which a sum of joules and its total are the same."""
 
@@ -65,6 +68,8 @@ class Uncertainty:
     idle_j: float | None = None
     agents: Mapping[str | None, float] = field(default_factory=dict)
     """Those that the run can tell from one another."""
+    agents_together: Mapping[Names, float] = field(default_factory=dict)
+    """As ``together``, of agents."""
     together: Mapping[tuple[str, ...], float] = field(default_factory=dict)
     """Of the sums of nodes that the run cannot tell apart, by their names; each of them alone has no interval."""
 
@@ -125,10 +130,7 @@ class Attribution(Tabular):
 
     def together(self) -> dict[tuple[str, ...], PhaseEnergy]:
         """Sums of nodes that the run cannot tell apart."""
-        nodes = self.by_node()
-        return {
-            names: total((nodes[name] for name in names), half) for names, half in self.uncertainty.together.items()
-        }
+        return _sums(self.by_node(), self.uncertainty.together)
 
     def by_workflow(self) -> dict[str, PhaseEnergy]:
         return self._summed(lambda call: call.workflow, self.uncertainty.workflows)
@@ -136,6 +138,10 @@ class Attribution(Tabular):
     def by_agent(self) -> dict[str | None, PhaseEnergy]:
         """``None`` has the calls of no agent, or of one without a name."""
         return self._summed(lambda call: call.agent, self.uncertainty.agents)
+
+    def agents_together(self) -> dict[Names, PhaseEnergy]:
+        """Sums of agents that the run cannot tell apart."""
+        return _sums(self.by_agent(), self.uncertainty.agents_together)
 
     def by_phase(self) -> PhaseEnergy:
         return total(call.energy for call in self.calls)
@@ -172,6 +178,17 @@ class Attribution(Tabular):
 def total(energies: Iterable[PhaseEnergy], uncertainty_j: float | None = None) -> PhaseEnergy:
     listed = list(energies)
     return PhaseEnergy(fsum(e.prefill_j for e in listed), fsum(e.decode_j for e in listed), uncertainty_j)
+
+
+def _sums(
+    parts: Mapping[K, PhaseEnergy], half_widths: Mapping[tuple[K, ...], float]
+) -> dict[tuple[K, ...], PhaseEnergy]:
+    return {names: total((parts[name] for name in names), half) for names, half in half_widths.items()}
+
+
+def by_name(names: Iterable[str | None]) -> Names:
+    """In an order that does not depend on who came first, so that a sum is called the same in every run."""
+    return tuple(sorted(names, key=lambda name: (name is None, name or "")))
 
 
 def ordered(names: Iterable[str]) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--b", "only_b", multiple=True, metavar="KNOB=VALUE", help="Keep these runs of side B; may be repeated.")
 @click.option(
     "--by",
-    type=click.Choice(["workload", "node", "phase"]),
+    type=click.Choice(["workload", "node", "agent", "phase"]),
     default="node",
     show_default=True,
     help="What the table of joules is split by.",
@@ -93,12 +93,17 @@ def _print_diff(found: Diff, by: Scope) -> None:
     if (found.a, found.b) != ("A", "B"):
         say(f"A is {found.a}, B is {found.b}", "dim")
     for trace in dict.fromkeys(row.trace for row in found.rows):
-        for scope in dict.fromkeys(("workload", by)):
+        # Agents stand beside nodes, where there are several.
+        for scope in dict.fromkeys(("workload", by, *(("agent",) if by == "node" else ()))):
             rows = [row for row in found.of(scope) if row.trace == trace]
             if rows:
                 heading = "whole run" if scope == "workload" else f"joules by {scope}"
                 source = found.source if found.source.startswith("energy") else f"energy {found.source}"
                 _print_rows(f"{trace}: {heading}, {source}", rows, found.source.startswith("modelled"))
+            elif by == "agent" and any(row.trace == trace for row in found.of("node")):
+                say(
+                    f"note: {trace} has no joules by agent: its runs do not name several agents on both sides", "yellow"
+                )
     for sight in found.sights:
         say(f"{sight}", "dim")
 

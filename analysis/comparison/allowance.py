@@ -38,8 +38,8 @@ BETWEEN_CARDS: Final[Mapping[str, float]] = {
 
 
 def key(scope: str, name: str) -> str:
-    """The name under which errors of a row are known: all nodes are taken together."""
-    return "joules by node" if scope == "node" and name not in WITHOUT_WORK else name
+    """The name under which errors of a row are known: all nodes are taken together, and agents are sums of nodes."""
+    return "joules by node" if scope in ("node", "agent") and name not in WITHOUT_WORK else name
 
 
 @dataclass(frozen=True, slots=True)

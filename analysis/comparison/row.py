@@ -12,7 +12,7 @@ from rejoule.analysis.comparison.change import MARGIN, differences, ratios
 from rejoule.analysis.comparison.family import adjusted
 from rejoule.analysis.statistics import CONFIDENCE, Interval
 
-Scope = Literal["workload", "node", "phase"]
+Scope = Literal["workload", "node", "agent", "phase"]
 Verdict = Literal["less", "more", "no difference", "cannot tell"]
 
 
@@ -23,7 +23,7 @@ class Row:
     scope: Scope
     trace: str
     name: str
-    """The metric, node or phase."""
+    """The metric, node, agent or phase."""
     unit: str
     a: float
     b: float

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from rejoule.analysis.attribution import method_of
+from rejoule.analysis.attribution import PhaseEnergy, method_of
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.bars import MOST_NODES, ranked_nodes, stacked
 from rejoule.analysis.report.dag import node_graph, svg
@@ -84,11 +85,12 @@ def cell_data(workload: Workload, cell: Cell) -> dict[str, Any]:
     ]
     found = cell.evidence
     said = (*components(found, cell.energy_j), *control(found), *steady_state(found), *conditions(found))
-    return {"label": cell.label, "facts": facts, "said": said, "parts": _parts(workload, cell)}
+    return {"label": cell.label, "facts": facts, "said": said, **_parts(workload, cell)}
 
 
-def _parts(workload: Workload, cell: Cell) -> list[dict[str, Any]]:
-    """Nodes by joules, each in its colour, then idle and what no step accounts for."""
+def _parts(workload: Workload, cell: Cell) -> dict[str, list[dict[str, Any]]]:
+    """``parts``: nodes by joules, each in its colour, then idle and what no step accounts for. ``agents``: the joules
+    of the nodes once more, by agent."""
     total = cell.energy_j or 0.0
 
     def part(
@@ -108,18 +110,21 @@ def _parts(workload: Workload, cell: Cell) -> list[dict[str, Any]]:
             "phases": [(phase, rounded(j / total if total > 0.0 else 0.0)) for phase, j in phases.items()],
         }
 
-    found = [
-        part(
-            name,
-            cell.nodes[name].total_j,
-            f"series-{min(i, MOST_NODES - 1)}",
-            {"prefill": cell.nodes[name].prefill_j, "decode": cell.nodes[name].decode_j},
-            cell.nodes[name].uncertainty_j,
-        )
-        for i, name in enumerate(ranked_nodes(workload))
-        if name in cell.nodes
-    ]
-    found.sort(key=lambda made: -float(made["share"]))
+    def ranked(parts: Mapping[str, PhaseEnergy], names: Iterable[str]) -> list[dict[str, Any]]:
+        made = [
+            part(
+                name,
+                parts[name].total_j,
+                f"series-{min(i, MOST_NODES - 1)}",
+                {"prefill": parts[name].prefill_j, "decode": parts[name].decode_j},
+                parts[name].uncertainty_j,
+            )
+            for i, name in enumerate(names)
+            if name in parts
+        ]
+        return sorted(made, key=lambda each: -float(each["share"]))
+
+    found = ranked(cell.nodes, ranked_nodes(workload))
     if cell.withheld and cell.energy_j is not None:
         rest = cell.energy_j - sum(j or 0.0 for j in (cell.idle_j, cell.tool_wait_j, cell.unattributed_j))
         found.append(part("all calls", rest, "series-0", {"all calls": rest}))
@@ -129,7 +134,7 @@ def _parts(workload: Workload, cell: Cell) -> list[dict[str, Any]]:
         found.append(part("idle", cell.idle_j, "idle", {"idle": cell.idle_j}))
     if cell.unattributed_j:
         found.append(part("unattributed", cell.unattributed_j, "line", {"line": cell.unattributed_j}))
-    return found
+    return {"parts": found, "agents": ranked(cell.agents, cell.agents)}
 
 
 def _chosen(workload: Workload) -> str:
@@ -158,7 +163,11 @@ def _nodes(workload: Workload) -> str:
     methods = dict.fromkeys(method_of(s.run) for cell in workload.cells for s in cell.trials)
     if tuple(methods) != ("step energies",):
         note += f"; {' or '.join(map(basis, methods))}"
-    body = f'{graph}<div class="strip"></div><div class="rows"></div><div class="key">{key}</div>'
+    body = f'{graph}<div class="strip"></div><div class="rows" data-of="parts"></div>'
+    if any(cell.agents for cell in workload.cells):
+        note += "; below them, those of the nodes by agent"
+        body += '<h4>By agent</h4><div class="rows" data-of="agents"></div>'
+    body += f'<div class="key">{key}</div>'
     return _box("Where the joules went", body, workload, note, wide=True)
 
 

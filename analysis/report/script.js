@@ -78,8 +78,7 @@
       if (part.colour === "idle") made.className = "idle";
       return made;
     }));
-    const rows = panel.querySelector(".rows");
-    if (rows) rows.replaceChildren(...cell.parts.flatMap(part => {
+    for (const rows of all(".rows", panel)) rows.replaceChildren(...cell[rows.dataset.of].flatMap(part => {
       const track = element("span", "track", "", part.hover);
       track.append(...part.phases.map(([phase, share]) => block("i", share / most, phase, part.hover)));
       return [element("span", "name", part.name), track, element("span", "joules", part.shown), element("span", "share", part.percent)];

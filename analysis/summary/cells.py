@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import fsum
+from typing import TypeVar
 
-from rejoule.analysis.attribution import PhaseEnergy, quadrature
+from rejoule.analysis.attribution import Attribution, PhaseEnergy, quadrature
 from rejoule.analysis.statistics import Mean, mean
 from rejoule.analysis.summary.evidence import Evidence, pooled
-from rejoule.analysis.summary.lines import line
+from rejoule.analysis.summary.lines import agents, line
 from rejoule.analysis.summary.naming import describe, is_foreign, varying
 from rejoule.analysis.summary.summary import Summary, trials
 from rejoule.analysis.summary.trust import withheld
@@ -18,6 +19,8 @@ from rejoule.traces.model import Trace
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Configuration, Run, configuration_key
 from rejoule.traces.warmth import coldest, warmth_notes
+
+K = TypeVar("K", bound=str | None)
 
 GRID = ("max_num_seqs", "power_cap_w")
 """The knobs that span the heatmaps."""
@@ -82,9 +85,17 @@ class Cell:
     @cached_property
     def nodes(self) -> dict[str, PhaseEnergy]:
         """Mean joules by node; none where they are withheld."""
+        return self._mean_parts(lambda found: found.by_node())
+
+    @cached_property
+    def agents(self) -> dict[str, PhaseEnergy]:
+        """Mean joules by agent; none where they are withheld, or where there are not several agents."""
+        return self._mean_parts(lambda found: found.by_agent()) if agents(self.trials[0].run) else {}
+
+    def _mean_parts(self, split: Callable[[Attribution], Mapping[K, PhaseEnergy]]) -> dict[str, PhaseEnergy]:
         if self.withheld:
             return {}
-        found = [s.attribution.by_node() for s in self.trials if s.attribution is not None]
+        found = [split(s.attribution) for s in self.trials if s.attribution is not None]
         names = dict.fromkeys(name for trial in found for name in trial)
         return {
             line(name): PhaseEnergy(

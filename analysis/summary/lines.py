@@ -9,7 +9,10 @@ from rejoule.analysis.attribution.result import WITHOUT_WORK
 from rejoule.traces.run import Run
 from rejoule.traces.work import sentences
 
-RESERVED: Final = frozenset((*WITHOUT_WORK, "all calls", "total", "sum", "of the total"))
+NO_AGENT: Final = "no agent"
+"""The line of calls of no agent, or of one without a name."""
+
+RESERVED: Final = frozenset((*WITHOUT_WORK, NO_AGENT, "all calls", "total", "sum", "of the total"))
 """What tables call lines of their own."""
 
 
@@ -19,17 +22,27 @@ def work_notes(runs: Iterable[Run]) -> Iterable[str]:
     yield from dict.fromkeys(sentence for work in works if work is not None for sentence in sentences(work))
 
 
-def line(name: str) -> str:
-    """What a node or a workflow is called in tables and JSON: in quotes where it could be taken for a reserved line.
+def line(name: str | None) -> str:
+    """What a node, an agent or a workflow is called in tables and JSON: in quotes where it could be taken for a
+    reserved line. ``None`` is no agent.
 
     Different names stay different.
     """
+    if name is None:
+        return NO_AGENT
     quoted = len(name) > 1 and name.startswith('"') and name.endswith('"')
     return f'"{name}"' if name in RESERVED or quoted else name
 
 
-def quoted_notes(names: Iterable[str]) -> Iterable[str]:
-    """Which names of these are quoted, said once for all of them."""
-    found = [line(name) for name in dict.fromkeys(names) if line(name) != name]
+def agents(run: Run) -> tuple[str | None, ...]:
+    """The agents among which a run's joules can be divided, in the order of their calls: several, or none."""
+    found = tuple(dict.fromkeys(call.agent for call in run.calls))
+    return found if len(found) > 1 else ()
+
+
+def quoted_notes(runs: Iterable[Run]) -> Iterable[str]:
+    """Which names of nodes and agents are quoted, said once for all of them."""
+    names = (name for run in runs for name in (*(call.node for call in run.calls), *agents(run)))
+    found = [line(name) for name in dict.fromkeys(names) if name is not None and line(name) != name]
     if found:
         yield f"named by the workload itself, and therefore in quotes: {', '.join(found)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 from typing import Any
 
@@ -108,6 +108,11 @@ def run(
         certificate=Certificate(tier, digest, len(calls)),
         steps=tuple(steps),
     )
+
+
+def with_agents(found: Run, agents: Mapping[str, str | None]) -> Run:
+    """The run as if these agents had made the calls of these nodes, and nobody those of others."""
+    return replace(found, calls=tuple(replace(call, agent=agents.get(call.node)) for call in found.calls))
 
 
 def _serve(source: Trace, batch: int, truth: Truth, scale: float) -> tuple[list[Step], list[CallResult]]:

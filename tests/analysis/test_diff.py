@@ -8,6 +8,7 @@ from tests.analysis import builders, noisy
 
 from rejoule.analysis.diff import Diff, compare
 from rejoule.analysis.pairing import pair, parse_filters, select
+from rejoule.analysis.summary.lines import NO_AGENT
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Certificate, Energy, Run
 
@@ -33,6 +34,52 @@ def test_nodes_and_idle_make_up_the_change() -> None:
     for scope in ("node", "phase"):
         assert sum(row.delta for row in found.rows if row.scope == scope) == pytest.approx(total.delta)
     assert {row.name for row in found.of("node")} == {*builders.CHAIN, "idle"}
+
+
+AGENTS = {"plan": "lead", "write": "writer"}
+
+
+def test_agents_are_a_table_of_their_own() -> None:
+    """They and idle make up the change; where fewer than two are told apart, there is none."""
+    a, b = ([builders.with_agents(run, AGENTS) for run in one(batch)] for batch in (1, 8))
+    found = compare(pair(a, b))
+    total = next(row for row in found.rows if row.name == "GPU energy")
+    assert [row.name for row in found.of("agent")] == ["lead", "writer", NO_AGENT, "idle"]
+    assert sum(row.delta for row in found.of("agent")) == pytest.approx(total.delta)
+    assert "agent" in found.columns()["scope"]
+    assert not compare(pair(one(1), one(8))).of("agent")
+    alone = [builders.with_agents(run, dict.fromkeys(builders.CHAIN, "lead")) for run in one(8)]
+    assert not compare(pair(alone, alone)).of("agent")
+
+
+def test_agents_that_one_side_does_not_name_are_said() -> None:
+    """Runs of before agents were recorded are compared with later ones, but not by agent, and a note says so."""
+    found = compare(pair([builders.with_agents(run, AGENTS) for run in one(1)], one(8)))
+    assert found.of("node") and not found.of("agent")
+    assert any("joules by agent are not compared in 1 pair" in note for note in found.notes)
+
+
+def test_an_agent_named_as_a_line_is_quoted() -> None:
+    """Its joules stay apart from those of the line, and a note says what the quotes are."""
+    names = {"plan": "idle", "write": NO_AGENT}
+    found = compare(pair(*([builders.with_agents(run, names) for run in one(batch)] for batch in (1, 8))))
+    assert [row.name for row in found.of("agent")] == ['"idle"', f'"{NO_AGENT}"', NO_AGENT, "idle"]
+    assert any(f'in quotes: "idle", "{NO_AGENT}"' in note for note in found.notes)
+
+
+def test_agents_are_a_family_of_their_own() -> None:
+    """Where each node is an agent, rows by agent have the p of those by node: neither corrects the other."""
+    noise = (1.0, 1.01, 0.99, 1.02, 0.98)
+    named = {node: f"agent of {node}" for node in builders.CHAIN}
+    a, b = (
+        [builders.with_agents(run, named) for run in one(8, 5, factors, engine="vllm")]
+        for factors in (noise, tuple(0.9 / n for n in noise))
+    )
+    found = compare(pair(a, b))
+    by_node = {named.get(row.name, row.name): (row.p, row.p_same, row.verdict) for row in found.of("node")}
+    assert {row.name: (row.p, row.p_same, row.verdict) for row in found.of("agent")} == by_node
+    plain = compare(pair(one(8, 5, noise, engine="vllm"), one(8, 5, tuple(0.9 / n for n in noise), engine="vllm")))
+    assert plain.of("node") == found.of("node")
 
 
 def test_a_line_of_one_side_counts_as_nothing_on_the_other() -> None:

@@ -11,15 +11,16 @@ import pytest
 from benchmarks.judge.loads import LOADS
 from benchmarks.judge.scores import marks
 from tests.analysis.attribution.judged import found, judged
+from tests.analysis.builders import with_agents
 
 from rejoule.analysis.attribution import attribute, attribute_alike, contrast, fit
 from rejoule.analysis.attribution.experts import woken
 from rejoule.analysis.attribution.quantile import t95
 from rejoule.analysis.attribution.tied import tied
 from rejoule.analysis.diff import compare
-from rejoule.analysis.energy import NO_AGENT, spent
+from rejoule.analysis.energy import spent
 from rejoule.analysis.pairing import Pair
-from rejoule.traces.run import Run
+from rejoule.analysis.summary.lines import NO_AGENT
 
 SOUND = [load.name for load in LOADS if not load.company.any and load.name != "two nodes together"]
 
@@ -51,10 +52,6 @@ def test_trials_attributed_together_are_attributed_as_by_their_common_fit() -> N
     """Laying each run out once changes nothing."""
     runs = [judged("mix, 6 s", seed).run for seed in range(2)]
     assert attribute_alike(runs) == tuple(attribute(run, fit(runs)) for run in runs)
-
-
-def with_agents(run: Run, agents: dict[str, str | None]) -> Run:
-    return replace(run, calls=tuple(replace(call, agent=agents.get(call.node)) for call in run.calls))
 
 
 def test_an_agent_is_as_sure_as_a_node_of_its_calls() -> None:
@@ -117,13 +114,37 @@ def test_equal_configurations_are_not_told_apart_by_node() -> None:
     assert rows["long + short"].withheld is None and rows["long + short"].verdict in ("cannot tell", "no difference")
 
 
+def test_agents_that_always_work_side_by_side_are_judged_as_their_sum() -> None:
+    """As nodes are: none of them has a verdict, their sum has one that allows for its fits' error."""
+    agents = {"long": "writer", "short": None}
+    runs = [replace(with_agents(judged("two nodes together", seed).run, agents), trial=seed % 4) for seed in range(8)]
+    (shown,) = spent(runs[:1])
+    assert any(f"writer + {NO_AGENT} always worked side by side" in note for note in shown.notes)
+    diff = compare([Pair(a, b) for a, b in zip(runs[:4], runs[4:], strict=True)])
+    nodes, rows = ({row.name: row for row in diff.rows if row.scope == scope} for scope in ("node", "agent"))
+    for name, other in (("writer", NO_AGENT), (NO_AGENT, "writer")):
+        assert rows[name].verdict == "cannot tell" and f"worked beside {other}" in (rows[name].withheld or "")
+    both = rows[f"writer + {NO_AGENT}"]
+    assert (both.a, both.b) == pytest.approx((nodes["long + short"].a, nodes["long + short"].b))
+    assert both.withheld is None and both.allowance == pytest.approx(nodes["long + short"].allowance)
+
+
+def test_a_sum_allows_for_its_fits_whichever_of_its_parts_came_first() -> None:
+    """Sides that name the parts in another order call the sum the same."""
+    a, b = found(judged("two nodes together", 0).run), found(judged("two nodes together", 1).run)
+    turned = {tuple(reversed(names)): half for names, half in b.uncertainty.together.items()}
+    other = replace(b, uncertainty=replace(b.uncertainty, together=turned))
+    known = contrast([a], [b]).errors["node", ("long", "short")]
+    assert contrast([a], [other]).errors["node", ("long", "short")] == known
+
+
 def test_errors_of_both_fits_are_in_a_contrast() -> None:
     """The error of a log ratio is that of both sides in quadrature, however many trials a side has."""
     a, b = found(judged("mix", 0).run), found(judged("mix", 1).run)
     one, many = contrast([a], [b]), contrast([a, a, a], [b, b, b])
     half = [side.by_node()["chat"] for side in (a, b)]
     expected = np.hypot(*[np.log1p((e.uncertainty_j or 0.0) / e.total_j) for e in half])
-    assert one.errors["node", "chat"] == pytest.approx(expected) == many.errors["node", "chat"]
+    assert one.errors["node", ("chat",)] == pytest.approx(expected) == many.errors["node", ("chat",)]
 
 
 def test_a_node_lies_between_what_it_adds_and_what_it_costs_alone() -> None:

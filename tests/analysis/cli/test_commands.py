@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,19 +22,30 @@ from rejoule.analysis.statistics import Interval
 from rejoule.traces import runs
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.refused import Refused, save_refused
-from rejoule.traces.run import Conditions
+from rejoule.traces.run import Conditions, Run
 from rejoule.traces.store import trace_digest
+
+TRACES = {"agentic": builders.trace(3)}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder: one workload, two batch sizes, two caps, two trials."""
-    path = tmp_path_factory.mktemp("folder") / "runs"
-    traces = {"agentic": builders.trace(3)}
-    found = builders.grid(traces, [1, 8], [300.0, None], trials=2)
+    return stored(tmp_path_factory, builders.grid(TRACES, [1, 8], [300.0, None], trials=2))
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose calls were made by agents."""
+    found = builders.grid(TRACES, [1, 8], [None], trials=2)
+    return stored(tmp_path_factory, [builders.with_agents(run, {"plan": "lead", "write": "writer"}) for run in found])
+
+
+def stored(folders: pytest.TempPathFactory, found: Sequence[Run]) -> Path:
+    path = folders.mktemp("folder") / "runs"
     planned = tuple(runs.PlannedRun(r.id, r.trace, r.configuration, r.trial) for r in found)
-    digests = {name: trace_digest(trace) for name, trace in traces.items()}
-    runs.create(path, runs.Experiment(digests, planned, 2, 0, "0.1.0"), traces)
+    digests = {name: trace_digest(trace) for name, trace in TRACES.items()}
+    runs.create(path, runs.Experiment(digests, planned, 2, 0, "0.1.0"), TRACES)
     for run in found:
         runs.save_run(path, run)
     return path
@@ -57,6 +69,25 @@ def test_diff_prints_a_headline_and_tables(folder: Path) -> None:
     assert "less energy with batch 8 than with batch 1" in result.stdout
     assert "agentic: joules by phase, energy modelled (model:made-up)" in result.stdout
     assert "prefill" in result.stdout and "plan" not in result.stdout
+
+
+def test_diff_shows_agents_beside_nodes(named: Path) -> None:
+    """In a table below that of nodes, alone where asked for, and as rows of a scope of their own in JSON."""
+    wanted = ("--a", "max_num_seqs=1", "--b", "max_num_seqs=8")
+    both, alone = (invoke(diff, named, *wanted, *more).stdout for more in ((), ("--by", "agent")))
+    assert "joules by node" in both and "joules by agent" in both and "writer" in both
+    assert "joules by node" not in alone and "joules by agent" in alone
+    body = orjson.loads(invoke(diff, named, *wanted, "--json").stdout)
+    assert {row["name"] for row in body["rows"] if row["scope"] == "agent"} == {"lead", "writer", "no agent", "idle"}
+
+
+def test_diff_by_agent_says_that_there_are_none(folder: Path) -> None:
+    """Where no agent is named, nothing is shown of any unless they are asked for."""
+    wanted = [
+        word for side in ("--a", "--b") for knob in ("max_num_seqs=8", "power_cap_w=300") for word in (side, knob)
+    ]
+    assert "by agent" not in invoke(diff, folder, *wanted).stdout
+    assert "agentic has no joules by agent" in invoke(diff, folder, *wanted, "--by", "agent").stdout
 
 
 def test_diff_prints_one_json_object(folder: Path) -> None:

@@ -96,6 +96,19 @@ def test_parts_of_every_configuration_make_up_its_energy() -> None:
             assert sum(share for _, share in part["phases"]) == pytest.approx(part["share"], abs=1e-3)
 
 
+def test_agents_stand_below_the_nodes() -> None:
+    """Where there are several, they make up what the nodes do; where no agent is named, nothing is said of any."""
+    plain = builders.grid({"agentic": AGENTIC}, [1, 8], [None])
+    found = page([builders.with_agents(run, {"plan": "lead", "write": "writer"}) for run in plain])
+    for cell in found.data["cells"]["w0"]:
+        assert {part["name"] for part in cell["agents"]} == {"lead", "writer", "no agent"}
+        nodes = sum(part["share"] for part in cell["parts"] if part["name"] in builders.CHAIN)
+        assert sum(part["share"] for part in cell["agents"]) == pytest.approx(nodes, abs=1e-3)
+    assert "By agent" in found.text["h4"]
+    bare = page(plain)
+    assert "By agent" not in bare.text.get("h4", "") and not any(cell["agents"] for cell in bare.data["cells"]["w0"])
+
+
 def test_measured_joules_are_called_measured() -> None:
     """The badge names the meter, and the page does not speak of models."""
     found = page([builders.run(AGENTIC, engine="vllm", energy_source="nvml-counter")])
