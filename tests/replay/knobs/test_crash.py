@@ -77,7 +77,9 @@ def crash(folder: Path, seed: int) -> Crash:
     with driver(folder, seed, "exception" if way == "exception" else "") as process:
         line(process)
         if way != "exception":
-            time.sleep(source.uniform(0, 0.5))
+            for _ in range(source.randrange(12)):  # counted in changes, not in seconds: machines differ
+                line(process)
+            time.sleep(source.uniform(0, 0.01))
         changed = limits_w(folder) != FOUND_W or lock_mhz(folder) != [None, None]
         if way != "exception":
             number = signal.Signals[way.split()[-1]]

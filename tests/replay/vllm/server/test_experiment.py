@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,8 @@ from rejoule.traces.testing import made_call, made_trace, made_workflow, random_
 
 KILLS = 20
 LANES = 2
-MOMENTS_S = (0.1, 4.0)
+MOMENTS = (0.03, 0.9)
+"""Shares of the time that the undisturbed experiment takes."""
 WRONG = "w0000/c1"
 
 
@@ -86,7 +88,9 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
             assert told.keys() <= finished(runs)
             return process.returncode == 0
 
+        began_s = time.monotonic()
         assert attempt(here.folder / "undisturbed", None, Counter())
+        whole_s = time.monotonic() - began_s
         wanted = certificates(here.folder / "undisturbed")
         assert len(wanted) == 4
         assert not any(certificate.violations for certificate in wanted.values())
@@ -94,7 +98,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         for number in range(KILLS):
             runs, kept, ended = here.folder / f"runs{number}", dict[str, bytes](), False
             while not ended:
-                moment_s = source.uniform(*MOMENTS_S) if met["killed"] < KILLS // LANES else None
+                moment_s = whole_s * source.uniform(*MOMENTS) if met["killed"] < KILLS // LANES else None
                 ended = attempt(runs, moment_s, met)
                 held = stored(runs)
                 assert kept.items() <= held.items()  # a finished run stays as it is
