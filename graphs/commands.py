@@ -196,8 +196,9 @@ def _report(output: Path, request: Any, recorded: Recorded, engine: str, before:
         _say_stopped(output, recorded)
         # As a shell expects of a command that ended by Ctrl-C; whoever called this one ends too.
         raise SystemExit(INTERRUPTED)
+    kept = recorded.called or len(recorded.failed) < len(recorded.workflows)
     found = {
-        "trace": str(output),
+        "trace": str(output) if kept else None,
         "graph": request.target,
         **summary(recorded),
         "remarks": [*before, *recorded.remarks()],
@@ -206,12 +207,12 @@ def _report(output: Path, request: Any, recorded: Recorded, engine: str, before:
         import orjson
 
         click.echo(orjson.dumps(found).decode())
-    else:
+    elif kept:
         _print(found)
     if len(recorded.failed) == len(recorded.workflows):
         first = recorded.failed[0]
         remedy = f"{output} holds what they did until then"
-        if not recorded.called:
+        if not kept:
             output.unlink(missing_ok=True)
             remedy = "no LLM call was made, and no trace is kept"
         if recorded.hint is not None:

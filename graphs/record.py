@@ -56,6 +56,9 @@ class Recorded:
     hint: str | None = None
     """What the first workflow that failed seems to have lacked, and what gives it."""
 
+    unasked: int = 0
+    """Answers given for interrupts, of all workflows that came to their end, that nothing asked for."""
+
     @property
     def failed(self) -> tuple[Workflow, ...]:
         return tuple(w for w in self.workflows if w.status == "failed")
@@ -82,6 +85,8 @@ class Recorded:
         if stopped := sum(w.status == "interrupted" for w in self.workflows):
             answer = "answer it with --resume, in Python with resume=[…]"
             yield f"{counted(stopped, 'workflow')} stopped at an interrupt; {answer}"
+        if self.unasked:
+            yield f"{counted(self.unasked, 'answer')} to interrupts left over, as nothing asked"
 
 
 async def record(
@@ -156,7 +161,7 @@ async def record(
     errors = (w.error for w in workflows if w.status == "failed")
     given = Situation(context, config or {})
     hint = next((found for error in errors if (found := lacking(graph, given, error or "")) is not None), None)
-    return Recorded(workflows, unrecorded, stopped, hint)
+    return Recorded(workflows, unrecorded, stopped, hint, recording.unasked)
 
 
 def arrival_times(count: int, arrivals: str, seed: int) -> list[float]:

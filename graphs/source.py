@@ -19,7 +19,8 @@ from rejoule.graphs.record import Recorded
 from rejoule.graphs.situation import NOTHING, Situation, checked, text_of
 from rejoule.graphs.workloads import WORKLOADS, load, settings_from
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.model import Call, Header, Trace
+from rejoule.traces.model import Header, Trace
+from rejoule.traces.overview import figures
 from rejoule.traces.work import account
 
 if TYPE_CHECKING:
@@ -252,25 +253,11 @@ def summary(recorded: Recorded) -> dict[str, Any]:
         "workflows": len(statuses),
         "failed": statuses.count("failed"),
         "interrupted": statuses.count("interrupted"),
-        **_counts(calls),
+        "unasked_answers": recorded.unasked,
+        **figures(calls),
         "tool_calls": sum(len(workflow.tool_calls) for workflow in recorded.workflows),
         "duration_s": (ended - begun) / 1e9,
-        "nodes": [{"node": node, **_counts(of_node)} for node, of_node in nodes.items()],
+        "nodes": [{"node": node, **figures(of_node)} for node, of_node in nodes.items()],
         "unrecorded": [asdict(other) for other in recorded.unrecorded],
         "work": asdict(account(Trace(Header("", ""), recorded.workflows, recorded.unrecorded))),
     }
-
-
-def _counts(calls: list[Call]) -> dict[str, int | None]:
-    return {
-        "calls": len(calls),
-        "failed_calls": sum(not call.succeeded for call in calls),
-        "prompt_tokens": _total(call.prompt_tokens for call in calls),
-        "cached_tokens": _total(call.cached_tokens for call in calls),
-        "output_tokens": _total(call.output_tokens for call in calls),
-    }
-
-
-def _total(values: Iterable[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None

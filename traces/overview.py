@@ -13,7 +13,7 @@ from rejoule.traces import dag
 from rejoule.traces.lineage import messages
 from rejoule.traces.model import Call, Trace, Workflow
 from rejoule.traces.summary import total
-from rejoule.traces.work import account
+from rejoule.traces.work import account, counted_tokens, left_out
 
 BLOCK: Final = 16
 """Tokens that a prefix cache shares at once, as vLLM's does by default."""
@@ -29,15 +29,12 @@ def overview(trace: Trace) -> dict[str, Any]:
         "settings": dict(trace.header.settings),
         "edited": trace.edited,
         "workflows": len(trace.workflows),
-        "calls": len(calls),
+        **figures(calls),
         "tool_calls": sum(len(w.tool_calls) for w in trace.workflows),
-        "prompt_tokens": total(c.prompt_tokens for c in calls if c.succeeded),
-        "cached_tokens": total(c.cached_tokens for c in calls if c.succeeded),
-        "output_tokens": total(c.output_tokens for c in calls if c.succeeded),
         "shared_prompt_fraction": shared,
         "shared_prompt_unit": unit,
         "work": asdict(account(trace)),
-        "models": [{"model": name, **_figures([c for c in calls if _model(c) == name])} for name in _models(calls)],
+        "models": [{"model": name, **figures([c for c in calls if _model(c) == name])} for name in _models(calls)],
         "nodes": [_node(name, [c for c in calls if c.node == name]) for name in trace.nodes],
         "agents": _agents(calls),
         "each_workflow": [_workflow(w) for w in trace.workflows],
@@ -47,9 +44,10 @@ def overview(trace: Trace) -> dict[str, Any]:
 def sharing(calls: Sequence[Call]) -> tuple[float | None, str | None]:
     """The most of all prompts that a prefix cache without limits can hit, and what that is a share of.
 
-    A share of ``tokens`` where every answered call has its prompt's token ids, of ``characters`` otherwise.
+    Of those that a replay does: a share of ``tokens`` where all of them have their prompt's token ids, of
+    ``characters`` otherwise.
     """
-    good = [call for call in calls if call.succeeded]
+    good = [call for call in calls if left_out(call) is None]
     if all(call.prompt_token_ids for call in good):
         pairs: list[tuple[Sequence[Any], Sequence[Any]]]
         pairs = [(call.prompt_token_ids or (), call.token_ids or ()) for call in good]
@@ -104,21 +102,21 @@ def _agents(calls: Sequence[Call]) -> list[dict[str, Any]]:
     names = dict.fromkeys(call.agent for call in calls)
     if not any(names):
         return []
-    return [{"agent": name, **_figures([c for c in calls if c.agent == name])} for name in names]
+    return [{"agent": name, **figures([c for c in calls if c.agent == name])} for name in names]
 
 
 def _node(name: str, calls: Sequence[Call]) -> dict[str, Any]:
-    return {"node": name, **_figures(calls)}
+    return {"node": name, **figures(calls)}
 
 
-def _figures(calls: Sequence[Call]) -> dict[str, Any]:
-    good = [c for c in calls if c.succeeded]
+def figures(calls: Sequence[Call]) -> dict[str, int | None]:
+    """Counts of calls, and of their tokens whatever became of them, as far as anybody counted those."""
     return {
         "calls": len(calls),
-        "failed_calls": len(calls) - len(good),
-        "prompt_tokens": total(c.prompt_tokens for c in good),
-        "cached_tokens": total(c.cached_tokens for c in good),
-        "output_tokens": total(c.output_tokens for c in good),
+        "failed_calls": sum(not c.succeeded for c in calls),
+        "prompt_tokens": total(c.prompt_tokens for c in calls),
+        "cached_tokens": total(c.cached_tokens for c in calls),
+        "output_tokens": total(counted_tokens(c) for c in calls),
     }
 
 

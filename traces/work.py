@@ -43,6 +43,9 @@ class Amount:
     """Calls of which the server did not count the tokens of prompt or answer."""
 
 
+NONE: Final = Amount(0, 0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """Calls that something is to be said of."""
@@ -62,6 +65,8 @@ class Account:
     """Replayed, but not just as recorded, so that no certificate calls them exact; a call may be in several."""
     unrecorded: Mapping[str, int] = field(default_factory=dict)
     """Requests that reached the recording's server and are no calls: how many, by why."""
+    further: Amount = NONE
+    """Of ``recorded``, further answers to a prompt: each has that prompt's tokens again, which a cache shares."""
 
 
 def left_out(call: Call) -> str | None:
@@ -87,7 +92,7 @@ def altered(call: Call) -> tuple[str, ...]:
     if not call.succeeded:
         found.append("let go before its end, and done as far as its answer had come")
     if counted_tokens(call) is None:
-        found.append("of a guessed length, as the server counted nothing")
+        found.append("of a guessed length, as the server did not count it by itself")
     elif not output_tokens(call):
         found.append("with a token of output, where there was none")
     return tuple(found)
@@ -125,7 +130,8 @@ def account(trace: Trace, outcomes: Mapping[str, Outcome] | None = None) -> Acco
     unrecorded: dict[str, int] = defaultdict(int)
     for other in trace.unrecorded:
         unrecorded[other.what] += other.requests
-    return Account(amount(trace.calls), amount(done), _named(lost), _named(changed), dict(unrecorded))
+    further = amount(_further(trace.calls))
+    return Account(amount(trace.calls), amount(done), _named(lost), _named(changed), dict(unrecorded), further)
 
 
 def amount(calls: Iterable[Call]) -> Amount:
@@ -146,8 +152,21 @@ def sentences(found: Account) -> Iterator[str]:
         yield f"{_share(named.amount, found.recorded)} left out: {named.reason}"
     for named in found.altered:
         yield f"{_share(named.amount, found.recorded)} not counted as exact: {named.reason}"
+    if found.further.calls:
+        again = f"whose tokens ({found.further.prompt_tokens:,} here) are counted for each"
+        yield f"{_share(found.further, found.recorded)} for further answers to a prompt, {again}"
     for what, requests in found.unrecorded.items():
         yield f"{counted(requests, 'request')} to the recording's server not in the trace: {what}"
+
+
+def _further(calls: Iterable[Call]) -> Iterator[Call]:
+    """Of several answers to a prompt, all but the first."""
+    answered = set()
+    for call in calls:
+        prompt = call.sibling_of or call.id, repr(call.request.get("prompt"))
+        if prompt in answered:
+            yield call
+        answered.add(prompt)
 
 
 def _undone(outcome: Outcome) -> str | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rejoule.graphs.capture.answer import Piece
 from rejoule.graphs.capture.attempt import Attempt
 from rejoule.graphs.capture.control import Execution, links
 from rejoule.graphs.capture.edges import Span, Start, edges
 from rejoule.graphs.capture.progress import tokens_in
+from rejoule.graphs.capture.reading import Part
 from rejoule.graphs.capture.runs import Runs, TaskRun, ToolRun
 from rejoule.graphs.capture.writes import TaskWrites
 from rejoule.traces.model import Call, Edge, Task, ToolCall
@@ -67,6 +69,10 @@ class _Assembly:
         self._tools = {id(tool): f"tool {i}" for i, tool in enumerate(seen.runs.tools.values())}
         self._spans = dict(self._tools)
         """Of every tool, its own or that of its tool call."""
+        self._answers: dict[str, tuple[list[Call], Sequence[Piece]]] = {}
+        """Calls and pieces of their body, by the request that they answer."""
+        for call, attempt in seen.calls:
+            self._answers.setdefault(attempt.id, ([], attempt.pieces()))[0].append(call)
         self._busy: set[str] = set()
         """Tasks and tools that made calls, ran tools or ran graphs."""
 
@@ -80,24 +86,33 @@ class _Assembly:
         executions = [Execution(task.id, task.turn, task.context) for task in self._tasks]
         barrier, trigger = links(executions, self._seen.writes, self._seen.steps)
         spans = [*containers, *call_spans, *tool_spans]
-        return tasks, calls, tool_calls, edges(spans, barrier, trigger, self._streamed())
+        return tasks, calls, tool_calls, edges(spans, barrier, trigger, self._streamed(), self._left())
 
     def _streamed(self) -> Iterator[Start]:
         """What began on part of an answer. Where all of it had come, the times of both say what there is to say."""
         begun = [(call.id, call.submit_ns, attempt.begun_on) for call, attempt in self._seen.calls]
         begun += [(task.id, task.start_ns, task.begun_on) for task in self._tasks]
         begun += [(self._spans[id(tool)], tool.start_ns, tool.begun_on) for tool in self._runs.tools.values()]
-        pieces = {attempt.id: attempt.pieces() for _, attempt in self._seen.calls}
-        answers: dict[str, list[Call]] = {}
-        for call, attempt in self._seen.calls:
-            answers.setdefault(attempt.id, []).append(call)
         for target, start_ns, parts in begun:
-            for source, taken in parts:
-                calls, body = answers[source], pieces[source]
-                counts = zip(calls, tokens_in(body, taken, calls), tokens_in(body, len(body), calls), strict=False)
-                for call, tokens, most in counts:
-                    if tokens and not (call.end_ns <= start_ns and tokens >= most):
-                        yield call.id, target, tokens
+            for call, tokens, most in self._read(parts):
+                if not (call.end_ns <= start_ns and tokens >= most):
+                    yield call.id, target, tokens
+
+    def _left(self) -> Iterator[Start]:
+        """Tasks that ended when they had read part of an answer that went on without them."""
+        attempts = {attempt.id: attempt for _, attempt in self._seen.calls}
+        for task in self._tasks:
+            parts = [(source, taken) for source, taken in task.left if not attempts[source].read_on(task.id, taken)]
+            for call, tokens, _ in self._read(parts):
+                if call.end_ns > self._ended(task):
+                    yield call.id, task.id, tokens
+
+    def _read(self, parts: Iterable[Part]) -> Iterator[tuple[Call, int, int]]:
+        """Each answer of which something was read: how many tokens of it, and how many came in all."""
+        for source, taken in parts:
+            calls, body = self._answers[source]
+            counts = zip(calls, tokens_in(body, taken, calls), tokens_in(body, len(body), calls), strict=False)
+            yield from ((call, tokens, most) for call, tokens, most in counts if tokens)
 
     def _task_spans(self) -> list[Span]:
         spans = []

@@ -11,6 +11,7 @@ from rejoule.graphs.capture import several
 from rejoule.graphs.capture.answer import Piece, parse
 from rejoule.graphs.capture.reading import Chain, Readings
 from rejoule.graphs.capture.rewrite import Outgoing, endpoint
+from rejoule.graphs.places.hands import Control
 from rejoule.traces.model import Call, Endpoint
 from rejoule.traces.secrets import described, hidden
 
@@ -35,6 +36,7 @@ class Attempt:
         readings: Readings,
         chain: Chain,
         attempt: int,
+        by: Control | None = None,
         now: Clock,
         done: Callable[[Attempt, Call], None],
     ) -> None:
@@ -49,11 +51,12 @@ class Attempt:
         self._done = done
         self._status: int | None = None
         self._streamed = False
+        self._whole = False
         self._pieces: list[Piece] = []
         self._readings = readings
-        self.begun_on = readings.here(chain)
+        self.begun_on = readings.here(chain, by)
         """What had been read, where it was sent, of answers that were still coming."""
-        self._reading = readings.begin(id, task, chain)
+        self._reading = readings.begin(id, task, chain, by)
         self._once = threading.Lock()
         self._submit_ns = now()
 
@@ -75,6 +78,14 @@ class Attempt:
     def closed(self) -> None:
         self._readings.close(self._reading)
         self._finish(LET_GO)
+
+    def read_on(self, task: str, taken: int) -> bool:
+        """Whether a task that had read so much when it ended left somebody behind who read on.
+
+        Where reading cannot be seen, whatever came to its end was read.
+        """
+        reading = self._reading
+        return self._whole if reading.unseen else reading.taken_in[task] > taken
 
     def pieces(self) -> tuple[Piece, ...]:
         """Of its body, as they came."""
@@ -102,6 +113,7 @@ class Attempt:
                 elif error is None:
                     error = "the server cut the stream before its end"
             error = error or (answer.error and hidden(answer.error))
+        self._whole = error is None
         api: Endpoint = "chat" if endpoint(self.outgoing.url) == "chat/completions" else "completions"
         call = Call(
             id=self.id,

@@ -28,18 +28,23 @@ class Span:
 
 
 def edges(
-    spans: Iterable[Span], barrier: Iterable[Pair], trigger: Iterable[Pair], streamed: Iterable[Start] = ()
+    spans: Iterable[Span],
+    barrier: Iterable[Pair],
+    trigger: Iterable[Pair],
+    streamed: Iterable[Start] = (),
+    left: Iterable[Start] = (),
 ) -> tuple[Edge, ...]:
     """Both edge sets, each transitively reduced; spans without a parent are ordered by time.
 
     A streamed edge takes the place of what its two ends' times say, and is in both sets, so it is kept where one of
-    them does not imply it.
+    them does not imply it. ``left`` has the spans that ended on part of an answer: what follows them begins on that.
     """
     tree = {span.id: span for span in spans}
     begun = [start for start in streamed if tree[start[0]].start_ns < tree[start[1]].start_ns]
     observed = [pair for pair in _observed(tree) if pair not in {start[:2] for start in begun}]
-    by_barrier, parts_by_barrier = _reduced(tree, observed, barrier, begun)
-    by_trigger, parts_by_trigger = _reduced(tree, observed, trigger, begun)
+    ended = [start for start in left if tree[start[0]].end_ns > tree[start[1]].end_ns]
+    by_barrier, parts_by_barrier = _reduced(tree, observed, barrier, begun, ended)
+    by_trigger, parts_by_trigger = _reduced(tree, observed, trigger, begun, ended)
     found = [Edge(source, target, "streamed", tokens) for source, target, tokens in parts_by_barrier | parts_by_trigger]
     for source, target in by_barrier | by_trigger:
         pair = source, target
@@ -88,7 +93,11 @@ def _observed(tree: Mapping[str, Span]) -> list[Pair]:
 
 
 def _reduced(
-    tree: Mapping[str, Span], observed: Iterable[Pair], links: Iterable[Pair], begun: Iterable[Start]
+    tree: Mapping[str, Span],
+    observed: Iterable[Pair],
+    links: Iterable[Pair],
+    begun: Iterable[Start],
+    ended: Iterable[Start],
 ) -> tuple[set[Pair], set[Start]]:
     """The fewest pairs of vertices that imply all of the order, and the fewest starts on part of an answer."""
     first = {span.id: span.id if span.kind == "vertex" else f"in {span.id}" for span in tree.values()}
@@ -107,7 +116,8 @@ def _reduced(
     for source, target in [*observed, *links]:
         if tree[source].end_ns <= tree[target].start_ns:
             waits_for[first[target]].add(last[source])
-    part_of = _parts(waits_for, first, begun)
+    starts_on = [(source, first[target], tokens) for source, target, tokens in begun]
+    part_of = _parts(waits_for, [*starts_on, *((source, last[target], tokens) for source, target, tokens in ended)])
     # Everything before a point of the order, as bits: a vertex's bit is its place in one topological order, so the
     # highest bit among a vertex's ancestors is always a direct predecessor.
     before: dict[str, int] = {}
@@ -134,18 +144,16 @@ def _reduced(
     return reduced, starts
 
 
-def _parts(
-    waits_for: dict[str, set[str]], first: Mapping[str, str], begun: Iterable[Start]
-) -> dict[str, tuple[str, int]]:
-    """Puts a point into the order for every part of an answer that something began on, before the answer's end.
+def _parts(waits_for: dict[str, set[str]], waiting: Iterable[Start]) -> dict[str, tuple[str, int]]:
+    """Puts a point into the order for every part of an answer that another point waits for, before the answer's end.
 
     Returned are the answer and the tokens of each.
     """
     found = {}
-    for source, target, tokens in sorted(begun, key=lambda start: start[2]):
+    for source, target, tokens in sorted(waiting, key=lambda start: start[2]):
         point = f"{tokens} of {source}"
         found[point] = source, tokens
-        waits_for[first[target]].add(point)
+        waits_for[target].add(point)
     last: dict[str, str] = {}
     for point, (source, _) in found.items():
         # What an answer waits for, its first part waits for, and every part for the one before.

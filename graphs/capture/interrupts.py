@@ -22,6 +22,11 @@ class Answers:
     def __init__(self, given: Sequence[Any]) -> None:
         self._left = list(given)
 
+    @property
+    def left(self) -> int:
+        """Answers that nobody has asked for."""
+        return len(self._left)
+
     def to(self, stopped: StateSnapshot) -> Any:
         """What a stopped graph is resumed with; ``None`` at a breakpoint, ``UNANSWERED`` where no answer is left.
 

@@ -165,6 +165,8 @@ class Net:
                     # The client has it all with this piece, and goes on.
                     watch.ended()
             await response.write(piece)
+            if watch is not None:
+                watch.taken()
         if watch is not None:
             watch.ended()
         await response.write_eof()

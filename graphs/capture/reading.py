@@ -7,16 +7,14 @@ parents had taken when they started it.
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
-Control = tuple[int, "weakref.ref[asyncio.Task[Any]] | None"]
+from rejoule.graphs.places.hands import Control, control
+
 Chain = Mapping[UUID, Control]
 """LangChain runs around something, innermost first, and where each was begun."""
 
@@ -29,10 +27,14 @@ class Reading:
     task: str
     chain: Chain
     sent_in: Control
+    unseen: bool = False
+    """The client's reading cannot be seen: what it was sent, the code that asked for it has."""
     taken: int = 0
     """Pieces of its body that the client has in its hands."""
     by: dict[Control, None] = field(default_factory=dict)
     """Who took them, the last one last."""
+    taken_in: dict[str, int] = field(default_factory=dict)
+    """How many had been taken when code of a task last took one."""
     left: bool = False
     """The task that began it has ended; its thread may be another's by now."""
 
@@ -77,41 +79,50 @@ def ended(run: UUID) -> None:
 class Readings:
     """The answers of one workflow that are being read."""
 
-    def __init__(self) -> None:
+    def __init__(self, task_here: Callable[[], str | None]) -> None:
+        """``task_here`` says of which task the running code is part."""
+        self._task_here = task_here
         self._open: dict[Reading, None] = {}
         self._lock = threading.Lock()
 
-    def begin(self, call: str, task: str, chain: Chain) -> Reading:
-        """A task sends a request, here."""
-        reading = Reading(call, task, chain, control())
-        self._know(reading)
+    def begin(self, call: str, task: str, chain: Chain, by: Control | None = None) -> Reading:
+        """A task sends a request, here, or in a thread of control whose reading cannot be seen."""
+        reading = Reading(call, task, chain, by or control(), by is not None)
+        if by is None:
+            self._know(reading)
         return reading
 
     def take(self, reading: Reading) -> None:
         """The client took one more piece, here."""
-        here = control()
+        here = reading.sent_in if reading.unseen else control()
+        task = reading.task if reading.unseen else self._task_here()
         with self._lock:
             reading.taken += 1
             reading.by.pop(here, None)
             reading.by[here] = None
+            if task is not None:
+                reading.taken_in[task] = reading.taken
             self._open[reading] = None
-        self._know(reading)
+        if not reading.unseen:
+            self._know(reading)
 
     def close(self, reading: Reading) -> None:
         """The client lets go of it."""
         with self._lock:
             self._open.pop(reading, None)
 
-    def leave(self, task: str) -> None:
-        """A task has ended."""
+    def leave(self, task: str) -> tuple[Part, ...]:
+        """A task has ended; what it had read of answers that are still open."""
         with self._lock:
             for reading in self._open:
                 reading.left |= reading.task == task
+            return tuple((reading.call, reading.taken_in[task]) for reading in self._open if task in reading.taken_in)
 
-    def here(self, chain: Chain) -> tuple[Part, ...]:
-        """What the running code, inside the runs of ``chain``, has read of answers that are still open."""
+    def here(self, chain: Chain, by: Control | None = None) -> tuple[Part, ...]:
+        """What the running code, or that of ``by``, inside the runs of ``chain``, has read of answers still open."""
+        here = by or control()
         with self._lock:
-            parts = [(reading.call, _taken_by(reading, chain)) for reading in self._open]
+            parts = [(reading.call, _taken_by(reading, chain, here)) for reading in self._open]
         return tuple((call, taken) for call, taken in parts if taken)
 
     def _know(self, reading: Reading) -> None:
@@ -119,13 +130,13 @@ class Readings:
         _KNOWN.set((*others, (reading, reading.taken)))
 
 
-def _taken_by(reading: Reading, chain: Chain) -> int:
-    """How many pieces of it the running code, inside the runs of ``chain``, has."""
+def _taken_by(reading: Reading, chain: Chain, here: Control) -> int:
+    """How many pieces of it the code that runs ``here``, inside the runs of ``chain``, has."""
     known = dict(_KNOWN.get())
     if reading.left:
         return known.get(reading, 0)
     # A run around both says nothing about which of them waits for the other.
-    ours = {control(), *(where for run, where in chain.items() if run not in reading.chain)}
+    ours = {here, *(where for run, where in chain.items() if run not in reading.chain)}
     theirs = {*reading.by, *(where for run, where in reading.chain.items() if run not in chain)}
     helped = reading.by_helper
     if helped:
@@ -133,12 +144,3 @@ def _taken_by(reading: Reading, chain: Chain) -> int:
     if ours & theirs or (helped and reading in known) or reading.given_to(chain):
         return reading.taken
     return known.get(reading, 0)
-
-
-def control() -> Control:
-    """The thread of control of the running code."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    return threading.get_ident(), None if task is None else weakref.ref(task)

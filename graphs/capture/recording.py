@@ -31,7 +31,8 @@ from rejoule.graphs.capture.threads import inherited_context
 from rejoule.graphs.capture.wire import READING, Request, Watch, tapped
 from rejoule.graphs.capture.workflow import WorkflowRecorder
 from rejoule.graphs.capture.writes import WriteLog
-from rejoule.graphs.places.owners import HEADER, INHERITED, Owner, origin, owned
+from rejoule.graphs.places.hands import Control, of_hand
+from rejoule.graphs.places.owners import BY, HEADER, INHERITED, Owner, origin, owned
 from rejoule.graphs.places.processes import processes_told
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Call, Task, Unrecorded, Workflow, WorkflowStatus
@@ -103,6 +104,8 @@ class Recording:
         self._keep_record = keep
         self._net = net
         self._owner = net.owner if net is not None else Owner(rewrite.server.base_url, rewrite.server.base_url)
+        self.unasked = 0
+        """Answers to interrupts, of all workflows that came to their end, that nothing asked for."""
         self._fault: Exception | None = None
         self._origin_ns = time.monotonic_ns()
         self._session = uuid.uuid4().hex[:12]
@@ -156,17 +159,18 @@ class Recording:
             self._active.add(recorder)
         recorder.runs.subgraphs = subgraph_names(graph)
         log = WriteLog(graph.checkpointer, resumable=bool(turns or resume))
-        run = _Run(graph, log, recorder, dict(config or {}), context)
+        run = _Run(graph, log, recorder, Answers(resume), dict(config or {}), context)
         status: WorkflowStatus
         error: BaseException | None
         try:
             # A task of its own keeps its context variables from this one's.
-            status, error = await asyncio.create_task(run.turns([input, *turns], list(resume)))
+            status, error = await asyncio.create_task(run.turns([input, *turns]))
         except asyncio.CancelledError:
             status, error = "interrupted", StoppedError("the recording was stopped")
         finally:
             recorder.ended = True
             self._active.discard(recorder)
+        self.unasked += run.answers.left if status == "done" else 0
         workflow = recorder.end(self._graph, input, status, error, log)
         self._check(recorder)
         return workflow
@@ -204,7 +208,7 @@ class Recording:
             and (not captured(request.url) or context is None or not _read(request))
         ):
             # It is counted, or captured, where it arrives.
-            if (place := self._place()) is not None:
+            if (place := self._net.owner.said()) is not None:
                 request.inner.headers[HEADER] = place
             if not (request.marked and captured(request.url)):
                 return None
@@ -225,14 +229,16 @@ class Recording:
 
     def _reached(self, request: Request, place: str | None) -> Watch | None:
         """A request that came to the recording's own URL, with the place that it names."""
+        place, _, hand = (place or "").partition(BY)
         recorder, context = self._found(place)
         if not captured(request.url):
             self._miss(request, NOT_CAPTURED, recorder)
             return None
         learn_headers(request.headers)
         if recorder is not None and context is not None and not recorder.ended:
-            return recorder.attempt(context, request.attempt, lambda id: self._fit(request, id))
-        outlived = place is not None and recorder is not None
+            by: Control = of_hand(hand) if hand else (place, None)
+            return recorder.attempt(context, request.attempt, lambda id: self._fit(request, id), by)
+        outlived = bool(place) and recorder is not None
         self._miss(request, OUTLIVED if outlived else NOWHERE, recorder)
         return None
 
@@ -255,10 +261,10 @@ class Recording:
         run = context.run.hex if context.run is not None else "-"
         return ".".join([self._session, *recorder.runs.task(context.task).id.split("/"), run])
 
-    def _found(self, place: str | None) -> tuple[WorkflowRecorder | None, CodeContext | None]:
+    def _found(self, place: str) -> tuple[WorkflowRecorder | None, CodeContext | None]:
         """What a place's word stands for; no context where it need not hold any more."""
-        session, *names = (place or "").removesuffix(INHERITED).split(".")
-        if place is None or session != self._session or len(names) != 3:
+        session, *names = place.removesuffix(INHERITED).split(".")
+        if session != self._session or len(names) != 3:
             return None, None
         workflow, task, run = names
         recorder = next((active for active in list(self._active) if active.id == workflow), None)
@@ -297,9 +303,11 @@ class _Run:
         graph: Pregel[Any, Any, Any, Any],
         log: WriteLog,
         recorder: WorkflowRecorder,
+        answers: Answers,
         config: dict[str, Any],
         context: Any,
     ) -> None:
+        self.answers = answers
         self._graph = graph.copy({"checkpointer": log})
         self._recorder = recorder
         self._config: Any = {
@@ -308,16 +316,15 @@ class _Run:
         }
         self._options = {} if context is None else {"context": context}
 
-    async def turns(self, inputs: Sequence[Any], resume: list[Any]) -> tuple[WorkflowStatus, Exception | None]:
+    async def turns(self, inputs: Sequence[Any]) -> tuple[WorkflowStatus, Exception | None]:
         """Runs them one after another, answering interrupts as long as there are answers."""
-        answers = Answers(resume)
         _CURRENT.set(self._recorder)
         _HANDLER.set(self._recorder.runs)
         try:
             for input in inputs:
                 stopped = await self._turn(input)
                 # A breakpoint asks for nothing, and wants no answer but to go on.
-                while stopped.next and (command := answers.to(stopped)) is not UNANSWERED:
+                while stopped.next and (command := self.answers.to(stopped)) is not UNANSWERED:
                     stopped = await self._turn(command)
             if stopped.next:
                 return "interrupted", None

@@ -12,7 +12,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp
 
-from rejoule.graphs.capture.reading import Chain, Control, Part, Readings, began, control, ended
+from rejoule.graphs.capture.reading import Chain, Part, Readings, began, ended
 from rejoule.graphs.capture.task_context import (
     UNNAMED,
     CodeContext,
@@ -21,6 +21,7 @@ from rejoule.graphs.capture.task_context import (
     marked_agent,
     task_context_of,
 )
+from rejoule.graphs.places.hands import Control, control
 
 
 @dataclass(eq=False, slots=True)
@@ -39,6 +40,8 @@ class TaskRun:
     error: str | None = None
     begun_on: tuple[Part, ...] = ()
     """What had been read, where it began, of answers that were still coming."""
+    left: tuple[Part, ...] = ()
+    """What it had read, where it ended, of answers that were still coming: what follows it begins on that."""
     node: str = ""
     """Path of names of what is around it, tools that run graphs included: ``tools/research/model``."""
     agent: str | None = None
@@ -82,7 +85,7 @@ class Runs(BaseCallbackHandler):
         self._task_of: dict[UUID, TaskRun] = {}
         self._detached: dict[UUID | None, int] = {}
         self._begun_in: dict[UUID, Control] = {}
-        self.readings = Readings()
+        self.readings = Readings(self._task_here)
         self._named: dict[UUID, str | None] = {}
         self._lock = threading.Lock()
 
@@ -96,6 +99,11 @@ class Runs(BaseCallbackHandler):
                 task = self.tasks[key] = TaskRun(id, self.turn, nested, self.now(), marked=marked)
                 task.node, task.agent = place(nested, self._owning(context, parent), self._graph(parent), marked)
             return self.tasks[key]
+
+    def _task_here(self) -> str | None:
+        """The execution that the running code is part of."""
+        here = current_context()
+        return None if here is None else self.task(here.task).id
 
     def named(self, id: str) -> TaskRun | None:
         """The execution with this id."""
@@ -181,18 +189,14 @@ class Runs(BaseCallbackHandler):
         ended(run_id)
         task = self._task_of.get(run_id)
         if task is not None and task.outer == run_id:
-            task.end_ns = self.now()
-            self.readings.leave(task.id)
+            self._end(task, None)
             self.finished(task)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **rest: Any) -> None:
         ended(run_id)
         task = self._task_of.get(run_id)
         if task is not None and task.outer == run_id:
-            # Interrupts and commands to the parent graph travel as exceptions, and are none.
-            task.error = None if isinstance(error, GraphBubbleUp) else self.described(error)
-            task.end_ns = self.now()
-            self.readings.leave(task.id)
+            self._end(task, error)
 
     def on_tool_start(
         self,
@@ -214,12 +218,18 @@ class Runs(BaseCallbackHandler):
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **rest: Any) -> None:
         if run_id in self.tools:
-            self.tools[run_id].end_ns = self.now()
+            self._end(self.tools[run_id], None)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **rest: Any) -> None:
         if run_id in self.tools:
-            self.tools[run_id].end_ns = self.now()
-            self.tools[run_id].error = None if isinstance(error, GraphBubbleUp) else self.described(error)
+            self._end(self.tools[run_id], error)
+
+    def _end(self, run: TaskRun | ToolRun, error: BaseException | None) -> None:
+        # Interrupts and commands to the parent graph travel as exceptions, and are none.
+        run.error = None if error is None or isinstance(error, GraphBubbleUp) else self.described(error)
+        run.end_ns = self.now()
+        if isinstance(run, TaskRun):
+            run.left = self.readings.leave(run.id)
 
     def on_chat_model_start(
         self,

@@ -14,6 +14,7 @@ from rejoule.graphs.capture.rewrite import Outgoing
 from rejoule.graphs.capture.runs import Runs, TaskRun
 from rejoule.graphs.capture.task_context import CodeContext
 from rejoule.graphs.capture.writes import WriteLog
+from rejoule.graphs.places.hands import Control
 from rejoule.traces.lineage import Lineage
 from rejoule.traces.model import Call, Task, Workflow, WorkflowStatus
 from rejoule.traces.secrets import described
@@ -41,8 +42,10 @@ class WorkflowRecorder:
         self._open: dict[str, Attempt] = {}
         self._calls: list[tuple[Call, Attempt]] = []
 
-    def attempt(self, context: CodeContext, number: int, fit: Callable[[str], Outgoing]) -> Attempt:
-        """Begins a call; ``fit`` makes its request, given the call's id."""
+    def attempt(
+        self, context: CodeContext, number: int, fit: Callable[[str], Outgoing], by: Control | None = None
+    ) -> Attempt:
+        """Begins a call; ``fit`` makes its request, given the call's id. ``by`` sends it, if not the running code."""
         task = self.runs.task(context.task)
         self._agents[task.id] = task.agent
         with self._lock:
@@ -58,6 +61,7 @@ class WorkflowRecorder:
                 readings=self.runs.readings,
                 chain=self.runs.chain(context.run),
                 attempt=number,
+                by=by,
                 now=self._now,
                 done=self._call_finished,
             )

@@ -9,9 +9,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
+from rejoule.graphs.places.hands import hand
+
 HEADER = "x-rejoule-place"
 INHERITED = "~"
 """Ends the word of a process that was started in a node: it may outlive it."""
+BY = "@"
+"""Before the word for the thread of control that sends."""
 
 Origin = tuple[str, str, int]
 """Scheme, host and port."""
@@ -34,6 +38,11 @@ class Owner:
     """Where the running code is; ``None`` outside any node."""
     missed: Callable[[str, str], None] = lambda method, url: None
     """Told of a request that can neither be watched nor turned round."""
+
+    def said(self) -> str | None:
+        """What a request's header says of where it was sent; ``None`` outside any node."""
+        place = self.place()
+        return None if place is None else f"{place}{BY}{hand()}"
 
 
 _owners: list[Owner] = []

@@ -40,7 +40,7 @@ def standard_told() -> Iterator[None]:
             return
         if _origin(self) != origin(owner.net) and not _elsewhere(self, owner):
             owner.missed(method, owner.server + url)
-        elif (place := owner.place()) is not None:
+        elif (place := owner.said()) is not None:
             self.putheader(HEADER, place)
 
     @functools.wraps(end)
@@ -93,7 +93,7 @@ def aiohttp_told(library: Any) -> Iterator[None]:
         if owner is None:
             return await send(session, method, url, **options)
         headers = CIMultiDict(options.pop("headers", None) or ())
-        if (place := owner.place()) is not None:
+        if (place := owner.said()) is not None:
             headers[HEADER] = place
         if origin(full) != origin(owner.net):
             url = on_net(full, owner)
@@ -135,7 +135,7 @@ def _told(library: Any, request: Any, options: dict[str, Any]) -> Any:
     if owner is not None:
         if origin(url) == origin(owner.server):
             request.url = library.URL(on_net(url, owner))
-        if (place := owner.place()) is not None:
+        if (place := owner.said()) is not None:
             request.headers[HEADER] = place
     return request
 

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rejoule.traces.commands import inspect
-from rejoule.traces.model import Call
-from rejoule.traces.overview import BLOCK, sharing
+from rejoule.traces.model import Call, Trace
+from rejoule.traces.overview import BLOCK, overview, sharing
 from rejoule.traces.store import save
 from rejoule.traces.testing import made_call, made_trace, made_workflow, random_trace
+from rejoule.traces.work import account
 
 
 def call(number: int, prompt: tuple[int, ...], output: tuple[int, ...] = ()) -> Call:
@@ -61,6 +62,17 @@ def test_no_cache_hits_more(seed: int, order: int) -> None:
     bound = sharing(calls)[0]
     assert bound is not None
     assert hits <= round(bound * sum(len(c.prompt_token_ids or ()) for c in calls))
+
+
+def test_what_is_shown_is_what_is_accounted_for() -> None:
+    """Nodes, models and the sum of all count the tokens of calls that broke off, as the account of the work does."""
+    (flow,) = random_trace(3, workflows=1).workflows
+    calls = [replace(c, error="cut", output_tokens=None) if i % 2 else c for i, c in enumerate(flow.calls)]
+    trace = Trace(random_trace(3).header, (replace(flow, calls=tuple(calls)),))
+    found, recorded = overview(trace), account(trace).recorded
+    for name in ("calls", "prompt_tokens", "output_tokens"):
+        sums = [sum(row[name] or 0 for row in found[rows]) for rows in ("nodes", "models")]
+        assert [found[name], *sums] == [getattr(recorded, name)] * 3
 
 
 def test_texts_where_there_are_no_ids() -> None:

@@ -95,3 +95,13 @@ def test_sentences_have_counts_and_shares() -> None:
     lost, unseen = sentences(account(trace))
     assert lost.startswith("1 call of 2 (50.0%) left out: refused")
     assert unseen.startswith("3 requests") and "embeddings" in unseen
+
+
+def test_tokens_of_a_prompt_that_are_counted_again_are_told() -> None:
+    """Each answer to a request is a call with the prompt's tokens, and how many are counted again is said."""
+    calls = (WHOLE, replace(WHOLE, id=f"{WHOLE.id}.1", sibling_of=WHOLE.id))
+    flow = replace(random_trace(1, workflows=1).workflows[0], calls=calls, edges=())
+    found = account(Trace(random_trace(1).header, (flow,)))
+    assert found.further.calls == 1 and found.further.prompt_tokens == WHOLE.prompt_tokens
+    (said,) = sentences(found)
+    assert said.startswith("1 call of 2") and f"({WHOLE.prompt_tokens} here)" in said

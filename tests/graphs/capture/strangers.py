@@ -49,6 +49,21 @@ def by_httpx(text: str) -> None:
     httpx2.post(f"{url()}/chat/completions", json=body(text)).raise_for_status()
 
 
+def part_by_requests(text: str, kept: list[Any]) -> None:
+    """Reads one line of a stream, and keeps it open."""
+    answer = requests.post(f"{url()}/chat/completions", json=body(text, stream=True), stream=True)
+    kept += [answer, lines := answer.iter_lines(chunk_size=1)]
+    next(lines)
+
+
+async def part_by_aiohttp(text: str, kept: list[Any]) -> None:
+    """The same, in a task of its own."""
+    session = aiohttp.ClientSession()
+    answer = await session.post(f"{url()}/chat/completions", json=body(text, stream=True))
+    kept += [session, answer]
+    await answer.content.readline()
+
+
 def by_streamed_upload(text: str) -> None:
     data = json.dumps(body(text)).encode()
     httpx2.post(f"{url()}/chat/completions", content=iter([data[:9], data[9:]])).raise_for_status()

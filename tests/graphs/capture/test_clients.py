@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import multiprocessing
 import os
@@ -90,6 +91,33 @@ async def test_any_client_is_placed(net: Net, bench: Bench, tmp_path: Path, send
     assert edges(trace.workflows[0], "trigger") == [("one", "two"), ("two", "three")]
     assert len(bench.witness.sightings) == 3
     assert all("x-rejoule-place" not in seen.headers for seen in bench.witness.sightings)
+
+
+@pytest.mark.parametrize("library", ["requests", "aiohttp"])
+async def test_streams_left_open_by_any_client(net: Net, bench: Bench, tmp_path: Path, library: str) -> None:
+    """What follows a stream that is half read, in its node or after it, began on what had come."""
+    kept: list[Any] = []
+    slow = "one two three four five six GAP=0.2"
+
+    async def parts() -> None:
+        await strangers.part_by_aiohttp(f"first {slow}", kept)
+        await strangers.part_by_aiohttp(f"second {slow}", kept)
+        for session in kept[::2]:
+            await session.close()
+
+    def node() -> None:
+        if library == "aiohttp":
+            asyncio.run(parts())
+        else:
+            strangers.part_by_requests(f"first {slow}", kept)
+            strangers.part_by_requests(f"second {slow}", kept)
+
+    trace = await recorded(net, bench, tmp_path, {"a": node, "b": lambda: strangers.by_sdk("after")})
+    (workflow,) = trace.workflows
+    first, *rest = [(e.source[-4:], e.target[-4:], e.kind) for e in workflow.edges]
+    assert first == ("c000", "c001", "streamed") and workflow.edges[0].tokens in (1, 2)
+    if library == "requests":  # the other closes its streams before its node ends
+        assert rest == [("c001", "c002", "streamed")]
 
 
 @pytest.mark.parametrize("send", [strangers.by_program, strangers.by_program_with_url], ids=lambda send: send.__name__)

@@ -82,6 +82,26 @@ def with_parts(found: list[Edge], begun: list[Start]) -> nx.DiGraph[tuple[str, i
     return dag
 
 
+def test_what_follows_a_task_begins_on_what_it_had_read() -> None:
+    """A call that a task left half read orders what follows by that part, and by its end what waits for its end."""
+    spans = [
+        Span("g", None, 0, 100, "graph"),
+        Span("a", "g", 0, 40, "task"),
+        Span("b", "g", 50, 90, "task"),
+        Span("c", "g", 50, 95, "task"),
+        Span("a1", "a", 1, 55, "vertex"),
+        Span("a2", "a", 5, 20, "vertex"),
+        Span("b1", "b", 51, 52, "vertex"),
+        Span("b2", "b", 60, 70, "vertex"),
+        Span("c1", "c", 51, 60, "vertex"),
+    ]
+    found = edges(spans, [("a", "b"), ("a", "c")], [("a", "b")], left=[("a1", "a", 3), ("a2", "a", 1)])
+    assert {(e.source, e.target, e.kind, e.tokens) for e in found} == {
+        ("a1", "b1", "streamed", 3), ("a1", "c1", "streamed", 3), ("a2", "b1", "barrier", None),
+        ("a2", "b1", "trigger", None), ("a2", "c1", "barrier", None), ("b1", "b2", "observed", None),
+    }  # fmt: skip
+
+
 def test_links_order_what_is_inside() -> None:
     """A link between two tasks orders all of the one's calls before all of the other's."""
     spans = [

@@ -10,6 +10,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
 
 from rejoule.graphs.capture import Recording, Rewrite, ServerInfo
+from rejoule.graphs.record import Recorded
 
 
 class State(TypedDict, total=False):
@@ -24,6 +25,11 @@ def asking(name: str) -> Any:
 
 
 async def said(*resume: Any) -> tuple[str, list[str]]:
+    status, heard, _ = await recorded(*resume)
+    return status, heard
+
+
+async def recorded(*resume: Any) -> tuple[str, list[str], Recording]:
     heard: list[str] = []
     builder = StateGraph(State)
     for name in ("legal", "press"):
@@ -34,7 +40,7 @@ async def said(*resume: Any) -> tuple[str, list[str]]:
     recording = Recording(Rewrite(ServerInfo("http://nowhere/v1"), None))
     with recording.watching():
         workflow = await recording.workflow(builder.compile(), {"said": []}, resume=resume)
-    return workflow.status, heard
+    return workflow.status, heard, recording
 
 
 @pytest.mark.parametrize(
@@ -49,6 +55,14 @@ async def test_parallel_interrupts(resume: tuple[Any, ...]) -> None:
 async def test_answers_that_are_objects() -> None:
     """An object that names nobody who asks is an answer itself."""
     assert await said({"ok": True}, "no") == ("done", ["legal: {'ok': True}", "press: no"])
+
+
+async def test_too_many_answers() -> None:
+    """Answers that nothing asked for are counted, and told."""
+    status, _, recording = await recorded("yes", "no", "perhaps")
+    assert (status, recording.unasked) == ("done", 1)
+    (remark,) = [r for r in Recorded((), unasked=recording.unasked).remarks() if "left over" in r]
+    assert remark.startswith("1 answer ")
 
 
 async def test_too_few_answers() -> None:

@@ -13,6 +13,7 @@ import rejoule
 from rejoule.graphs.capture.answer import Answer, parse
 from rejoule.graphs.capture.several import calls
 from rejoule.traces.model import Call
+from rejoule.traces.work import account
 
 
 class State(TypedDict, total=False):
@@ -62,6 +63,7 @@ def token_prompts(client: OpenAI) -> list[str]:
     return [choice.text for choice in said.choices]
 
 
+@pytest.mark.filterwarnings("ignore:.*for further answers to a prompt:rejoule.RejouleWarning")
 @pytest.mark.parametrize(
     ("ask", "answers", "lengths"),
     [(whole, 4, 1), (streamed, 3, 1), (prompts, 4, 2), (token_prompts, 2, 2)],
@@ -69,6 +71,7 @@ def token_prompts(client: OpenAI) -> list[str]:
 def test_each_answer_is_a_call(tmp_path: Path, ask: Any, answers: int, lengths: int) -> None:
     """All that was computed is recorded and replayed, and what comes after waits for all of it."""
     trace = rejoule.record(graph_of(ask), [{}])
+    assert account(trace).further.calls == answers - lengths
     (flow,) = trace.workflows
     *drafts, vote = flow.calls
     assert len(drafts) == answers and vote.node == "vote"

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +30,7 @@ from rejoule.traces.check import problems
 from rejoule.traces.model import Call, Header, Workflow
 from rejoule.traces.testing import made_call
 
-from .bench import EMPTY, Bench, Node, State, kinds, label
+from .bench import EMPTY, Bench, Node, State, edges, kinds, label
 
 LONG = "one two three four five six seven eight GAP=0.02"
 PAUSE_S = 0.6
@@ -492,30 +493,60 @@ async def test_a_hook_that_reads_the_body(bench: Bench, stream: bool) -> None:
     assert "".join(words) == ("echo hook" * 2 if stream else "")
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("mode", ["sync", "async", "nested"])
 async def test_a_stream_that_a_node_leaves_open(bench: Bench, mode: str) -> None:
-    """Another node, in whichever thread, began on no part of an answer that one before it left half read."""
+    """What follows a node, in whichever thread, began on the part of an answer that the node had read."""
     client = openai.OpenAI(base_url=bench.witness.base_url, http_client=bench.client)
     aclient = openai.AsyncOpenAI(base_url=bench.witness.base_url, http_client=bench.async_client)
     kept: list[Any] = []
 
     def node(state: State) -> Any:
         kept.append(client.chat.completions.create(**said(LONG, stream=True)))
-        next(kept[0])
+        next(kept[0]), next(kept[0])
         return DONE
 
     async def anode(state: State) -> Any:
         kept.append(await aclient.chat.completions.create(**said(LONG, stream=True)))
-        await anext(kept[0])
+        await anext(kept[0]), await anext(kept[0])
         return DONE
 
-    graph = only(node if mode == "sync" else anode)
+    graph = only({"sync": node, "async": anode, "nested": only(node).compile()}[mode])
+    graph.add_node("quiet", lambda state: {"parts": []})
+    graph.add_node("next", bench.say("next SLEEP=0.5"))
+    graph.add_edge("node", "quiet")
+    graph.add_edge("quiet", "next")
+    workflow = await bench.record(graph)
+    assert [call.succeeded for call in workflow.calls] == [True, True]
+    (tokens,) = begun_on(workflow).values()
+    assert list(begun_on(workflow)) == [(label(workflow.calls[0]), "quiet")] and tokens in (1, 2)
+    assert edges(workflow, "barrier") == edges(workflow, "trigger") == [("quiet", "next")]
+    await kept[0].close() if mode == "async" else kept[0].close()
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_stream_that_is_read_on_behind_a_node(bench: Bench, leaves: bool) -> None:
+    """What follows a node waits for nothing that a thread of the node's reads on, or read nothing of."""
+    client = openai.OpenAI(base_url=bench.witness.base_url, http_client=bench.client)
+    pool, read = ThreadPoolExecutor(1), threading.Event()
+
+    def behind(stream: Any) -> None:
+        for number, _ in enumerate(stream):
+            if number == 2:
+                read.set()
+
+    def node(state: State) -> Any:
+        stream = client.chat.completions.create(**said(LONG, stream=True))
+        if leaves:
+            pool.submit(copy_context().run, behind, stream)
+            read.wait()
+        return DONE
+
+    graph = only(node)
     graph.add_node("next", bench.say("next SLEEP=0.5"))
     graph.add_edge("node", "next")
     workflow = await bench.record(graph)
-    assert [call.succeeded for call in workflow.calls] == [True, True]
-    assert workflow.edges == ()
-    kept[0].close() if mode == "sync" else await kept[0].close()
+    pool.shutdown()
+    assert len(workflow.calls) == 2 and workflow.edges == ()
 
 
 def test_tokens_of_every_answer() -> None:
