@@ -151,7 +151,8 @@ class Ahead:
         # A thread that waits for the server wakes by nothing else; whoever closes half-way closes the connection.
         with suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-        self._thread.join(STOP_S)
+        if self._thread is not threading.current_thread():
+            self._thread.join(STOP_S)
 
 
 class AsyncAhead:

@@ -76,8 +76,13 @@ class Attempt:
         self._finish(described(error))
 
     def closed(self) -> None:
-        self._readings.close(self._reading)
-        self._finish(LET_GO)
+        at = self._now()
+
+        def let_go() -> None:
+            self._readings.close(self._reading)
+            self._finish(LET_GO, at)
+
+        self._readings.guard.soon(let_go)
 
     def read_on(self, task: str, taken: int) -> bool:
         """Whether a task that had read so much when it ended left somebody behind who read on.
@@ -99,10 +104,10 @@ class Attempt:
         """In a forked process: it is the parent's to finish."""
         self._once.acquire(blocking=False)
 
-    def _finish(self, error: str | None) -> None:
+    def _finish(self, error: str | None, end_ns: int | None = None) -> None:
         if not self._once.acquire(blocking=False):
             return
-        end_ns = self._now()
+        end_ns = self._now() if end_ns is None else end_ns
         answer = None
         if self._status is not None:
             answer = parse(self.pieces(), status=self._status, streamed=self._streamed)

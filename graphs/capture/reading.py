@@ -7,12 +7,12 @@ parents had taken when they started it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from rejoule.graphs.capture.guard import Guard
 from rejoule.graphs.places.hands import Control, control
 
 Chain = Mapping[UUID, Control]
@@ -79,11 +79,11 @@ def ended(run: UUID) -> None:
 class Readings:
     """The answers of one workflow that are being read."""
 
-    def __init__(self, task_here: Callable[[], str | None]) -> None:
+    def __init__(self, task_here: Callable[[], str | None], guard: Guard) -> None:
         """``task_here`` says of which task the running code is part."""
         self._task_here = task_here
         self._open: dict[Reading, None] = {}
-        self._lock = threading.Lock()
+        self.guard = guard
 
     def begin(self, call: str, task: str, chain: Chain, by: Control | None = None) -> Reading:
         """A task sends a request, here, or in a thread of control whose reading cannot be seen."""
@@ -96,7 +96,7 @@ class Readings:
         """The client took one more piece, here."""
         here = reading.sent_in if reading.unseen else control()
         task = reading.task if reading.unseen else self._task_here()
-        with self._lock:
+        with self.guard:
             reading.taken += 1
             reading.by.pop(here, None)
             reading.by[here] = None
@@ -108,12 +108,12 @@ class Readings:
 
     def close(self, reading: Reading) -> None:
         """The client lets go of it."""
-        with self._lock:
+        with self.guard:
             self._open.pop(reading, None)
 
     def leave(self, task: str) -> tuple[Part, ...]:
         """A task has ended; what it had read of answers that are still open."""
-        with self._lock:
+        with self.guard:
             for reading in self._open:
                 reading.left |= reading.task == task
             return tuple((reading.call, reading.taken_in[task]) for reading in self._open if task in reading.taken_in)
@@ -121,7 +121,7 @@ class Readings:
     def here(self, chain: Chain, by: Control | None = None) -> tuple[Part, ...]:
         """What the running code, or that of ``by``, inside the runs of ``chain``, has read of answers still open."""
         here = by or control()
-        with self._lock:
+        with self.guard:
             parts = [(reading.call, _taken_by(reading, chain, here)) for reading in self._open]
         return tuple((call, taken) for call, taken in parts if taken)
 

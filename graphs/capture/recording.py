@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 import uuid
 from collections import Counter
@@ -21,6 +20,7 @@ from langchain_core.tracers.context import register_configure_hook
 from langgraph.pregel import Pregel
 from langgraph.types import StateSnapshot
 
+from rejoule.graphs.capture.guard import Guard
 from rejoule.graphs.capture.interrupts import UNANSWERED, Answers
 from rejoule.graphs.capture.net import Net
 from rejoule.graphs.capture.patching import SharedPatch
@@ -111,7 +111,7 @@ class Recording:
         self._session = uuid.uuid4().hex[:12]
         self._begun = 0
         self._active: set[WorkflowRecorder] = set()
-        self._lock = threading.Lock()
+        self._guard = Guard()
         _RECORDINGS.add(self)
 
     @property
@@ -153,8 +153,10 @@ class Recording:
         A workflow that is cancelled ends as interrupted, with what it did until then.
         Raises ``RejouleError`` for calls that nothing ties to a node.
         """
-        with self._lock:
-            recorder = WorkflowRecorder(f"w{self._begun:04d}", owner=self, now=self.now, keep=self._keep)
+        with self._guard:
+            recorder = WorkflowRecorder(
+                f"w{self._begun:04d}", owner=self, now=self.now, keep=self._keep, guard=self._guard
+            )
             self._begun += 1
             self._active.add(recorder)
         recorder.runs.subgraphs = subgraph_names(graph)
@@ -177,7 +179,7 @@ class Recording:
 
     def exclusively(self, write: Callable[[], None]) -> None:
         """Writes while nothing is being kept."""
-        with self._lock:
+        with self._guard:
             write()
 
     def _check(self, recorder: WorkflowRecorder) -> None:
@@ -190,7 +192,7 @@ class Recording:
             )
 
     def _keep(self, record: Call | Task) -> None:
-        with self._lock:
+        with self._guard:
             try:
                 self._keep_record(record)
             except Exception as error:
@@ -250,7 +252,7 @@ class Recording:
         at, path = origin(request.url), urlsplit(request.url).path
         here = at in (origin(self._rewrite.server.base_url), origin(self._owner.net))
         where = path if here or at is None else f"{at[0]}://{at[1]}{path}"
-        with self._lock:
+        with self._guard:
             self._missed[f"{request.method} {where} {why}", recorder.id if recorder is not None else None] += 1
 
     def _place(self) -> str | None:
@@ -277,7 +279,7 @@ class Recording:
 
     def _forked(self) -> None:
         """In a child: all that was recorded so far is its parent's."""
-        self._lock = threading.Lock()
+        self._guard = Guard()
         self._keep_record = lambda record: None
         for recorder in list(self._active):
             recorder.disown()

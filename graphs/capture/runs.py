@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import gc
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -12,6 +12,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp
 
+from rejoule.graphs.capture.guard import Guard
 from rejoule.graphs.capture.reading import Chain, Part, Readings, began, ended
 from rejoule.graphs.capture.task_context import (
     UNNAMED,
@@ -72,6 +73,7 @@ class Runs(BaseCallbackHandler):
     now: Callable[[], int]
     described: Callable[[BaseException], str]
     finished: Callable[[TaskRun], None]
+    guard: Guard
     turn: int = 0
     subgraphs: Mapping[str, str] = field(default_factory=dict)
     """Names of graphs that are nodes and have one, by the paths of those nodes."""
@@ -85,13 +87,12 @@ class Runs(BaseCallbackHandler):
         self._task_of: dict[UUID, TaskRun] = {}
         self._detached: dict[UUID | None, int] = {}
         self._begun_in: dict[UUID, Control] = {}
-        self.readings = Readings(self._task_here)
+        self.readings = Readings(self._task_here, self.guard)
         self._named: dict[UUID, str | None] = {}
-        self._lock = threading.Lock()
 
     def task(self, context: TaskContext, parent: UUID | None = None, marked: str | None = None) -> TaskRun:
         """The execution of this task in this turn; ``parent`` is the run of its graph."""
-        with self._lock:
+        with self.guard:
             key = self.turn, context.id
             if key not in self.tasks:
                 id = f"{self.prefix}/n{len(self.tasks):03d}"
@@ -107,12 +108,12 @@ class Runs(BaseCallbackHandler):
 
     def named(self, id: str) -> TaskRun | None:
         """The execution with this id."""
-        with self._lock:
+        with self.guard:
             return next((task for task in reversed(self.tasks.values()) if task.id == id), None)
 
-    def disown(self) -> None:
+    def disown(self, guard: Guard) -> None:
         """In a forked process, whose other threads are gone: what they held is free."""
-        self._lock = threading.Lock()
+        self.guard = self.readings.guard = guard
 
     def _owning(self, context: TaskContext, parent: UUID | None) -> ToolRun | TaskRun | None:
         """The tool or task that runs the graph of a task."""
@@ -230,6 +231,9 @@ class Runs(BaseCallbackHandler):
         run.end_ns = self.now()
         if isinstance(run, TaskRun):
             run.left = self.readings.leave(run.id)
+            if run.left:
+                # What it dropped is let go now, as without a recording, and not whenever garbage is collected next.
+                gc.collect()
 
     def on_chat_model_start(
         self,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from rejoule.graphs.capture.assemble import Seen, assemble, task_record
 from rejoule.graphs.capture.attempt import Attempt
+from rejoule.graphs.capture.guard import Guard
 from rejoule.graphs.capture.jsonable import jsonable
 from rejoule.graphs.capture.rewrite import Outgoing
 from rejoule.graphs.capture.runs import Runs, TaskRun
@@ -23,18 +23,20 @@ from rejoule.traces.secrets import described
 class WorkflowRecorder:
     """Collects, and makes the `Workflow` at its end."""
 
-    def __init__(self, id: str, *, owner: object, now: Callable[[], int], keep: Callable[[Call | Task], None]) -> None:
+    def __init__(
+        self, id: str, *, owner: object, now: Callable[[], int], keep: Callable[[Call | Task], None], guard: Guard
+    ) -> None:
         self.id = id
         self.owner = owner
         """The recording that it is part of."""
-        self.runs = Runs(id, now, described, self._task_finished)
+        self.runs = Runs(id, now, described, self._task_finished, guard)
         self.ended = False
         self.unplaced = 0
         """Calls that nothing ties to any node."""
         self._now = now
         self._keep = keep
         self._arrival_ns = now()
-        self._lock = threading.Lock()
+        self._guard = guard
         self._begun = 0
         self._lineage = Lineage()
         self._agents: dict[str, str | None] = {}
@@ -48,7 +50,7 @@ class WorkflowRecorder:
         """Begins a call; ``fit`` makes its request, given the call's id. ``by`` sends it, if not the running code."""
         task = self.runs.task(context.task)
         self._agents[task.id] = task.agent
-        with self._lock:
+        with self._guard:
             id = f"{self.id}/c{self._begun:03d}"
             self._begun += 1
             attempt = self._open[id] = Attempt(
@@ -94,13 +96,13 @@ class WorkflowRecorder:
     def disown(self) -> None:
         """In a forked process: nothing of it is this process' own."""
         self.ended = True
-        self._lock = threading.Lock()
-        self.runs.disown()
+        self._guard = Guard()
+        self.runs.disown(self._guard)
         for attempt in self._open.values():
             attempt.disown()
 
     def _call_finished(self, attempt: Attempt, call: Call) -> None:
-        with self._lock:
+        with self._guard:
             # All that this prompt can quote has ended, so its parts are known now.
             call = replace(call, parts=self._lineage.parts(call), agent=self._agents[call.task])
             self._lineage.learn(call)

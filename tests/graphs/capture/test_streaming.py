@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -521,6 +522,40 @@ async def test_a_stream_that_a_node_leaves_open(bench: Bench, mode: str) -> None
     assert list(begun_on(workflow)) == [(label(workflow.calls[0]), "quiet")] and tokens in (1, 2)
     assert edges(workflow, "barrier") == edges(workflow, "trigger") == [("quiet", "next")]
     await kept[0].close() if mode == "async" else kept[0].close()
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+async def test_a_stream_that_a_node_drops(bench: Bench, mode: str) -> None:
+    """What nobody can read any more is let go when its node ends, whenever Python would come to collect it."""
+    client = openai.OpenAI(base_url=bench.witness.base_url, http_client=bench.client)
+    aclient = openai.AsyncOpenAI(base_url=bench.witness.base_url, http_client=bench.async_client)
+    tale = " ".join(["word"] * 80) + " GAP=0.02"
+
+    def node(state: State) -> Any:
+        for number, _ in enumerate(client.chat.completions.create(**said(tale, stream=True))):
+            if number == 3:
+                break
+        return DONE
+
+    async def anode(state: State) -> Any:
+        number = 0
+        async for _ in await aclient.chat.completions.create(**said(tale, stream=True)):
+            if (number := number + 1) == 3:
+                break
+        return DONE
+
+    graph = only(node if mode == "sync" else anode)
+    graph.add_node("next", bench.asay("next SLEEP=0.6"))
+    graph.add_edge("node", "next")
+    gc.collect()
+    gc.disable()
+    try:
+        workflow = await bench.record(graph)
+    finally:
+        gc.enable()
+    left, then = workflow.calls
+    assert left.error == LET_GO and left.end_ns < then.submit_ns + 0.2e9
+    assert [(e.source, e.target) for e in workflow.edges] == [(left.id, then.id)]
 
 
 @pytest.mark.parametrize("leaves", [True, False])
