@@ -200,7 +200,7 @@ def main() -> None:
     print(f"\nWhat trials find in 4 of 5 cases, with a spread of {H200_SPREAD:.1%}\n")
     print("| trials | " + " | ".join(map(str, TRIALS)) + " |\n| --- |" + " --: |" * len(TRIALS))
     least = [detectable(spread, count, LEAD_LEVEL) for count in TRIALS]
-    print("| finds a change of | " + " | ".join(f"{change:.1%}" for change in least) + " |\n")
+    print("| finds an increase of | " + " | ".join(f"{change:.1%}" for change in least) + " |\n")
     for change in ASKED:
         print(f"A change of {change:.0%} takes {pairs_needed(change, spread, LEAD_LEVEL)} trials.")
     if "--write" in sys.argv:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import atan, cos, erfc, exp, fsum, lgamma, log, pi, sin, sqrt
+from math import atan, cos, erfc, exp, expm1, fsum, lgamma, log, log1p, pi, sin, sqrt
 from typing import Final
 
 CHANCE: Final = 0.8
@@ -64,19 +64,20 @@ def power(effect: float, degrees: int, level: float) -> float:
 
 
 def detectable(spread: float, pairs: int, level: float) -> float:
-    """The least difference that so many pairs find in ``CHANCE`` of cases; ``spread`` is that of their differences."""
+    """The least relative increase that so many pairs, whose log ratios spread so, find in ``CHANCE`` of cases."""
     degrees = pairs - 1
     high = 4.0
     while power(high, degrees, level) < CHANCE:
         high *= 2.0
-    return _crossing(lambda effect: power(effect, degrees, level), CHANCE, 0.0, high, 1e-6) * spread / sqrt(pairs)
+    effect = _crossing(lambda effect: power(effect, degrees, level), CHANCE, 0.0, high, 1e-6)
+    return expm1(effect * spread / sqrt(pairs))
 
 
-def pairs_needed(difference: float, spread: float, level: float) -> int | None:
-    """The fewest pairs that find it in ``CHANCE`` of cases; ``None`` where ``MOST_PAIRS`` do not."""
+def pairs_needed(change: float, spread: float, level: float) -> int | None:
+    """The fewest pairs that find a relative change in ``CHANCE`` of cases; ``None`` where ``MOST_PAIRS`` do not."""
 
     def enough(pairs: int) -> bool:
-        return power(difference / spread * sqrt(pairs), pairs - 1, level) >= CHANCE
+        return power(log1p(change) / spread * sqrt(pairs), pairs - 1, level) >= CHANCE
 
     if spread <= 0.0 or enough(2):
         return 2

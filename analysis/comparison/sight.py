@@ -25,7 +25,7 @@ class Sight:
     assumed: bool
     """The spread is not that of these trials, which show none, but that of kept runs of an H200."""
     detectable: float | None
-    """The least change that is found in 4 of 5 cases, relative; ``None`` for one pair, which finds none."""
+    """The least increase that is found in 4 of 5 cases, relative; ``None`` for one pair, which finds none."""
     pairs_needed: Mapping[str, int | None]
     """Pairs that find a change of so much as often, by the change; ``None`` where even a thousand do not."""
 
@@ -38,7 +38,7 @@ class Sight:
         spread = f"pairs spread by {percent(self.spread)}" + (f", as {ASSUMED} do" if self.assumed else "")
         seen = "one pair shows no change" if self.pairs == 1 else f"{self.pairs} pairs"
         if self.detectable is not None:
-            seen += f" find a change of {percent(self.detectable)} in {round(CHANCE * 100)} of 100 cases"
+            seen += f" find an increase of {percent(self.detectable)} in {round(CHANCE * 100)} of 100 cases"
         return f"{self.trace}: {self.metric}: {seen} ({spread}); to find {asked} as often takes {more} more"
 
 

@@ -34,7 +34,7 @@ def outlook(configurations: Sequence[Configuration], trials: int, folder: Path) 
     seen = "one trial shows no difference of joules, however large"
     if trials > 1:
         least = 100 * detectable(spread, trials, LEAD_LEVEL)
-        seen = f"{trials} trials find a difference of {least:.1f} % in joules in {100 * CHANCE:.0f} of 100 cases"
+        seen = f"{trials} trials find an increase of {least:.1f} % in joules in {100 * CHANCE:.0f} of 100 cases"
     yield f"{seen} ({source}); {needed} trials"
 
 

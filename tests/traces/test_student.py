@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from math import log1p
 from statistics import NormalDist
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_power_is_what_tests_find(degrees: int) -> None:
 def test_what_trials_find_is_what_it_takes(pairs: int, spread: float) -> None:
     """So many pairs are needed for the least difference that they find, and one less does not do."""
     least = detectable(spread, pairs, 0.025)
-    assert power(least / spread * pairs**0.5, pairs - 1, 0.025) == pytest.approx(CHANCE, abs=1e-5)
+    assert power(log1p(least) / spread * pairs**0.5, pairs - 1, 0.025) == pytest.approx(CHANCE, abs=1e-5)
     assert pairs_needed(least * 1.001, spread, 0.025) == pairs
     assert pairs_needed(spread / 1000.0, spread, 0.025) is None and MOST_PAIRS == 1000
     assert pairs_needed(0.01, 0.0, 0.025) == 2

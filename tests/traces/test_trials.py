@@ -22,6 +22,6 @@ def test_the_default_spread_is_that_of_the_kept_runs() -> None:
 
 
 def test_the_advice_of_five_trials_is_what_they_find() -> None:
-    """Five trials find 4 % in joules where trials differ as on an H200; three find 9 %, two nothing below 40 %."""
+    """Five trials find 4 % more joules where trials differ as on an H200; three find 9 %, two nothing below 50 %."""
     least = [detectable(paired_spread(H200_SPREAD), trials, LEAD_LEVEL) for trials in (2, 3, 5)]
-    assert least == pytest.approx([0.428, 0.086, 0.038], abs=0.001)
+    assert least == pytest.approx([0.534, 0.089, 0.039], abs=0.001)
