@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from shutil import rmtree
@@ -66,11 +66,21 @@ class Ran:
             yield "escape"
 
 
+REJOULE: Final = ("-m", "rejoule.replay")
+ALONE: Final = """
+import os, sys
+os.environ.update(OPENAI_BASE_URL=sys.argv[1], OPENAI_API_KEY="none")
+from g import graph
+graph.invoke({})
+"""
+"""The agent without a recording."""
+
+
 def ran(folder: Path, words: Sequence[str], limit_s: float = 60.0) -> Ran:
-    """``rejoule`` with these words, in a folder that is its home, too."""
+    """Python with these words, in a folder that is its home, too."""
     out = folder / ".said"
     surroundings = {**os.environ, "HOME": str(folder), "REJOULE_STATE": str(folder / "state"), "COLUMNS": "200"}
-    command = [sys.executable, "-m", "rejoule.replay", *words]
+    command = [sys.executable, *words]
     begun_s = monotonic()
     with out.open("wb") as file:
         process = subprocess.Popen(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT, env=surroundings)
@@ -142,7 +152,7 @@ def _fresh(folder: Path, words: Sequence[str]) -> Ran:
     rmtree(folder / "out", ignore_errors=True)
     for name in ("out.jsonl", "r.jsonl"):
         (folder / name).unlink(missing_ok=True)
-    return ran(folder, words)
+    return ran(folder, [*REJOULE, *words])
 
 
 async def against(folder: Path, kind: Broken, words: Callable[[str], Sequence[str]]) -> Ran:
@@ -163,6 +173,12 @@ def recording(url: str) -> Sequence[str]:
 AGAINST: Final = {"replay": replaying, "record": recording}
 
 
+async def by_itself(folder: Path, kind: Broken) -> Ran:
+    """What the agent's own client makes of a server."""
+    async with serving(kind) as url:
+        return await asyncio.to_thread(ran, folder, ["-c", ALONE, url])
+
+
 def servers(folder: Path, words: Callable[[str], Sequence[str]], kinds: Sequence[Broken]) -> Counter[str]:
     """What a command makes of each kind of server."""
     (folder / "g.py").write_text(GRAPH)
@@ -175,6 +191,9 @@ def servers(folder: Path, words: Callable[[str], Sequence[str]], kinds: Sequence
         if "hang" in got.faults(usual.took_s + LONGEST_S):
             # A machine that others work on is slow at times: a hang is one twice, beside a sound server that is not.
             usual = asyncio.run(against(folder, SOUND_SERVER, words))
+            if words is recording:
+                # What the agent's client takes by itself is not the recording's.
+                usual = replace(usual, took_s=usual.took_s + asyncio.run(by_itself(folder, kind)).took_s)
             got = asyncio.run(against(folder, kind, words))
         for fault in got.faults(usual.took_s + LONGEST_S):
             found[fault] += 1
