@@ -9,6 +9,7 @@ from typing import Final
 from rejoule.analysis.attribution import Attribution, attribute, attribute_alike, method_of
 from rejoule.analysis.statistics import percentile
 from rejoule.analysis.summary.evidence import Evidence, evidence
+from rejoule.traces.figures import Figures, figures
 from rejoule.traces.run import CallResult, Run
 from rejoule.traces.steady import Steady
 
@@ -36,6 +37,7 @@ class Summary:
     ttft_p99_s: float | None
     workflow_p50_s: float | None
     workflow_p99_s: float | None
+    figures: Figures
 
     @property
     def steady(self) -> Steady | None:
@@ -67,6 +69,7 @@ def summarise(run: Run, found: Attribution | None = None) -> Summary:
         ttft_p99_s=percentile(first, 0.99),
         workflow_p50_s=percentile(latency, 0.5),
         workflow_p99_s=percentile(latency, 0.99),
+        figures=figures(run),
     )
 
 
@@ -96,6 +99,7 @@ class Metric:
     name: str
     unit: str
     value: Callable[[Summary], float | None]
+    more_is_better: bool = False
 
 
 METRICS: Final = (
@@ -115,6 +119,6 @@ METRICS: Final = (
     Metric("time to first token p50", "s", lambda s: s.ttft_p50_s),
     Metric("time to first token p99", "s", lambda s: s.ttft_p99_s),
     Metric("prompt tokens", "tokens", lambda s: s.prompt_tokens),
-    Metric("cached tokens", "tokens", lambda s: s.cached_tokens),
+    Metric("cached tokens", "tokens", lambda s: s.cached_tokens, more_is_better=True),
     Metric("output tokens", "tokens", lambda s: s.output_tokens),
 )
