@@ -30,7 +30,7 @@ class Figures:
     """Of one run. What cannot be known is ``None``, and ``notes`` say why."""
 
     workflows: int
-    """Complete ones."""
+    """Complete ones with calls."""
     workflow_mean_s: float | None
     """From arrival to end, as are the percentiles."""
     workflow_p50_s: float | None
@@ -160,9 +160,12 @@ def _arrivals(run: Run) -> tuple[float | None, float | None]:
 def _notes(
     run: Run, found: Sequence[Wait], gpus: int | None, arrival: float | None, starved: float | None
 ) -> Iterable[str]:
-    lost = len(run.workflows) - len(found)
+    lost = sum(not w.complete for w in run.workflows)
     if lost:
         yield f"{counted(lost, 'workflow')} did not finish: in no figure of workflows, but their joules are in them"
+    bare = len(run.workflows) - lost - len(found)
+    if bare:
+        yield f"{counted(bare, 'workflow')} had no call to replay: in no figure of workflows"
     if (note := unresolved_note("workflow latency", "workflow", len(found))) is not None:
         yield note
     if found and gpus is None:

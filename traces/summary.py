@@ -9,6 +9,7 @@ from typing import Any
 from rejoule.traces.figures import figures
 from rejoule.traces.percentiles import percentiles
 from rejoule.traces.run import Configuration, Run
+from rejoule.traces.waits import served
 
 
 def latencies_s(run: Run) -> dict[str, list[float]]:
@@ -23,7 +24,7 @@ def latencies_s(run: Run) -> dict[str, list[float]]:
             if c.first_token_s is not None and c.output_tokens is not None and c.output_tokens > 1
         ],
         "e2e": [c.end_s - c.due_s for c in good],
-        "workflow": [w.end_s - w.arrival_s for w in run.workflows if w.complete],
+        "workflow": [w.end_s - w.arrival_s for w in served(run)],
     }
 
 

@@ -13,7 +13,7 @@ Stretch = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Of one complete workflow, in seconds. What cannot be known is ``None``."""
+    """Of one workflow, in seconds. What cannot be known is ``None``."""
 
     workflow: str
     time_s: float
@@ -36,15 +36,21 @@ class Wait:
         return 1.0 - self.stalled_s / self.time_s if self.time_s > 0.0 else 1.0
 
 
+def served(run: Run) -> tuple[WorkflowResult, ...]:
+    """The complete workflows that took time: one whose calls are all left out has none to speak of."""
+    named = {call.workflow for call in run.calls}
+    return tuple(w for w in run.workflows if w.complete and w.id in named)
+
+
 def waits(run: Run) -> tuple[Wait, ...]:
-    """Of the complete workflows, in the order of the run."""
+    """Of the workflows that were served, in the order of the run."""
     queued = _queued(run)
     calls, tools = defaultdict[str, list[CallResult]](list), defaultdict[str, list[ToolResult]](list)
     for call in run.calls:
         calls[call.workflow].append(call)
     for tool in run.tools:
         tools[tool.workflow].append(tool)
-    return tuple(_wait(w, calls[w.id], tools[w.id], queued) for w in run.workflows if w.complete)
+    return tuple(_wait(w, calls[w.id], tools[w.id], queued) for w in served(run))
 
 
 def _queued(run: Run) -> Mapping[str, Sequence[Stretch]] | None:

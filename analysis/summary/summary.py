@@ -50,7 +50,7 @@ def summarise(run: Run, found: Attribution | None = None) -> Summary:
     gpu_j = run.energy.gpu_j
     answered = [call for call in run.calls if call.error is None]
     first = [call.first_token_s - call.sent_s for call in answered if call.first_token_s is not None]
-    latency = [workflow.end_s - workflow.arrival_s for workflow in run.workflows if workflow.complete]
+    of_workflows = figures(run)
     emitted = _total(answered, lambda call: call.output_tokens)
     return Summary(
         run=run,
@@ -67,9 +67,9 @@ def summarise(run: Run, found: Attribution | None = None) -> Summary:
         token_j=gpu_j / emitted if gpu_j is not None and emitted else None,
         ttft_p50_s=percentile(first, 0.5),
         ttft_p99_s=percentile(first, 0.99),
-        workflow_p50_s=percentile(latency, 0.5),
-        workflow_p99_s=percentile(latency, 0.99),
-        figures=figures(run),
+        workflow_p50_s=of_workflows.workflow_p50_s,
+        workflow_p99_s=of_workflows.workflow_p99_s,
+        figures=of_workflows,
     )
 
 

@@ -16,6 +16,7 @@ from rejoule.replay.replay import replay
 from rejoule.traces.figures import Figures, figures, gpu_count, jain
 from rejoule.traces.run import Conditions, Configuration, Energy, Run, WorkflowResult
 from rejoule.traces.runs import PlannedRun
+from rejoule.traces.summary import latencies_s
 from rejoule.traces.testing import random_trace
 
 
@@ -58,6 +59,15 @@ def test_joules_are_of_complete_workflows() -> None:
     none = figures(replace(half, workflows=half.workflows[1:]))
     unknown = ("workflow_mean_s", "workflow_p99_s", "workflow_j", "workflows_per_gpu_h", "slowdown", "jain", "held_s")
     assert none.workflows == 0 and [getattr(none, name) for name in unknown] == [None] * len(unknown)
+
+
+def test_a_workflow_without_calls_is_none_that_was_served() -> None:
+    """It makes no mean shorter and no rate higher, here or in the latencies, and it is said."""
+    more = replace(two(), workflows=(*two().workflows, WorkflowResult("x", "g", 0.0, 0.0)))
+    found, same = figures(more), figures(two())
+    assert (found.workflow_mean_s, found.workflows_per_gpu_h) == (same.workflow_mean_s, same.workflows_per_gpu_h)
+    assert latencies_s(more) == latencies_s(two())
+    assert "1 workflow had no call to replay: in no figure of workflows" in found.notes
 
 
 def test_what_is_not_known_has_a_reason() -> None:

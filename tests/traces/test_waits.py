@@ -87,5 +87,6 @@ def test_a_queue_that_is_not_seen_is_not_guessed(steps: Sequence[Step] | None) -
 
 
 def test_only_complete_workflows_are_told_of() -> None:
-    """A workflow that did not finish has no time."""
+    """A workflow that did not finish has no time, and one without calls none to speak of."""
+    assert waits(replace(CHAIN, workflows=(*CHAIN.workflows, WorkflowResult("v", "g", 0.0, 0.0)))) == waits(CHAIN)
     assert waits(replace(CHAIN, workflows=(replace(CHAIN.workflows[0], complete=False),))) == ()
