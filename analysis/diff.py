@@ -12,13 +12,14 @@ from rejoule.analysis.comparison.allowance import LEAD, Allowance, allowance
 from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.comparison.row import Row, Scope, corrected, judged
 from rejoule.analysis.comparison.sight import Sight, sight
-from rejoule.analysis.notes import attribution_notes, comparable, pair_notes
+from rejoule.analysis.notes import attribution_notes, comparable, pair_notes, workflow_notes
 from rejoule.analysis.pairing import LeftOut, Pair, Pairs, same_runs
 from rejoule.analysis.summary.lines import agents, line
 from rejoule.analysis.summary.naming import describe, source_label, varying
-from rejoule.analysis.summary.summary import METRICS, Summary, trials
+from rejoule.analysis.summary.summary import METRICS, Metric, Summary, trials
 from rejoule.analysis.summary.trust import caution, withheld
 from rejoule.analysis.summary.units import change
+from rejoule.analysis.summary.workflows import WORKFLOW_METRICS
 from rejoule.traces.run import Run
 from rejoule.traces.tabular import Columns, Tabular, columns_of
 
@@ -75,7 +76,7 @@ class Diff(Tabular):
 def compare(
     pairs: Pairs | Sequence[Pair], force: bool = False, allow_rejected: bool = False, in_turns: bool = True
 ) -> Diff:
-    """Compare paired runs by workload, node and phase, and by agent where both sides name several.
+    """Compare paired runs: whole, their workflows, by node and phase, and by agent where both sides name several.
 
     ``force`` shows all but the first where the fit is poor, too; ``allow_rejected`` judges joules that should not be
     used. ``in_turns`` is whether A and B took turns while they were measured.
@@ -101,6 +102,7 @@ def compare(
     notes = (
         *pair_notes(pairs, left_out, allow_rejected, in_turns),
         *dict.fromkeys(off_by),
+        *workflow_notes([(sides[id(pair.a)], sides[id(pair.b)]) for pair in pairs]),
         *attribution_notes([(sides[id(pair.a)], sides[id(pair.b)]) for pair in pairs], force),
     )
     headlines = tuple(_headline(row, name_a, name_b, source) for row in rows if row.name == LEAD)
@@ -126,7 +128,7 @@ def _rows(trace: str, found: Sides, off: Allowance, force: bool, allow_rejected:
     fits = _fits(found)
 
     def row(scope: Scope, name: str, unit: str, value: Callable[[Summary], float | None]) -> Iterable[Row]:
-        unsure = None if scope == "workload" else fits.reason(scope, name)
+        unsure = fits.reason(scope, name) if scope in SPLITS else None
         watched = unit in ("J", "W")
         # Without any joules that may be used, those that may not are shown, and not judged.
         used = fit if watched and fit else found
@@ -143,7 +145,9 @@ def _rows(trace: str, found: Sides, off: Allowance, force: bool, allow_rejected:
                 reason if watched and not fit else unsure,
             )
 
-    yield from corrected([r for m in METRICS for r in row("workload", m.name, m.unit, m.value)])
+    tables: tuple[tuple[Scope, Sequence[Metric]], ...] = (("workload", METRICS), ("workflows", WORKFLOW_METRICS))
+    for table, metrics in tables:
+        yield from corrected([r for m in metrics for r in row(table, m.name, m.unit, m.value)])
     known = [sides for sides in found if comparable(sides[0].attribution, sides[1].attribution)]
     alike = [sides for sides in known if force or withheld([s.attribution for s in sides]) is None]
     for scope in SPLITS:

@@ -19,6 +19,7 @@ from rejoule.analysis.summary.lines import agents, line, quoted_notes, work_note
 from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution
 from rejoule.analysis.summary.units import amount
+from rejoule.analysis.summary.workflows import Told, figure_notes, told
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Run, configuration_key, knobs
 from rejoule.traces.words import counted
@@ -91,6 +92,12 @@ class Spent:
     """Trials that are in none of these figures: the server's prefix cache was warmer for them."""
     together: tuple[Part, ...] = ()
     """Sums of nodes that the runs cannot tell apart; each of those has no interval of its own among the parts."""
+    workflows: int = 0
+    """Complete ones, of all trials together."""
+    figures: tuple[Told, ...] = ()
+    """Of the workflows: their times, throughput, joules, waiting and fairness."""
+    figure_notes: tuple[str, ...] = ()
+    """What of these is not known, and what else stands against reading them."""
 
 
 def spent(
@@ -140,11 +147,11 @@ def error_notes(runs: Sequence[Run]) -> tuple[str, ...]:
 def as_json(found: Spent) -> dict[str, Any]:
     extra = ("call_j", "low_j", "high_j")
 
-    def told(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    def full(parts: Sequence[Part]) -> list[dict[str, Any]]:
         return [asdict(part) | {name: getattr(part, name) for name in extra} for part in parts]
 
     body = asdict(found)
-    parts = {"parts": told(found.parts), "agents": told(found.agents)}
+    parts = {"parts": full(found.parts), "agents": full(found.agents)}
     return body | parts | {"evidence": evidence_json(found.evidence, body["evidence"])}
 
 
@@ -172,6 +179,9 @@ def _spent(trace: str, cell: Cell, by: Split, force: bool) -> Spent:
         tuple(_cautions(cell)),
         tuple(run.trial for run in cell.warmer),
         tuple(_together(found, [a.together() for a in found])) if cell.withheld is None or force else (),
+        sum(s.figures.workflows for s in cell.trials),
+        told(cell.trials),
+        tuple(figure_notes(cell.trials)),
     )
 
 

@@ -10,6 +10,7 @@ from rejoule.analysis.summary.evidence import start_temperatures_c
 from rejoule.analysis.summary.lines import agents, quoted_notes, work_notes
 from rejoule.analysis.summary.summary import Summary
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution, withheld
+from rejoule.analysis.summary.workflows import call_notes, figure_notes
 from rejoule.traces.ran_on import contrasts, drifts
 from rejoule.traces.warmth import warmth_notes
 from rejoule.traces.words import counted
@@ -102,6 +103,17 @@ def attribution_notes(found: Sequence[tuple[Summary, Summary]], force: bool = Fa
         reason = withheld([s.attribution for s in side])
         if reason:
             yield f"{name}: {reason}, so joules by node and phase {'are not to be trusted' if force else UNSEEN}"
+
+
+def workflow_notes(found: Sequence[tuple[Summary, Summary]]) -> Iterable[str]:
+    """What figures of workflows and percentiles rest on, said once where it is so of both sides."""
+    a, b = ((*figure_notes(side), *call_notes(side)) for side in zip(*found, strict=True))
+    known = [sides for sides in found if all(s.figures.slowdown is not None for s in sides)]
+    if any(x.run.configuration.max_num_seqs != y.run.configuration.max_num_seqs for x, y in known):
+        yield "slowdown and Jain's index are by waiting: what a larger batch slows without a wait is not in them"
+    yield from (note for note in a if note in b)
+    yield from (f"A: {note}" for note in a if note not in b)
+    yield from (f"B: {note}" for note in b if note not in a)
 
 
 def _methods(side: Iterable[Summary]) -> tuple[Method, ...]:

@@ -21,6 +21,7 @@ from rejoule.traces.errors import RejouleError
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.student import t_quantile
+from rejoule.traces.waits import served
 from rejoule.traces.warmth import coldest, warmth_notes
 from rejoule.traces.words import counted
 
@@ -311,7 +312,7 @@ def _between_tokens_s(run: Run) -> float | None:
 
 
 def _workflow_s(run: Run) -> float | None:
-    seconds = [w.end_s - w.arrival_s for w in run.workflows if w.complete]
+    seconds = [w.end_s - w.arrival_s for w in served(run)]
     return _mean(seconds) if seconds else None
 
 

@@ -188,6 +188,11 @@ def test_tables_hold_what_the_objects_do(runs: rejoule.RunFolder, library: str) 
     assert of_runs["max_num_seqs"] == [1, 1, 8, 8]
     assert of_runs["gpu_j"] == [run.energy.gpu_j for run in runs.runs]
     assert set(of_runs["gpu_source"]) == {"model:h200-llama-3.1-8b"}
+    assert [j * n for j, n in zip(of_runs["workflow_j"], of_runs["complete_workflows"], strict=True)] == pytest.approx(
+        of_runs["gpu_j"]
+    )
+    assert all(j <= 1 <= s for j, s in zip(of_runs["jain"], of_runs["slowdown"], strict=True))
+    assert all("too few to tell" in note for note in of_runs["figure_notes"])
     assert len(frame(runs.calls)["id"]) == sum(len(run.calls) for run in runs.runs)
     energies = frame(rejoule.energy(runs, by="node", where={"max_num_seqs": 8}))
     assert "joke" in energies["part"]
@@ -197,6 +202,7 @@ def test_tables_hold_what_the_objects_do(runs: rejoule.RunFolder, library: str) 
     assert fsum(frame(found)["energy_j"]) == pytest.approx(runs.runs[0].energy.gpu_j)
     changes = frame(rejoule.diff(runs, a={"max_num_seqs": 1}, b={"max_num_seqs": 8}))
     assert "GPU energy" in changes["name"]
+    assert "workflows" in changes["scope"] and "slowdown by waiting" in changes["name"]
 
 
 def test_a_missing_data_frame_library_is_named(runs: rejoule.RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

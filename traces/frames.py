@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rejoule.traces.figures import figures
+from rejoule.traces.percentiles import PERCENTS, percentile
 from rejoule.traces.run import Run, knobs
-from rejoule.traces.summary import latencies_s, percentile, total
+from rejoule.traces.summary import latencies_s, total
 from rejoule.traces.tabular import Columns, Tabular, columns_of
 
 
@@ -35,16 +37,25 @@ def run_row(run: Run) -> dict[str, Any]:
         "cap_in_force_w": run.power_cap.in_force_w,
         "cap_bound_fraction": run.power_cap.bound_fraction,
         **{
-            f"{name}_{which}_s": percentile(values, percent)
+            f"{name}_p{percent}_s": percentile(values, percent)
             for name, values in latencies_s(run).items()
-            for which, percent in (("p50", 50), ("p99", 99))
+            for percent in PERCENTS
         },
+        **_figures(run),
         "tier": certificate.tier,
         "exact_calls": certificate.exact_calls,
         "violations": len(certificate.violations),
         "left_out_calls": None if certificate.work is None else sum(n.amount.calls for n in certificate.work.left_out),
         "rejected": "; ".join(run.conditions.rejected) if run.conditions is not None else "",
     }
+
+
+def _figures(run: Run) -> dict[str, Any]:
+    """What the latencies do not say already; ``figure_notes`` say what of it is not known, and why."""
+    found = asdict(figures(run))
+    found["complete_workflows"] = found.pop("workflows")
+    found["figure_notes"] = "; ".join(found.pop("notes"))
+    return {name: value for name, value in found.items() if not name.startswith("workflow_p")}
 
 
 def run_columns(runs: Iterable[Run]) -> Columns:

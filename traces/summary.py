@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from rejoule.traces.figures import figures
+from rejoule.traces.percentiles import percentiles
 from rejoule.traces.run import Configuration, Run
-
-
-def percentile(values: Sequence[float], percent: float) -> float | None:
-    """The value below which ``percent`` of the values lie, interpolated linearly; ``None`` of nothing."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    at = (len(ordered) - 1) * percent / 100
-    low = int(at)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
+from rejoule.traces.waits import served
 
 
 def latencies_s(run: Run) -> dict[str, list[float]]:
@@ -32,7 +24,7 @@ def latencies_s(run: Run) -> dict[str, list[float]]:
             if c.first_token_s is not None and c.output_tokens is not None and c.output_tokens > 1
         ],
         "e2e": [c.end_s - c.due_s for c in good],
-        "workflow": [w.end_s - w.arrival_s for w in run.workflows if w.complete],
+        "workflow": [w.end_s - w.arrival_s for w in served(run)],
     }
 
 
@@ -61,10 +53,8 @@ def summary(run: Run) -> dict[str, Any]:
         "energy_source": dict(e.source),
         "uncertainty_j": dict(e.uncertainty_j),
         "power_cap": asdict(run.power_cap),
-        "latency_s": {
-            name: {"p50": percentile(values, 50), "p99": percentile(values, 99)}
-            for name, values in latencies_s(run).items()
-        },
+        "latency_s": {name: percentiles(values) for name, values in latencies_s(run).items()},
+        "figures": asdict(figures(run)),
         "conditions": None if run.conditions is None else asdict(run.conditions),
         "certificate": asdict(run.certificate),
         "engine": dict(run.engine),

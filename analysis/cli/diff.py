@@ -94,10 +94,10 @@ def _print_diff(found: Diff, by: Scope) -> None:
         say(f"A is {found.a}, B is {found.b}", "dim")
     for trace in dict.fromkeys(row.trace for row in found.rows):
         # Agents stand beside nodes, where there are several.
-        for scope in dict.fromkeys(("workload", by, *(("agent",) if by == "node" else ()))):
+        for scope in dict.fromkeys(("workload", "workflows", by, *(("agent",) if by == "node" else ()))):
             rows = [row for row in found.of(scope) if row.trace == trace]
             if rows:
-                heading = "whole run" if scope == "workload" else f"joules by {scope}"
+                heading = _HEADINGS.get(scope, f"joules by {scope}")
                 source = found.source if found.source.startswith("energy") else f"energy {found.source}"
                 _print_rows(f"{trace}: {heading}, {source}", rows, found.source.startswith("modelled"))
             elif by == "agent" and any(row.trace == trace for row in found.of("node")):
@@ -126,13 +126,25 @@ def _print_rows(title: str, rows: Sequence[Row], modelled: bool = False) -> None
                 signed(delta, row.unit),
                 change(row.change),
                 _interval(row),
-                Text("rejected" if row.withheld else _WORDS.get(row.verdict, row.verdict), style=_STYLES[row.verdict]),
+                Text("rejected" if row.withheld else _WORDS.get(row.verdict, row.verdict), style=_style(row)),
             )
         )
     said = [_evidence(rows), _meaning(rows)]
     if modelled and any(row.allowance is None and row.unit != "tokens" for row in rows):
         said.append("where no interval is, the model's error is not known: verdicts are what it says, not a GPU")
     show(title, ("", "A", "B", "Δ", "Δ %", "95 % interval", "verdict"), table, "; ".join(said))
+
+
+def _style(row: Row) -> str:
+    """Green is better."""
+    from rejoule.analysis.summary.summary import METRICS
+    from rejoule.analysis.summary.workflows import WORKFLOW_METRICS
+
+    if row.verdict not in ("less", "more"):
+        return "dim"
+    metrics = {"workload": METRICS, "workflows": WORKFLOW_METRICS}.get(row.scope, ())
+    best = "more" if any(m.more_is_better for m in metrics if m.name == row.name) else "less"
+    return "green" if row.verdict == best else "red"
 
 
 def _interval(row: Row) -> str:
@@ -196,5 +208,5 @@ METHOD: Final = {
     "p_same": "of a change beyond the margin where none is called, adjusted (two one-sided tests)",
     "allowance": "relative error that trials do not show, within interval, p and p_same",
 }
-_STYLES: Final = {"less": "green", "more": "red", "no difference": "dim", "cannot tell": "dim"}
+_HEADINGS: Final = {"workload": "whole run", "workflows": "workflows"}
 _WORDS: Final = {"no difference": "same", "cannot tell": "unclear"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
+from rejoule.analysis.cli.workflows import print_workflows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +91,7 @@ def _print_parts(spent: Spent, by: Split) -> None:
     if not rows:
         click.echo()
         say(title, "bold")
+        print_workflows([spent])
         _print_notes(spent)
         return
     known = [part for part in spent.parts if part.prefill_j is not None and part.decode_j is not None]
@@ -104,6 +106,7 @@ def _print_parts(spent: Spent, by: Split) -> None:
     show(title, heads, rows)
     _print_agents(spent)
     _print_evidence(spent)
+    print_workflows([spent])
     _print_notes(spent)
 
 
@@ -241,6 +244,7 @@ def _print_configurations(found: Sequence[Spent], end: Extremes, choose: str) ->
     evidence = ("net", "in force", "bound", "SM clock")
     heads = ("configuration", "joules", "tool wait", "idle", "J/call", "workflow p50", *evidence, "trials", "")
     show(f"{found[0].trace}: {len(found)} configurations, {source}", heads, rows)
+    print_workflows(found)
     for note in end.notes:
         say(f"note: {note}", "yellow")
     for spent in found:

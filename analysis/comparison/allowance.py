@@ -37,8 +37,14 @@ BETWEEN_CARDS: Final[Mapping[str, float]] = {
 ``python -m benchmarks.differences``. Of other rows, such as CPU energy, nothing is known."""
 
 
+SAME_ERROR: Final[Mapping[str, str]] = {"energy per workflow": LEAD, "workflows an hour a GPU": "makespan"}
+"""Figures that are another one divided by a count, or a count divided by it: its relative error is theirs."""
+
+
 def key(scope: str, name: str) -> str:
     """The name under which errors of a row are known: all nodes are taken together, and agents are sums of nodes."""
+    if scope == "workflows":
+        return SAME_ERROR.get(name, name)
     return "joules by node" if scope in ("node", "agent") and name not in WITHOUT_WORK else name
 
 

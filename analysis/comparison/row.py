@@ -12,7 +12,7 @@ from rejoule.analysis.comparison.change import MARGIN, differences, ratios
 from rejoule.analysis.comparison.family import adjusted
 from rejoule.analysis.statistics import CONFIDENCE, Interval
 
-Scope = Literal["workload", "node", "agent", "phase"]
+Scope = Literal["workload", "workflows", "node", "agent", "phase"]
 Verdict = Literal["less", "more", "no difference", "cannot tell"]
 
 

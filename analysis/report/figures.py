@@ -6,6 +6,7 @@ Colours are names of the style sheet's variables; the page resolves them, so tha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, floor, log10
 from typing import Any, overload
 
 Figure = dict[str, Any]
@@ -51,6 +52,24 @@ def rounded(value: float | None, significant: int = 5) -> float | None: ...
 def rounded(value: float | None, significant: int = 5) -> float | None:
     """Short enough to keep the page small, long enough not to be seen."""
     return None if value is None else float(f"{value:.{significant}g}")
+
+
+def span(values: Sequence[float], room: float) -> Figure:
+    """A range with room for names, logarithmic where the values differ much."""
+    low, high = min(values), max(values)
+    if low <= 0.0 or high <= 4.0 * low:
+        spare = room * (high - low) or 0.1 * high or 1.0
+        return {"range": [low - spare, high + spare]}
+    ends = log10(low), log10(high)
+    spare = room * (ends[1] - ends[0])
+    exponents = range(floor(ends[0]) - 1, ceil(ends[1]) + 1)
+    ticks = [lead * 10.0**exponent for exponent in exponents for lead in (1, 2, 5)]
+    return {
+        "type": "log",
+        "range": [ends[0] - spare, ends[1] + spare],
+        "tickvals": ticks,
+        "ticktext": [f"{tick:g}" for tick in ticks],
+    }
 
 
 def brief(name: str, most: int = 28) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from html import escape
-from typing import Any
+from typing import Any, Final
 
 from rejoule.analysis.attribution import PhaseEnergy, method_of
 from rejoule.analysis.report.badge import badge
@@ -12,6 +12,7 @@ from rejoule.analysis.report.bars import MOST_NODES, ranked_nodes, stacked
 from rejoule.analysis.report.dag import node_graph, svg
 from rejoule.analysis.report.figures import Figure, rounded
 from rejoule.analysis.report.heatmap import heatmap
+from rejoule.analysis.report.job_pareto import job_pareto
 from rejoule.analysis.report.pareto import pareto
 from rejoule.analysis.report.power import power_line
 from rejoule.analysis.report.table import table
@@ -20,6 +21,7 @@ from rejoule.analysis.summary.cells import Cell, Workload
 from rejoule.analysis.summary.facts import components, conditions, control, steady_state, total_half_width_j
 from rejoule.analysis.summary.trust import basis
 from rejoule.analysis.summary.units import amount, percent
+from rejoule.analysis.summary.workflows import call_notes, figure_notes, told
 
 
 def panel(key: str, workload: Workload, figures: dict[str, Figure], hidden: bool) -> str:
@@ -44,15 +46,22 @@ def panel(key: str, workload: Workload, figures: dict[str, Figure], hidden: bool
         note = "for the configuration above; means over its trials"
         metered = any(s.run.measured for cell in workload.cells for s in cell.trials)
         title = "Components, clocks and conditions" if metered else "Cap, clocks and steady state"
-        boxes.append(_box(title, '<dl class="said"></dl>', workload, note, wide=True))
+        boxes.append(_box(title, '<dl class="said" data-of="said"></dl>', workload, note, wide=True))
     alone = len(workload.cells) == 1
     if workload.front and not alone:
         figures[f"{key}-pareto"] = pareto(workload)
         note = "the dotted line joins what nothing beats in both; click a point to inspect it"
         boxes.append(_plot("Energy against latency", f"{key}-pareto", workload, note))
+    if workload.job_front and not alone:
+        figures[f"{key}-jobs"] = job_pareto(workload)
+        note = "complete workflows; the dotted line joins what nothing beats in both; click a point to inspect it"
+        boxes.append(_plot("Workflows an hour: a user against a GPU", f"{key}-jobs", workload, note))
     if measured and not alone:
         figures[f"{key}-nodes"] = stacked(workload)
         boxes.append(_plot("Joules by node, every configuration", f"{key}-nodes", workload, "mean over trials"))
+    boxes.append(
+        _box("Workflows", '<dl class="said" data-of="flows"></dl>' + _notes(workload), workload, _FLOWS, wide=True)
+    )
     boxes.append(_timeline(key, workload, figures))
     runs = f'<div class="scroll tall">{table(workload)}</div>'
     boxes.append(_box("All runs", runs, workload, "click a heading to sort", wide=True))
@@ -67,6 +76,7 @@ def cell_data(workload: Workload, cell: Cell) -> dict[str, Any]:
     idle, wait = (
         None if j is None or not cell.energy_j else j / cell.energy_j for j in (cell.idle_j, cell.tool_wait_j)
     )
+    figures = told(cell.trials)
     half = total_half_width_j(cell.mean(lambda s: s.gpu_j), cell.evidence)
 
     def mean(unit: str, name: str) -> str:
@@ -81,11 +91,26 @@ def cell_data(workload: Workload, cell: Cell) -> dict[str, Any]:
         *([("tool wait", percent(wait))] if wait else []),
         ("idle", percent(idle)),
         ("median workflow", amount(cell.latency_s, "s")),
-        ("p99 workflow", mean("s", "workflow_p99_s")),
+        ("p99 workflow", next(figure.mean for figure in figures if figure.name == "workflow latency p99")),
     ]
     found = cell.evidence
     said = (*components(found, cell.energy_j), *control(found), *steady_state(found), *conditions(found))
-    return {"label": cell.label, "facts": facts, "said": said, **_parts(workload, cell)}
+    flows = [(figure.name, str(figure)) for figure in figures if figure.value is not None]
+    return {"label": cell.label, "facts": facts, "said": said, "flows": flows, **_parts(workload, cell)}
+
+
+_FLOWS: Final = "for the configuration above; means over its trials; docs/figures.md says what each is"
+
+
+def _notes(workload: Workload) -> str:
+    """What figures of workflows rest on, with the configurations that it is said of, unless it is all of them."""
+    of: dict[str, list[str]] = {}
+    for cell in workload.cells:
+        for note in (*figure_notes(cell.trials), *call_notes(cell.trials)):
+            of.setdefault(note, []).append(cell.label)
+    said = (n if len(of[n]) == len(workload.cells) else f"{'; '.join(of[n])}: {n}" for n in of)
+    items = "".join(f"<li>{escape(line)}</li>" for line in said)
+    return f'<ul class="notes">{items}</ul>' if items else ""
 
 
 def _parts(workload: Workload, cell: Cell) -> dict[str, list[dict[str, Any]]]:

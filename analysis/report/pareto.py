@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, floor, log10
 
-from rejoule.analysis.report.figures import Figure, axis, figure, joule_scale, ramp, rounded
+from rejoule.analysis.report.figures import Figure, axis, figure, joule_scale, ramp, rounded, span
 from rejoule.analysis.report.heatmap import cap_mark
 from rejoule.analysis.summary.cells import Cell, Workload
 from rejoule.analysis.summary.cells import axis as knob_axis
@@ -35,28 +34,10 @@ def pareto(workload: Workload) -> Figure:
     return figure(
         [front, *points, *_names(workload, factor)],
         430,
-        xaxis=axis("median workflow latency (s)", **_span(latency, 0.12)),
-        yaxis=axis(f"GPU energy ({unit})", **_span(energy, 0.16)),
+        xaxis=axis("median workflow latency (s)", **span(latency, 0.12)),
+        yaxis=axis(f"GPU energy ({unit})", **span(energy, 0.16)),
         legend2={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
     )
-
-
-def _span(values: Sequence[float], room: float) -> Figure:
-    """A range with room for names, logarithmic where the values differ much."""
-    low, high = min(values), max(values)
-    if low <= 0.0 or high <= 4.0 * low:
-        spare = room * (high - low) or 0.1 * high or 1.0
-        return {"range": [low - spare, high + spare]}
-    ends = log10(low), log10(high)
-    spare = room * (ends[1] - ends[0])
-    exponents = range(floor(ends[0]) - 1, ceil(ends[1]) + 1)
-    ticks = [lead * 10.0**exponent for exponent in exponents for lead in (1, 2, 5)]
-    return {
-        "type": "log",
-        "range": [ends[0] - spare, ends[1] + spare],
-        "tickvals": ticks,
-        "ticktext": [f"{tick:g}" for tick in ticks],
-    }
 
 
 def _points(cells: Sequence[Cell], colour: str, factor: float, workload: Workload) -> Figure:

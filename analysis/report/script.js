@@ -59,8 +59,7 @@
     const select = panel.querySelector("select");
     select.value = label;
     panel.querySelector(".chosen dl").replaceChildren(...pairs(cell.facts));
-    const said = panel.querySelector(".said");
-    if (said) said.replaceChildren(...pairs(cell.said));
+    for (const said of all(".said", panel)) said.replaceChildren(...pairs(cell[said.dataset.of]));
     const most = Math.max(...cell.parts.map(part => part.share), 1e-9);
     const named = new Map(cell.parts.map(part => [part.name, part]));
     for (const card of all(".card", panel)) {

@@ -60,6 +60,13 @@ class Cell:
         return _value(self.mean(lambda s: s.workflow_p50_s))
 
     @cached_property
+    def jobs(self) -> tuple[float, float] | None:
+        """Workflows an hour a user, and an hour a GPU."""
+        user = _value(self.mean(lambda s: s.figures.workflows_per_user_h))
+        gpu = _value(self.mean(lambda s: s.figures.workflows_per_gpu_h))
+        return None if user is None or gpu is None else (user, gpu)
+
+    @cached_property
     def bound_fraction(self) -> float | None:
         return _value(self.mean(lambda s: s.run.power_cap.bound_fraction))
 
@@ -164,6 +171,17 @@ class Workload:
         kept: list[Cell] = []
         for cell in sorted(self.ranked, key=lambda c: (_known(c.latency_s), _known(c.energy_j))):
             if cell.latency_s is not None and (not kept or _known(cell.energy_j) < _known(kept[-1].energy_j)):
+                kept.append(cell)
+        return tuple(kept)
+
+    @cached_property
+    def job_front(self) -> tuple[Cell, ...]:
+        """Configurations that no other beats in both workflows an hour a user and an hour a GPU, by the first, most
+        first; those that did all the work alone."""
+        kept: list[Cell] = []
+        known = [cell for cell in self.cells if cell.complete and cell.jobs is not None]
+        for cell in sorted(known, key=lambda c: c.jobs or (0.0, 0.0), reverse=True):
+            if not kept or (cell.jobs or (0.0, 0.0))[1] > (kept[-1].jobs or (0.0, 0.0))[1]:
                 kept.append(cell)
         return tuple(kept)
 

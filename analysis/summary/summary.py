@@ -9,6 +9,7 @@ from typing import Final
 from rejoule.analysis.attribution import Attribution, attribute, attribute_alike, method_of
 from rejoule.analysis.statistics import percentile
 from rejoule.analysis.summary.evidence import Evidence, evidence
+from rejoule.traces.figures import Figures, figures
 from rejoule.traces.run import CallResult, Run
 from rejoule.traces.steady import Steady
 
@@ -36,6 +37,7 @@ class Summary:
     ttft_p99_s: float | None
     workflow_p50_s: float | None
     workflow_p99_s: float | None
+    figures: Figures
 
     @property
     def steady(self) -> Steady | None:
@@ -48,7 +50,7 @@ def summarise(run: Run, found: Attribution | None = None) -> Summary:
     gpu_j = run.energy.gpu_j
     answered = [call for call in run.calls if call.error is None]
     first = [call.first_token_s - call.sent_s for call in answered if call.first_token_s is not None]
-    latency = [workflow.end_s - workflow.arrival_s for workflow in run.workflows if workflow.complete]
+    of_workflows = figures(run)
     emitted = _total(answered, lambda call: call.output_tokens)
     return Summary(
         run=run,
@@ -65,8 +67,9 @@ def summarise(run: Run, found: Attribution | None = None) -> Summary:
         token_j=gpu_j / emitted if gpu_j is not None and emitted else None,
         ttft_p50_s=percentile(first, 0.5),
         ttft_p99_s=percentile(first, 0.99),
-        workflow_p50_s=percentile(latency, 0.5),
-        workflow_p99_s=percentile(latency, 0.99),
+        workflow_p50_s=of_workflows.workflow_p50_s,
+        workflow_p99_s=of_workflows.workflow_p99_s,
+        figures=of_workflows,
     )
 
 
@@ -96,6 +99,7 @@ class Metric:
     name: str
     unit: str
     value: Callable[[Summary], float | None]
+    more_is_better: bool = False
 
 
 METRICS: Final = (
@@ -115,6 +119,6 @@ METRICS: Final = (
     Metric("time to first token p50", "s", lambda s: s.ttft_p50_s),
     Metric("time to first token p99", "s", lambda s: s.ttft_p99_s),
     Metric("prompt tokens", "tokens", lambda s: s.prompt_tokens),
-    Metric("cached tokens", "tokens", lambda s: s.cached_tokens),
+    Metric("cached tokens", "tokens", lambda s: s.cached_tokens, more_is_better=True),
     Metric("output tokens", "tokens", lambda s: s.output_tokens),
 )

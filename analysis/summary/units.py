@@ -14,7 +14,7 @@ NOTHING = 1e-6
 
 
 def amount(value: float | None, unit: str) -> str:
-    """Three significant digits with a unit of fitting size: ``1.24 kJ``, ``86 ms``, ``12,400 tokens``."""
+    """Three significant digits with a unit of fitting size: ``1.24 kJ``, ``86 ms``, ``12,400 tokens``, ``0.98``."""
     if value is None:
         return UNKNOWN
     if unit == "tokens":
@@ -25,7 +25,7 @@ def amount(value: float | None, unit: str) -> str:
     factor, name = next((s for s in scales if float(f"{size / s[0]:.3g}") >= 1.0), scales[-1])
     if size < NOTHING * factor:
         value, factor, name = 0.0, 1.0, unit
-    return f"{digits(value / factor)}\N{NO-BREAK SPACE}{name}"
+    return f"{digits(value / factor)}\N{NO-BREAK SPACE}{name}".rstrip()
 
 
 def signed(value: float, unit: str) -> str:

@@ -17,9 +17,10 @@ from benchmarks.gpu.tables import DATA, spread
 
 from rejoule.analysis.diff import compare
 from rejoule.analysis.pairing import pair
+from rejoule.traces.percentiles import percentile
 from rejoule.traces.run import Run
 from rejoule.traces.runs import load_runs
-from rejoule.traces.summary import latencies_s, percentile
+from rejoule.traces.summary import latencies_s
 
 TURNED: Final[Mapping[str, str]] = {
     "": "defaults",

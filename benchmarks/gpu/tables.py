@@ -16,10 +16,11 @@ from benchmarks.gpu.sensors import row, windows
 
 from rejoule.analysis.attribution.naive import NAIVE
 from rejoule.replay.energy.samples import read_samples
+from rejoule.traces.percentiles import percentile
 from rejoule.traces.run import Reading, Run
 from rejoule.traces.runs import load_runs
 from rejoule.traces.steady import steady
-from rejoule.traces.summary import latencies_s, percentile
+from rejoule.traces.summary import latencies_s
 
 DATA = Path(__file__).parents[1] / "h200"
 

@@ -13,6 +13,8 @@ from rejoule.traces.run import Configuration
 from rejoule.traces.terminal import say
 from rejoule.traces.words import counted
 
+FIGURES = "Print workflow times, throughput, slowdown, fairness and waiting, too; --json has them always."
+
 
 @click.command()
 @click.argument("traces", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -42,6 +44,7 @@ from rejoule.traces.words import counted
 @click.option("--trials", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--salvage", is_flag=True, help="Use what is complete of a cut trace.")
+@click.option("--figures", is_flag=True, help=FIGURES)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
 def replay(
     traces: tuple[Path, ...],
@@ -62,6 +65,7 @@ def replay(
     trials: int,
     seed: int,
     salvage: bool,
+    figures: bool,
     as_json: bool,
 ) -> None:
     """Replay TRACES under every combination of knobs, into a run folder.
@@ -88,19 +92,20 @@ def replay(
         "input_scale": input_scale,
         "output_scale": output_scale,
     }
-    _execute(traces, folder, configurations(base, sweep), trials, seed, salvage, as_json)
+    _execute(traces, folder, configurations(base, sweep), trials, seed, salvage, figures, as_json)
 
 
 @click.command()
 @click.argument("experiment", type=click.Path(path_type=Path))
 @click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option("--figures", is_flag=True, help=FIGURES)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a run.")
-def run(experiment: Path, folder: Path, as_json: bool) -> None:
+def run(experiment: Path, folder: Path, figures: bool, as_json: bool) -> None:
     """Replay as EXPERIMENT, a TOML file, says; repeat the command to take it up where it stopped."""
     from rejoule.replay.cli.experiment_file import read
 
     file = read(experiment)
-    _execute(file.traces, folder, file.configurations, file.trials, file.seed, False, as_json)
+    _execute(file.traces, folder, file.configurations, file.trials, file.seed, False, figures, as_json)
 
 
 def _execute(
@@ -110,6 +115,7 @@ def _execute(
     trials: int,
     seed: int,
     salvage: bool,
+    figures: bool,
     as_json: bool,
 ) -> None:
     from rejoule.replay.check import check_configurations
@@ -146,6 +152,10 @@ def _execute(
         from rejoule.replay.cli.tables import print_runs
 
         print_runs(runs)
+        if figures:
+            from rejoule.replay.cli.figures import print_figures
+
+            print_figures(runs)
         say(f"\n{folder} holds {counted(len(runs), 'run')}. Which node spent the energy:")
         say(f"  rejoule energy {folder}\n  rejoule report {folder} -o report.html")
     failed = [run for run in progress.runs if run.failed_calls]

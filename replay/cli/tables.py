@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from rejoule.traces.figures import figures
+from rejoule.traces.percentiles import percentile
 from rejoule.traces.run import Run
-from rejoule.traces.summary import described, latencies_s, percentile
+from rejoule.traces.summary import described, latencies_s
 from rejoule.traces.terminal import console
 
 
@@ -43,7 +45,7 @@ def print_runs(runs: Sequence[Run]) -> None:
             described(run.configuration),
             *([str(run.trial)] if trials else []),
             figure(energy, ",.0f"),
-            figure(None if energy is None else energy / len(run.workflows), ",.0f"),
+            figure(figures(run).workflow_j, ",.0f"),
             figure(run.makespan_s),
             figure(percentile(latency["workflow"], 50), ",.2f"),
             figure(percentile(latency["ttft"], 50), ",.3f"),
@@ -55,7 +57,7 @@ def print_runs(runs: Sequence[Run]) -> None:
     out.print(table)
     sources = sorted({run.energy.source.get("gpu", "not measured") for run in runs})
     out.print(
-        f"joules: GPU, {', '.join(sources)}; J/flow: a workflow; flow, TTFT: medians of workflows and calls; "
+        f"joules: GPU, {', '.join(sources)}; J/flow: a complete workflow; flow, TTFT: medians of workflows and calls; "
         "capped: share of the busy time in which the cap held the clock down"
         + ("; left out: recorded calls that the run did not do" if any(lost) else ""),
         style="dim",

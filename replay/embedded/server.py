@@ -199,6 +199,7 @@ class Server:
                 "energy_j": self.engine.log.energy_j,
                 "source": f"model:{self.engine.config.profile.name}",
                 "profile_digest": self._profile_digest,
+                "gpus": self.engine.config.profile.tensor_parallel,
                 "power_w": power_w,
                 "time_s": self.engine.now_s,
             }

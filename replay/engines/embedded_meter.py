@@ -37,8 +37,8 @@ async def open_embedded(wire: Wire) -> EmbeddedMeter | None:
     if body is None:
         return None
     source = str(body["source"])
-    digest = {"profile_digest": str(body["profile_digest"])} if "profile_digest" in body else {}
-    return EmbeddedMeter(wire, source, {"profile": source.removeprefix("model:"), **digest})
+    told: dict[str, Any] = {name: body[name] for name in ("profile_digest", "gpus") if name in body}
+    return EmbeddedMeter(wire, source, {"profile": source.removeprefix("model:"), **told})
 
 
 async def _read(wire: Wire) -> dict[str, Any] | None:

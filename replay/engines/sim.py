@@ -167,6 +167,7 @@ class SimEngine:
             engine={
                 **self.identity,
                 "calibrated": profile.calibrated,
+                "gpus": profile.tensor_parallel,
                 "expected_error": msgspec.to_builtins(profile.expected_error),
                 "max_num_seqs": engine.limits.max_num_seqs,
                 "max_num_batched_tokens": engine.limits.max_num_batched_tokens,

@@ -107,6 +107,7 @@ def run(
         power_cap=PowerCap(cap_w, cap_w, None if cap_w is None else 0.25 if cap_w < 400 else 0.0),
         certificate=Certificate(tier, digest, len(calls)),
         steps=tuple(steps),
+        engine={"gpus": 1},
     )
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import orjson
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.analysis import builders
 
-from rejoule.analysis.cli.diff import _print_rows, diff
+from rejoule.analysis.cli.diff import _print_rows, _style, diff
 from rejoule.analysis.cli.energy import energy
 from rejoule.analysis.cli.report import report
 from rejoule.analysis.comparison.row import Row
@@ -96,7 +97,7 @@ def test_diff_prints_one_json_object(folder: Path) -> None:
     chosen = [word for side in ("--a", "--b") for knob in one for word in (side, knob)]
     result = invoke(diff, folder, folder, *chosen, "--json")
     body = orjson.loads(result.stdout)
-    assert {row["scope"] for row in body["rows"]} == {"workload", "node", "phase"}
+    assert {row["scope"] for row in body["rows"]} == {"workload", "workflows", "node", "phase"}
     assert all(row["verdict"] == "no difference" and row["delta"] == 0.0 for row in body["rows"])
     assert body["source"] == "modelled (model:made-up)"
 
@@ -282,3 +283,49 @@ def test_commands_load_fast() -> None:
     script = f"import sys, {commands}; print(sorted({{'numpy', 'plotly', 'rich'}} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_energy_has_the_figures_of_workflows(folder: Path) -> None:
+    """In JSON with what they rest on; on a terminal, for one configuration and for several."""
+    one = ("--a", "max_num_seqs=8,power_cap_w=300")
+    (spent,) = orjson.loads(invoke(energy, folder, *one, "--json").stdout)["configurations"]
+    found = {told["name"]: told for told in spent["figures"]}
+    assert found["energy per workflow"]["value"] == pytest.approx(spent["gpu_j"] / 3)
+    assert (spent["workflows"], found["slowdown by waiting"]["trials"]) == (6, 2)
+    assert [name for name, told in found.items() if not told["resolved"]] == [
+        "workflow latency p95",
+        "workflow latency p99",
+    ]
+    assert any("of 3 workflows, too few" in note for note in spent["figure_notes"])
+    alone, several = invoke(energy, folder, *one).stdout, invoke(energy, folder).stdout
+    assert "workflows: 6 complete, 2 trials" in alone and "Jain's index" in alone
+    assert "an hour a GPU" in several and "Jain" in several and "too few to tell them" in several
+
+
+def test_diff_judges_workflows_in_a_table_of_their_own(folder: Path) -> None:
+    """Joules a workflow change as the joules do; more throughput is better, and said in green."""
+    wanted = ("--a", "max_num_seqs=1", "--b", "max_num_seqs=8", "--a", "power_cap_w=300", "--b", "power_cap_w=300")
+    body = orjson.loads(invoke(diff, folder, *wanted, "--json").stdout)
+    rows = body["rows"]
+    assert any("what a larger batch slows without a wait" in note for note in body["notes"])
+    whole, flows = ({r["name"]: r for r in rows if r["scope"] == scope} for scope in ("workload", "workflows"))
+    same = ("change", "interval", "allowance", "verdict")
+    assert [flows["energy per workflow"][k] for k in same] == pytest.approx([whole["GPU energy"][k] for k in same])
+    assert flows["workflows an hour a GPU"]["verdict"] == "more" and flows["slowdown by waiting"]["verdict"] == "less"
+    better = [_style(_row(r)) for r in flows.values() if r["verdict"] in ("less", "more")]
+    assert better and set(better) == {"green"}
+    assert "agentic: workflows, energy modelled" in invoke(diff, folder, *wanted).stdout
+
+
+def test_diff_says_of_which_side_a_note_is(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What stands against figures of both sides is said once, what of one with its name."""
+    one, other = builders.grid(TRACES, [1, 8], [None])
+    path = stored(tmp_path_factory, [one, replace(other, steps=None)])
+    notes = orjson.loads(invoke(diff, path, "--a", "max_num_seqs=1", "--b", "max_num_seqs=8", "--json").stdout)["notes"]
+    assert sum("too few to tell them from the longest" in note for note in notes) == 2  # of workflows, and of calls
+    (queue,) = [note for note in notes if "waited in the server" in note]
+    assert queue.startswith("B: ")
+
+
+def _row(body: dict[str, Any]) -> Row:
+    return Row(**{name: value for name, value in body.items() if name != "delta"})

@@ -63,6 +63,15 @@ def test_another_card_is_said_and_allowed_for() -> None:
         assert lead(found).allowance == (BETWEEN_CARDS[LEAD] if gpu == "GPU-2" else None)
 
 
+def test_what_is_a_figure_by_a_count_has_its_error() -> None:
+    """Joules a workflow are off as joules are, workflows an hour a GPU as the makespan; of others nothing is known."""
+    found = compare(pair(measured(NOISE), measured(NOISE, "GPU-2")))
+    rows = {row.name: row.allowance for row in found.of("workflows")}
+    assert rows["energy per workflow"] == BETWEEN_CARDS[LEAD]
+    assert rows["workflows an hour a GPU"] == BETWEEN_CARDS["makespan"]
+    assert rows["slowdown by waiting"] is None
+
+
 def test_cards_that_both_sides_used_alike_are_noise() -> None:
     """Where each GPU served A as often as B, the trials' spread holds what cards differ by."""
     a, b = measured(NOISE[:4]), measured(NOISE[:4])

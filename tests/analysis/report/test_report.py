@@ -194,6 +194,44 @@ def test_the_front_is_what_nothing_beats() -> None:
         assert bool(rivals) != (cell in workload.front)
 
 
+def test_the_job_front_is_what_nothing_beats() -> None:
+    """No configuration serves as many workflows an hour to a user and a GPU, and every other is beaten by one on it."""
+    (workload,) = gather(builders.grid({"agentic": AGENTIC}, [1, 2, 4, 8], [None, 300.0]), {"agentic": AGENTIC})
+    assert workload.job_front
+
+    def beats(a: Any, b: Any) -> bool:
+        return all(x >= y for x, y in zip(a.jobs, b.jobs, strict=True))
+
+    for cell in workload.cells:
+        rivals = [other for other in workload.job_front if other is not cell and beats(other, cell)]
+        assert bool(rivals) != (cell in workload.job_front)
+
+
+def test_the_job_pareto_has_every_configuration_that_is_known() -> None:
+    """A point each, with its joules a workflow where they were measured; what was not all done is on no front."""
+    runs = builders.grid({"agentic": AGENTIC}, [1, 8], [None])
+    part = replace(runs[1], workflows=(replace(runs[1].workflows[0], complete=False), *runs[1].workflows[1:]))
+    found = page([runs[0], part])
+    front, *points = found.data["figures"]["w0-jobs"]["data"]
+    hover = [text for trace in points for text in trace["hovertext"]]
+    assert len(hover) == 2 and all("energy per workflow" in text for text in hover)
+    assert front["x"] == points[0]["x"] and "on no front" in hover[1]
+    bare = page([replace(run, energy=Energy()) for run in runs])
+    assert "energy per workflow" not in str(bare.data["figures"]["w0-jobs"]["data"])
+    unknown = page([replace(run, engine={}) for run in runs])
+    assert "w0-jobs" not in unknown.data["figures"] and "how many GPUs served is not known" in unknown.text["li"]
+
+
+def test_figures_of_workflows_follow_the_chosen_configuration() -> None:
+    """Each configuration has its own, and what stands against reading them is said once, of whom it is so."""
+    runs = builders.grid({"agentic": AGENTIC}, [1, 8], [None])
+    found = page([runs[0], replace(runs[1], steps=None)])
+    slow, blind = (dict(cell["flows"]) for cell in found.data["cells"]["w0"])
+    assert "slowdown by waiting" in slow and "slowdown by waiting" not in blind
+    assert slow["workflow latency p99"].endswith("*")
+    assert "batch 8: what waited in the server is not known" in found.text["li"]
+
+
 def test_nodes_are_layered_in_the_order_of_the_work() -> None:
     """Each node lies in the layer after those that lead to it, with the calls that it made."""
     graph = node_graph(AGENTIC)

@@ -106,6 +106,22 @@ def test_json(trace: Path, tmp_path: Path) -> None:
         assert found["latency_s"]["workflow"]["p99"] >= found["latency_s"]["workflow"]["p50"] > 0
 
 
+def test_figures_of_workflows(trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--json has them always, people with --figures, within 80 columns and with what stands against reading them."""
+    words = ("replay", trace, "-o", tmp_path / "runs", "--max-num-seqs", "1,8", "--power-cap", "300", "--trials", "2")
+    monkeypatch.setenv("COLUMNS", "80")
+    plain, full = rejoule(*words).stdout, rejoule(*words, "--figures").stdout
+    assert "slowed" not in plain and "slowed" in full and "/h user" in full
+    assert all(len(line) <= 80 for line in full.splitlines() if str(tmp_path) not in line)
+    assert "of 5 workflows, too few to tell" in " ".join(full.split())
+    for found in (orjson.loads(line) for line in rejoule(*words, "--json").stdout.splitlines()):
+        figures, latency = found["figures"], found["latency_s"]["workflow"]
+        assert figures["workflow_j"] == pytest.approx(found["energy_j"]["gpu"] / 5)
+        assert figures["workflows_per_gpu_h"] == pytest.approx(5 / found["makespan_s"] * 3600)
+        assert 0 < figures["jain"] <= 1 <= figures["slowdown"]
+        assert (latency["count"], latency["unresolved"]) == (5, ["p95", "p99"])
+
+
 def test_experiment_file(trace: Path, tmp_path: Path) -> None:
     """An experiment that is written down makes the runs that it says, and once only."""
     file = tmp_path / "e.toml"
