@@ -13,17 +13,20 @@ from rejoule.traces.waits import served
 
 
 def latencies_s(run: Run) -> dict[str, list[float]]:
-    """Every call's time to first token (``ttft``) and to its end (``e2e``) from when it was due, every complete
-    workflow's time (``workflow``), and every call's mean time between tokens (``itl``), in seconds."""
+    """Every call's time to first token (``ttft``) and to its end (``e2e``) from when it was sent, every complete
+    workflow's time (``workflow``), and every call's mean time between tokens (``itl``), in seconds.
+
+    How long the client held calls before is a figure of its own.
+    """
     good = [c for c in run.calls if c.error is None]
     return {
-        "ttft": [c.first_token_s - c.due_s for c in good if c.first_token_s is not None],
+        "ttft": [c.first_token_s - c.sent_s for c in good if c.first_token_s is not None],
         "itl": [
             (c.end_s - c.first_token_s) / (c.output_tokens - 1)
             for c in good
             if c.first_token_s is not None and c.output_tokens is not None and c.output_tokens > 1
         ],
-        "e2e": [c.end_s - c.due_s for c in good],
+        "e2e": [c.end_s - c.sent_s for c in good],
         "workflow": [w.end_s - w.arrival_s for w in served(run)],
     }
 
