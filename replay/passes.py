@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from rejoule.replay.arrivals import arrival_times
 from rejoule.replay.driver import drive
 from rejoule.replay.engine import Engine
+from rejoule.replay.places import Places, Waves
+from rejoule.replay.policy.gate import Chosen, Gate, summed
+from rejoule.replay.policy.interface import Capacity
+from rejoule.replay.policy.knowledge import knowledge
+from rejoule.replay.policy.registry import open_policy
 from rejoule.replay.schedule import Schedule, Waited
 from rejoule.traces import Trace
 from rejoule.traces.loops import of_pass
-from rejoule.traces.model import EdgeSet
-from rejoule.traces.run import CallResult, Configuration
+from rejoule.traces.model import EdgeSet, Workflow
+from rejoule.traces.run import STATIC, CallResult, Configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,8 @@ class Driven:
     waited: Sequence[Waited]
     skipped: frozenset[str]
     """Vertices that were never begun, and the failed calls that they depend on."""
+    chosen: Chosen | None = None
+    """What a policy did; ``None`` without one."""
 
 
 def edges_of(configuration: Configuration) -> EdgeSet:
@@ -49,16 +56,53 @@ async def drive_pass(
         seed=f"{configuration.seed}:{trial}",
     )
     begin_s = engine.now_s() if number > 1 else 0.0
+    arrivals_s = [begin_s + at_s for at_s in arrivals_s]
+    gate = gate_of(configuration, workflows, arrivals_s, edges_of(configuration), engine.capacity)
     schedule = Schedule(
         workflows,
-        [begin_s + at_s for at_s in arrivals_s],
+        arrivals_s,
         edge_set=edges_of(configuration),
         time_scale=configuration.time_scale,
         output_scale=configuration.output_scale,
-        concurrency=configuration.concurrency,
+        places=places_of(configuration),
+        gate=gate,
     )
     results = await drive(schedule, engine, on_answer)
-    return Driven(results, schedule.arrival_s, schedule.waited, frozenset(schedule.skipped))
+    chosen = None if gate is None else gate.chosen
+    return Driven(results, schedule.arrival_s, schedule.waited, frozenset(schedule.skipped), chosen)
+
+
+def places_of(configuration: Configuration) -> Places:
+    """How many calls a configuration lets be in flight."""
+    if configuration.batching == STATIC:
+        size = configuration.concurrency or configuration.max_num_seqs
+        assert size is not None
+        return Waves(size)
+    return Places(configuration.concurrency)
+
+
+def gate_of(
+    configuration: Configuration,
+    workflows: Sequence[Workflow],
+    arrivals_s: Sequence[float],
+    edge_set: EdgeSet,
+    capacity: Capacity,
+) -> Gate | None:
+    """The gate of a configuration's policy, as of a new pass; ``None`` without a policy."""
+    c = configuration
+    if c.policy is None:
+        return None
+    scales = {"output_scale": c.output_scale, "time_scale": c.time_scale}
+    return Gate(
+        open_policy(c.policy, c.policy_options),
+        c.policy,
+        knowledge(workflows, "oracle" if c.policy_knows == "oracle" else "learned", edge_set, **scales),
+        workflows,
+        {w.id: at_s for w, at_s in zip(workflows, arrivals_s, strict=True)},
+        input_scale=c.input_scale,
+        output_scale=c.output_scale,
+        capacity=capacity,
+    )
 
 
 def joined(passes: Sequence[Driven]) -> Driven:
@@ -68,4 +112,5 @@ def joined(passes: Sequence[Driven]) -> Driven:
         arrival_s={name: at_s for one in passes for name, at_s in one.arrival_s.items()},
         waited=[w for one in passes for w in one.waited],
         skipped=frozenset().union(*(one.skipped for one in passes)),
+        chosen=summed(one.chosen for one in passes if one.chosen is not None),
     )

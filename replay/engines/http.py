@@ -27,6 +27,8 @@ from rejoule.replay.exactness.models import Models, models_for
 from rejoule.replay.exactness.requests import digest
 from rejoule.replay.exactness.splicing import Spliced
 from rejoule.replay.exactness.tiers import SALT, Asked, Lengths, Rules, exact, output_digest
+from rejoule.replay.policy.acting import queues_by_priority
+from rejoule.replay.policy.interface import Capacity
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.model import Call
@@ -83,6 +85,7 @@ class HttpEngine:
         self._results: list[CallResult | Emitted] = []
         self._wake: asyncio.Future[None] | None = None
         self._isolation: str | None = None
+        self._by_priority = False
 
     @classmethod
     async def connect(
@@ -112,6 +115,7 @@ class HttpEngine:
                 rules = _rules(configuration, models, exact_lengths)
             engine = cls(wire, url, model, rules)
             engine._isolation = _isolation(configuration, exact_lengths)
+            engine._by_priority = queues_by_priority(configuration)
             engine._meters, engine._watch = await _meters(wire, url, watch)
         except BaseException:
             await wire.close()
@@ -134,6 +138,12 @@ class HttpEngine:
         modelled = (meter.identity for meter in self._meters if isinstance(meter, EmbeddedMeter))
         return {**self._model, **next(modelled, {})}
 
+    @property
+    def capacity(self) -> Capacity:
+        said = self.identity
+        blocks, block_size = said.get("num_gpu_blocks"), said.get("block_size")
+        return Capacity(said.get("max_num_seqs"), blocks * block_size if blocks and block_size else None)
+
     async def start(self) -> None:
         self._quiet.enter_context(undisturbed())
         self._before = await read(self._meters)
@@ -145,8 +155,10 @@ class HttpEngine:
     def now_s(self) -> float:
         return monotonic() - self._origin
 
-    def send(self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = ()) -> None:
-        task = asyncio.create_task(self._answer(call, due_s, ready_s, tell_at))
+    def send(
+        self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = (), priority: int | None = None
+    ) -> None:
+        task = asyncio.create_task(self._answer(call, due_s, ready_s, tell_at, priority))
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
 
@@ -218,8 +230,12 @@ class HttpEngine:
 
         return tell
 
-    async def _answer(self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int]) -> None:
+    async def _answer(
+        self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int], priority: int | None
+    ) -> None:
         asked = self._rules.ask(call)
+        if self._by_priority and priority is not None:
+            asked = asked.ranked(priority)
         said, request = self._request(asked, call.id, tell_at)
         error: str | None = None
         refused = False
