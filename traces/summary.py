@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rejoule.traces.run import Configuration, Run
+from rejoule.traces.run import CONTINUOUS, Configuration, Run
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
@@ -71,6 +71,12 @@ def summary(run: Run) -> dict[str, Any]:
     }
 
 
+def policy_word(configuration: Configuration) -> str:
+    """A configuration's policy and what it knows: ``policy las (learned)``."""
+    c = configuration
+    return "no policy" if c.policy is None else f"policy {c.policy} ({c.policy_knows})"
+
+
 def described(configuration: Configuration) -> str:
     """A configuration in a few words: the knobs that are set."""
     c = configuration
@@ -81,5 +87,8 @@ def described(configuration: Configuration) -> str:
         f"input ×{c.input_scale:g}" if c.input_scale != 1 else "",
         f"output ×{c.output_scale:g}" if c.output_scale != 1 else "",
         f"{c.loops} loops" if c.loops != 1 else "",
+        policy_word(c) if c.policy is not None else "",
+        *(f"{name}={value}" for name, value in c.policy_options.items()),
+        f"{c.batching} batching" if c.batching != CONTINUOUS else "",
     ]
     return ", ".join(w for w in words if w) or "defaults"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from rejoule.replay.policy.registry import names, open_policy
+from rejoule.traces.chosen import GATE_ONLY
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import CONTINUOUS, LEARNED, ORACLE, STATIC, Configuration
 
@@ -42,7 +43,7 @@ def where(configuration: Configuration) -> str:
     """Where a policy acts, in words."""
     if queues_by_priority(configuration):
         return "the client's gate, and the engine's queue by priority"
-    return "the client's gate only: the engine's queue is first come, first served, or as it was started"
+    return f"{GATE_ONLY}: the engine's queue does not go by its priorities"
 
 
 def check_policy(configuration: Configuration) -> None:
@@ -54,6 +55,8 @@ def check_policy(configuration: Configuration) -> None:
         raise RejouleError(f"batching = {c.batching!r} is none", f"choose {CONTINUOUS} or {STATIC}")
     if c.batching == STATIC and c.concurrency is None and c.max_num_seqs is None:
         raise RejouleError("static batching needs to know how large a wave is", "give concurrency, or max_num_seqs")
+    if c.engine not in ("sim", "vllm") and not isinstance(c.options.get(URL_OPTION, True), bool):
+        raise RejouleError(f"{URL_OPTION}={c.options[URL_OPTION]} is none", f"give {URL_OPTION}=true, or leave it out")
     if c.policy is None:
         for name in _unused(c):
             raise RejouleError(f"{name} is for a policy, and there is none", f"give one of {', '.join(names())}")
