@@ -10,14 +10,14 @@ from rejoule.replay.driver import drive
 from rejoule.replay.engine import Engine
 from rejoule.replay.places import Places, Waves
 from rejoule.replay.policy.gate import Chosen, Gate, summed
-from rejoule.replay.policy.interface import Capacity
-from rejoule.replay.policy.knowledge import knowledge
+from rejoule.replay.policy.interface import Capacity, Knows
+from rejoule.replay.policy.knowledge import Knowledge, knowledge
 from rejoule.replay.policy.registry import open_policy
 from rejoule.replay.schedule import Schedule, Waited
 from rejoule.traces import Trace
 from rejoule.traces.loops import of_pass
 from rejoule.traces.model import EdgeSet, Workflow
-from rejoule.traces.run import STATIC, CallResult, Configuration
+from rejoule.traces.run import ORACLE, STATIC, CallResult, Configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,12 @@ async def drive_pass(
     number: int,
     engine: Engine,
     on_answer: Callable[[CallResult], None] = lambda _: None,
+    known: Knowledge | None = None,
 ) -> Driven:
-    """Goes through ``trace`` once, as pass ``number`` from 1, beginning now. Every pass has the same arrivals."""
+    """Goes through ``trace`` once, as pass ``number`` from 1, beginning now. Every pass has the same arrivals.
+
+    ``known`` is what the configuration's policy knows, of `known_of`, which is asked if it is not given.
+    """
     workflows = [of_pass(w, number) for w in trace.workflows]
     arrivals_s = arrival_times(
         workflows,
@@ -57,7 +61,8 @@ async def drive_pass(
     )
     begin_s = engine.now_s() if number > 1 else 0.0
     arrivals_s = [begin_s + at_s for at_s in arrivals_s]
-    gate = gate_of(configuration, workflows, arrivals_s, edges_of(configuration), engine.capacity)
+    known = known_of(trace, configuration) if known is None else known
+    gate = None if known is None else gate_of(configuration, known, workflows, arrivals_s, engine.capacity)
     schedule = Schedule(
         workflows,
         arrivals_s,
@@ -81,22 +86,32 @@ def places_of(configuration: Configuration) -> Places:
     return Places(configuration.concurrency)
 
 
-def gate_of(
-    configuration: Configuration,
-    workflows: Sequence[Workflow],
-    arrivals_s: Sequence[float],
-    edge_set: EdgeSet,
-    capacity: Capacity,
-) -> Gate | None:
-    """The gate of a configuration's policy, as of a new pass; ``None`` without a policy."""
+def known_of(trace: Trace, configuration: Configuration) -> Knowledge | None:
+    """What a configuration's policy knows of a trace, in any pass; ``None`` without a policy.
+
+    Working it out takes a while, in which no clock of a run may go.
+    """
     c = configuration
     if c.policy is None:
         return None
-    scales = {"output_scale": c.output_scale, "time_scale": c.time_scale}
+    knows: Knows = "oracle" if c.policy_knows == ORACLE else "learned"
+    return knowledge(trace.workflows, knows, edges_of(c), time_scale=c.time_scale, output_scale=c.output_scale)
+
+
+def gate_of(
+    configuration: Configuration,
+    known: Knowledge,
+    workflows: Sequence[Workflow],
+    arrivals_s: Sequence[float],
+    capacity: Capacity,
+) -> Gate:
+    """The gate of a configuration's policy, as of a new pass."""
+    c = configuration
+    assert c.policy is not None
     return Gate(
         open_policy(c.policy, c.policy_options),
         c.policy,
-        knowledge(workflows, "oracle" if c.policy_knows == "oracle" else "learned", edge_set, **scales),
+        known,
         workflows,
         {w.id: at_s for w, at_s in zip(workflows, arrivals_s, strict=True)},
         input_scale=c.input_scale,

@@ -13,7 +13,7 @@ from rejoule.replay.exactness.left_behind import beyond, text_of
 from rejoule.replay.exactness.models import Models
 from rejoule.replay.exactness.requests import digest
 from rejoule.replay.exactness.tiers import SALT, Lengths, Tokens
-from rejoule.replay.passes import Driven, drive_pass, edges_of, joined
+from rejoule.replay.passes import Driven, drive_pass, edges_of, joined, known_of
 from rejoule.replay.policy.acting import where
 from rejoule.replay.policy.gate import Chosen
 from rejoule.replay.policy.registry import code_digest
@@ -52,9 +52,10 @@ async def replay(
     else:
         engine, prepared = await preparation.ready(trace, plan, open_engine)
     try:
+        known = known_of(trace, configuration)
         await engine.start()
         passes = [
-            await drive_pass(trace, configuration, plan.trial, number, engine, on_answer)
+            await drive_pass(trace, configuration, plan.trial, number, engine, on_answer, known)
             for number in range(1, configuration.loops + 1)
         ]
         measured = await engine.finish()

@@ -86,6 +86,8 @@ class HttpEngine:
         self._wake: asyncio.Future[None] | None = None
         self._isolation: str | None = None
         self._by_priority = False
+        self._unranked: RejouleError | None = None
+        """The server will not take priorities."""
 
     @classmethod
     async def connect(
@@ -165,6 +167,8 @@ class HttpEngine:
     async def wait(self, until_s: float | None) -> Sequence[CallResult | Emitted]:
         if not self._results:
             await self._pause(until_s)
+        if self._unranked is not None:
+            raise self._unranked
         found, self._results = self._results, []
         if any(isinstance(r, CallResult) and r.error for r in found) and (death := await self._death()) is not None:
             raise death
@@ -259,6 +263,11 @@ class HttpEngine:
             if request.status != 200:
                 refused = request.status in REFUSED
                 error = f"HTTP {request.status}: {error_text(request.body)}"
+                if priority and self._by_priority and refused and "priority" in error.lower():
+                    self._unranked = RejouleError(
+                        f"the server at {self._url} does not queue by priority: {hidden(error)}",
+                        "start it so, as vLLM with --scheduling-policy priority, or leave out priority=true",
+                    )
             if error is None:
                 self._rules.heard(call, said)
         except WireError as fault:

@@ -33,6 +33,7 @@ from rejoule.replay.policy.interface import (
 )
 from rejoule.replay.policy.knowledge import Knowledge, Seen
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.loops import recorded_name
 from rejoule.traces.model import Call, Workflow
 
 MOST_IDLE_S: Final = 3600.0
@@ -89,7 +90,7 @@ class Gate:
         output_scale: float = 1.0,
         capacity: Capacity = UNKNOWN,
     ) -> None:
-        """``name`` is what errors call the policy; ``arrival_s`` is by workflow."""
+        """``name`` is what errors call the policy; ``arrival_s`` is by workflow. Knowledge has the trace's names."""
         self._policy = policy
         self._name = name
         self._knowledge = knowledge
@@ -125,14 +126,15 @@ class Gate:
         workflow = call.workflow
         self._turns[workflow] += 1
         self._visits[workflow, call.node] += 1
-        seen = Seen(call.id, workflow, self._graph[workflow], call.node, self._visits[workflow, call.node])
+        graph, visit = self._graph[workflow], self._visits[workflow, call.node]
+        seen = Seen(recorded_name(call.id), recorded_name(workflow), graph, call.node, visit)
         prompt = call.prompt_tokens
         self._calls[call.id] = call
         self._programs.setdefault(workflow, Program(workflow, self._arrival_s[workflow]))
         self._pending[call.id] = Pending(
             id=call.id,
             workflow=workflow,
-            graph=seen.graph,
+            graph=graph,
             node=call.node,
             agent=call.agent,
             prompt_tokens=None if prompt is None else scaled_length(prompt, self._input_scale),
@@ -141,7 +143,7 @@ class Gate:
             arrival_s=self._arrival_s[workflow],
             place=self._place[workflow],
             turn=self._turns[workflow],
-            visit=seen.visit,
+            visit=visit,
             outlook=self._knowledge.outlook(seen),
         )
         self._news(due_s)

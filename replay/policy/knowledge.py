@@ -35,7 +35,7 @@ NOTHING: Final = Outlook(**dict.fromkeys(_NAMES, 1.0), basis="nothing")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What names a call before it is sent."""
+    """What names a call before it is sent, as in the trace, whichever pass it belongs to."""
 
     id: str
     workflow: str
