@@ -12,7 +12,7 @@ from rejoule.analysis.attribution import Attribution, PhaseEnergy, quadrature
 from rejoule.analysis.statistics import Mean, mean
 from rejoule.analysis.summary.evidence import Evidence, pooled
 from rejoule.analysis.summary.lines import agents, line
-from rejoule.analysis.summary.naming import describe, is_foreign, varying
+from rejoule.analysis.summary.naming import describe, is_foreign, set_apart, varying
 from rejoule.analysis.summary.summary import Summary, trials
 from rejoule.analysis.summary.trust import withheld
 from rejoule.traces.chosen import policy_notes
@@ -226,7 +226,8 @@ def gather(
 def _cell(group: Sequence[Run], names: Sequence[str], rest: Sequence[str]) -> Cell:
     held = group[0].configuration
     found = coldest(sorted(group, key=lambda r: r.trial))
-    return Cell(held, describe(held, names), describe(held, rest), trials(found.alike), found.warmer)
+    label = describe(held, (*names, *set_apart(held)))
+    return Cell(held, label, describe(held, rest), trials(found.alike), found.warmer)
 
 
 def part_half_width_j(joules: Sequence[float], widths: Sequence[float | None]) -> float | None:

@@ -48,6 +48,12 @@ def describe(configuration: Configuration, names: Sequence[str]) -> str:
     return ", ".join(filter(None, dict.fromkeys(map(word, names))))
 
 
+def set_apart(configuration: Configuration) -> tuple[str, ...]:
+    """Knobs that are named wherever they are set, whether or not they vary: who schedules, and in waves or not."""
+    usual = Configuration()
+    return tuple(n for n in ("policy", "batching") if getattr(configuration, n) != getattr(usual, n))
+
+
 def is_foreign(configuration: Configuration) -> bool:
     """Whether somebody else started the server, so that its own settings are not known to be defaults."""
     return configuration.engine not in ("sim", "vllm")

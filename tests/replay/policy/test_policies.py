@@ -130,7 +130,7 @@ def test_first_come_first_served_by_call_and_by_workflow() -> None:
     assert by_workflow == ["w0/n0", "w0/n1", "w1/n0", "w1/n1"]
 
 
-def call(name: str, workflow: str = "w", due_s: float = 0.0, turn: int = 1, **outlook: float) -> Pending:
+def call(name: str, workflow: str = "w", *, due_s: float = 0.0, turn: int = 1, **outlook: float) -> Pending:
     return Pending(
         id=name,
         workflow=workflow,
@@ -165,13 +165,18 @@ def view(
 
 def test_nat_puts_what_matters_into_five_levels() -> None:
     """0.5·critical path + 0.3·fan-out + 0.2·first or last − w·sibling slack, in levels, 1 for what matters most."""
-    whole = {"workflow_s": 1.0, "slack_s": 0.0, "fan_out": 1.0, "last": 0.0, "sibling_slack_s": 0.0}
+
+    def ranked(turn: int, slack_s: float = 0.0, fan_out: float = 1.0, last: float = 0.0) -> Pending:
+        return call(
+            "c", turn=turn, workflow_s=1.0, slack_s=slack_s, sibling_slack_s=slack_s, fan_out=fan_out, last=last
+        )
+
     pending = (
-        call("first, of four", **{**whole, "fan_out": 4.0}),  # 0.5 + 0.3·3/4 + 0.2 = 0.925
-        call("last", turn=3, **{**whole, "last": 1.0}),  # 0.5 + 0.2 = 0.7
-        call("between", turn=2, **whole),  # 0.5
-        call("late by half", turn=2, **{**whole, "slack_s": 0.5, "sibling_slack_s": 0.5}),  # 0.25
-        call("free", turn=2, **{**whole, "slack_s": 1.0, "sibling_slack_s": 1.0}),  # 0
+        ranked(1, fan_out=4.0),  # 0.5 + 0.3·3/4 + 0.2 = 0.925
+        ranked(3, last=1.0),  # 0.5 + 0.2 = 0.7
+        ranked(2),  # 0.5
+        ranked(2, slack_s=0.5),  # 0.5·0.5 = 0.25
+        ranked(2, slack_s=1.0),  # 0
     )
     assert open_policy("nat", {}).priorities(view(pending)) == [1, 2, 3, 4, 5]
     # Half of half a second less: 0.25 − 0.25 is 0.
