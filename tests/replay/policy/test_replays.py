@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 
 import orjson
 import pytest
 
 from rejoule.replay.embedded.server import ServerThread
+from rejoule.replay.policy.registry import OWN, policy_class
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.profile import load_profile
 from rejoule.traces.model import Trace
@@ -187,14 +189,28 @@ def test_a_policys_file_that_changed_is_not_taken_for_the_same(tmp_path: Path) -
 
 
 def test_the_example_is_short_and_runs(tmp_path: Path) -> None:
-    """A policy of your own is one file of thirty lines."""
+    """A policy of your own is one file of thirty lines, which the documentation shows as it is."""
     path = ROOT / "examples" / "slack_policy.py"
-    assert len(path.read_text().splitlines()) <= 30
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 30
+    shown = "\n".join(lines[lines.index("from dataclasses import dataclass") :])
+    assert f"```python\n{shown}\n```" in (ROOT / "docs" / "policies.md").read_text()
     words = ("--policy", f"{path}:SlackWaits", "--policy-option", "most_slack_s=0.01", "--concurrency", 2)
     runs = replayed(tmp_path, random_trace(9, workflows=6), *words)
     (run,) = runs.values()
     assert run.engine["policy"]["held_calls"] > 0
     assert run.certificate.violations == ()
+
+
+def test_the_documentation_lists_every_policy() -> None:
+    """By its name, and with its options as they are."""
+    page = (ROOT / "docs" / "policies.md").read_text()
+    for name in OWN:
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        options = {
+            n: p.default for n, p in signature(policy_class(name)).parameters.items() if p.default is not p.empty
+        }
+        assert all(f"`{option}={usual}`" in row for option, usual in options.items())
 
 
 OLD: Mapping[str, object] = {
