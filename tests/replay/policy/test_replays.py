@@ -73,6 +73,14 @@ def test_the_simulated_queue_goes_by_a_policys_priorities(tmp_path: Path) -> Non
     assert len({run.certificate.digest for run in runs.values()}) == 1
 
 
+def test_every_pass_of_a_run_is_scheduled_alike(tmp_path: Path) -> None:
+    """Later passes know what the first one knew, and begin with a policy that has seen nothing."""
+    words = ("--max-num-seqs", 1, "--policy", "shortest-path", "--policy-knows", "oracle", "--loops", 2)
+    run = replayed(tmp_path, queue(), *words)["shortest-path"]
+    assert answered(run) == [400, *sorted(LENGTHS)] * 2
+    assert run.engine["policy"]["outlooks"] == {"recorded": 12}
+
+
 def test_a_queue_that_is_kept_from_it_is_said(tmp_path: Path) -> None:
     """With the engine's queue first come, first served, a policy acts at the client only; every command says so."""
     words = ("--max-num-seqs", 1, "--policy", "shortest-path", "--policy-knows", "oracle")
