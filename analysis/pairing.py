@@ -66,7 +66,7 @@ _OPTIONS: Final = {"power_cap": "power_cap_w", "sm_clock": "sm_clock_mhz", "edge
 
 
 def _knob_name(given: str) -> str:
-    if given.startswith("options."):
+    if given.startswith(("options.", "policy_options.")):
         return given
     name = given.lstrip("-").replace("-", "_")
     return _OPTIONS.get(name, name)

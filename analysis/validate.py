@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import combinations
 from math import fsum, hypot, sqrt
 from typing import Any, Final
@@ -19,7 +19,7 @@ from rejoule.analysis.statistics import percentile
 from rejoule.analysis.summary.naming import describe, varying
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.ran_on import drifts
-from rejoule.traces.run import Configuration, Run
+from rejoule.traces.run import Run, knobs
 from rejoule.traces.student import t_quantile
 from rejoule.traces.waits import served
 from rejoule.traces.warmth import coldest, warmth_notes
@@ -27,7 +27,6 @@ from rejoule.traces.words import counted
 
 APART: Final = ("engine", "profile", "loops", "seed", "options")
 """Knobs that a simulated and a measured run need not share."""
-SHARED: Final = tuple(f.name for f in fields(Configuration) if f.name not in APART)
 UNKNOWN_NOISE: Final = 0.033
 """Relative: what a difference must exceed where one trial leaves the spread of runs unknown (1 % on an H200)."""
 AGREEMENT: Final = 0.95
@@ -214,7 +213,12 @@ def as_json(found: Validation) -> dict[str, Any]:
     }
 
 
-_Key = tuple[str, tuple[Any, ...]]
+_Key = tuple[str, tuple[tuple[str, Any], ...]]
+"""A trace, and the knobs that both sides share, with their values."""
+
+
+def _shared(name: str) -> bool:
+    return name.partition(".")[0] not in APART
 
 
 def _check_kinds(simulated: Sequence[Run], measured: Sequence[Run]) -> None:
@@ -229,19 +233,20 @@ def _check_kinds(simulated: Sequence[Run], measured: Sequence[Run]) -> None:
 def _cells(runs: Iterable[Run]) -> dict[_Key, list[Run]]:
     found: dict[_Key, list[Run]] = defaultdict(list)
     for run in runs:
-        found[run.trace, tuple(getattr(run.configuration, name) for name in SHARED)].append(run)
+        shared = ((name, value) for name, value in knobs(run.configuration).items() if _shared(name))
+        found[run.trace, tuple((name, str(v) if isinstance(v, list | dict) else v) for name, v in shared)].append(run)
     return dict(found)
 
 
 def _named(key: _Key, side: Mapping[_Key, list[Run]]) -> str:
-    differing = [n for n in varying(runs[0].configuration for runs in side.values()) if n in SHARED]
+    differing = [n for n in varying(runs[0].configuration for runs in side.values()) if _shared(n)]
     return describe(side[key][0].configuration, differing)
 
 
 def _first(side: Mapping[_Key, list[Run]], what: str) -> str:
     trace, values = next(iter(side))
-    knobs = ", ".join(f"{n}={v}" for n, v in zip(SHARED, values, strict=True) if v is not None)
-    return f"the first {what} is {trace} with {knobs}"
+    shared = ", ".join(f"{name}={value}" for name, value in values if value is not None)
+    return f"the first {what} is {trace} with {shared}"
 
 
 def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run]], shared: list[_Key]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Final
 from rejoule.replay.arrivals import check_arrivals
 from rejoule.replay.engines.open import check_engine
 from rejoule.replay.exactness.models import OPTION, SIMULATED, models_for
+from rejoule.replay.policy.acting import check_policy
 from rejoule.replay.protocol.options import protocol_options
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.check import EDGE_SETS
@@ -53,6 +54,7 @@ def check_configuration(configuration: Configuration) -> None:
     if c.edge_set not in EDGE_SETS:
         raise RejouleError(f"no edges are called {c.edge_set!r}", f"choose one of {', '.join(EDGE_SETS)}")
     check_arrivals(c.arrivals)
+    check_policy(c)
     if c.engine != "sim":
         protocol_options(c.options)
     check_engine(c)

@@ -19,7 +19,7 @@ async def drive(
     results: list[CallResult] = []
     while not schedule.done:
         for item in schedule.due(engine.now_s()):
-            engine.send(item.call, item.due_s, item.ready_s, item.tell_at)
+            engine.send(item.call, item.due_s, item.ready_s, item.tell_at, item.priority)
         if schedule.done:
             break
         for result in await engine.wait(schedule.next_due_s):

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rejoule.replay.policy.interface import Capacity
 from rejoule.traces.model import Call
 from rejoule.traces.run import CallResult, Conditions, Energy, PowerCap, Reading, Step, Tier
 
@@ -57,7 +58,8 @@ class Engine(Protocol):
     """Answers the calls of one run.
 
     ``start`` sets the clock to zero. ``send`` takes a call that was due at ``due_s`` and may go out at ``ready_s``, and
-    the numbers of tokens of its answer to tell of when they have come, rising. ``wait`` returns once there is something
+    the numbers of tokens of its answer to tell of when they have come, rising; its ``priority``, lower first, is for an
+    engine whose queue goes by priorities, and ``None`` is the recorded one. ``wait`` returns once there is something
     to tell, which is a call's end or such a number of tokens, or the clock has reached ``until_s``, whichever is first;
     ``None`` is never. Its results carry whole digests.
     """
@@ -75,11 +77,18 @@ class Engine(Protocol):
         """What answers, as it says of itself before a run: the part of ``Measured.engine`` that ``ran_on`` compares."""
         ...
 
+    @property
+    def capacity(self) -> Capacity:
+        """How much it can hold at a time, as far as it says."""
+        ...
+
     async def start(self) -> None: ...
 
     def now_s(self) -> float: ...
 
-    def send(self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = ()) -> None: ...
+    def send(
+        self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = (), priority: int | None = None
+    ) -> None: ...
 
     async def wait(self, until_s: float | None) -> Sequence[CallResult | Emitted]: ...
 

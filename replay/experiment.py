@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rejoule.replay.engine import Engine
 from rejoule.replay.knobs.setting import KnobRefused, Setting
+from rejoule.replay.policy.registry import code_digest
 from rejoule.replay.protocol.preparation import OpenEngine, Preparation
 from rejoule.replay.replay import replay
 from rejoule.traces import RejouleError, Trace
@@ -68,13 +69,16 @@ def _same(known: Known, planned: PlannedRun, open_engine: OpenEngine) -> OpenEng
 
     async def opened(configuration: Configuration, trace: Trace) -> Engine:
         engine = await open_engine(configuration, trace)
-        if (other := known.learn(planned.id, configuration, engine.identity)) is None:
+        code = code_digest(configuration.policy) if configuration.policy else None
+        identity = engine.identity if code is None else {**engine.identity, "policy_code": code}
+        if (other := known.learn(planned.id, configuration, identity)) is None:
             return engine
         await engine.close()
         run, what = other
         named = f"profile {configuration.profile}" if configuration.engine == "sim" else configuration.engine
+        named += f" with the policy {configuration.policy}" if configuration.policy else ""
         raise RejouleError(
-            f"{named} is another one than for {run}, which the folder holds: {what}",
+            f"{named} is not what it was for {run}, which the folder holds: {what}",
             "replay into a new folder, and compare the two with rejoule diff; or put back what it was",
         )
 

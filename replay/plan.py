@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from rejoule.replay.engines.run_options import RUN_OPTIONS
+from rejoule.replay.policy.acting import server_options
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import Configuration, configuration_key
+from rejoule.traces.run import LEARNED, Configuration, configuration_key
 from rejoule.traces.runs import Experiment, PlannedRun
 
 Sweep = Mapping[str, Sequence[Any]]
@@ -40,9 +41,17 @@ def configurations(knobs: Configuration | Mapping[str, Any], sweep: Sweep) -> tu
             raise RejouleError(f"{name} is an empty list", "give at least one value")
     try:
         base = msgspec.convert(held, Configuration)
-        return tuple(msgspec.convert(asdict(c), Configuration) for c in swept(base, sweep))
+        found = [msgspec.convert(asdict(c), Configuration) for c in swept(base, sweep)]
     except msgspec.ValidationError as error:
         raise RejouleError(f"a knob has a value that it cannot have: {error}", "see docs/experiments.md") from None
+    return _once(found)
+
+
+def _once(found: Sequence[Configuration]) -> tuple[Configuration, ...]:
+    """Each configuration once. Beside policies, one without has nothing of theirs, and is not run for each of it."""
+    if any(c.policy is not None for c in found):
+        found = [c if c.policy else replace(c, policy_knows=LEARNED, policy_options={}) for c in found]
+    return tuple({configuration_key(c): c for c in found}.values())
 
 
 def plan(traces: Mapping[str, str], configurations: Sequence[Configuration], *, trials: int, seed: int) -> Experiment:
@@ -78,7 +87,7 @@ def _server(configuration: Configuration) -> str:
     c = configuration
     if c.engine != "vllm":
         return ""
-    options = {name: value for name, value in c.options.items() if name not in RUN_OPTIONS}
+    options = {name: value for name, value in server_options(c).items() if name not in RUN_OPTIONS}
     return configuration_key(Configuration(engine=c.engine, max_num_seqs=c.max_num_seqs, options=options))
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from rejoule.replay.engines.client_health import client_limit
 from rejoule.replay.protocol.rejection import advice
+from rejoule.traces.chosen import policy_notes
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Run, configuration_key
 from rejoule.traces.summary import described
@@ -29,6 +30,7 @@ def between_runs(runs: Sequence[Run]) -> Iterator[str]:
         trials.setdefault((run.trace, configuration_key(run.configuration)), []).append(run)
     for (trace, _), mine in trials.items():
         yield from (f"{trace}, {described(mine[0].configuration)}: {note}" for note in warmth_notes(mine))
+    yield from policy_notes(runs)
     yield from (f"runs differ: {drift}" for drift in drifts(runs))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
+from typing import Any
 
 from rejoule.replay.engine import Measured
 from rejoule.replay.exactness.expected_cache import Served, cached_bounds
@@ -12,7 +13,10 @@ from rejoule.replay.exactness.left_behind import beyond, text_of
 from rejoule.replay.exactness.models import Models
 from rejoule.replay.exactness.requests import digest
 from rejoule.replay.exactness.tiers import SALT, Lengths, Tokens
-from rejoule.replay.passes import Driven, drive_pass, edges_of, joined
+from rejoule.replay.passes import Driven, drive_pass, edges_of, joined, known_of
+from rejoule.replay.policy.acting import where
+from rejoule.replay.policy.gate import Chosen
+from rejoule.replay.policy.registry import code_digest
 from rejoule.replay.protocol.preparation import OpenEngine, Preparation, concluded
 from rejoule.replay.protocol.rejection import judged
 from rejoule.traces import Trace
@@ -48,9 +52,10 @@ async def replay(
     else:
         engine, prepared = await preparation.ready(trace, plan, open_engine)
     try:
+        known = known_of(trace, configuration)
         await engine.start()
         passes = [
-            await drive_pass(trace, configuration, plan.trial, number, engine, on_answer)
+            await drive_pass(trace, configuration, plan.trial, number, engine, on_answer, known)
             for number in range(1, configuration.loops + 1)
         ]
         measured = await engine.finish()
@@ -90,8 +95,19 @@ def _run(
         steps=measured.steps,
         readings=measured.readings,
         conditions=measured.conditions,
-        engine={**measured.engine, "rejoule": version("rejoule")},
+        engine={**measured.engine, "rejoule": version("rejoule"), **_policy(plan.configuration, driven.chosen)},
     )
+
+
+def _policy(configuration: Configuration, chosen: Chosen | None) -> dict[str, Any]:
+    """What a run says of its policy: where it acted, what it went by, and what it held."""
+    if configuration.policy is None or chosen is None:
+        return {}
+    said = {
+        "policy": {"acts": where(configuration), **asdict(chosen)},
+        "policy_code": code_digest(configuration.policy),
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _shortened(result: CallResult) -> CallResult:

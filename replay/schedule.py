@@ -7,11 +7,13 @@ A vertex begins when all that it waits for has ended and its recorded gap has pa
 answer waits until so many tokens of it have come, scaled as outputs are, or until it has ended if it is shorter. Tool
 calls end by themselves after their recorded time; calls that are left out are waited out like tool calls. Ties are
 broken by the order of workflows and of vertices in the trace, then by a counter.
+
+With a policy, what is due waits at its gate (`rejoule.replay.policy.gate`), and what goes out is its choice.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -19,6 +21,8 @@ from itertools import count
 from typing import Literal
 
 from rejoule.replay.exactness.requests import scaled_length
+from rejoule.replay.places import Places
+from rejoule.replay.policy.gate import Gate
 from rejoule.traces.model import Call, EdgeSet, ToolCall, Vertex, Workflow
 from rejoule.traces.work import left_out
 
@@ -36,6 +40,8 @@ class Due:
     """When it could be sent: when it was due, or later if it then waited for a place among those in flight."""
     tell_at: tuple[int, ...] = ()
     """The numbers of tokens of its answer of which the schedule has to learn that they have come, rising."""
+    priority: int | None = None
+    """What a policy would have the engine's queue go by, lower first; ``None`` without a policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,8 @@ class Schedule:
     """The order of events of one replay.
 
     Times are seconds from its start. ``concurrency`` limits the calls in flight; workflows that arrived first have
-    the first claim on a free place, so that a limit closes the loop over workflows too.
+    the first claim on a free place, so that a limit closes the loop over workflows too. ``places``, if given, stand in
+    for that limit. With a ``gate`` its policy decides what takes a free place, and whether anything does.
     """
 
     def __init__(
@@ -63,6 +70,8 @@ class Schedule:
         time_scale: float = 1.0,
         output_scale: float = 1.0,
         concurrency: int | None = None,
+        places: Places | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.waited: list[Waited] = []
         self.arrival_s = {w.id: at for w, at in zip(workflows, arrivals_s, strict=True)}
@@ -70,8 +79,8 @@ class Schedule:
         self.skipped: set[str] = set()
         self._time_scale = time_scale
         self._output_scale = output_scale
-        self._concurrency = concurrency
-        self._places = deque([0.0] * (concurrency or 0), maxlen=concurrency or 0)
+        self._places = Places(concurrency) if places is None else places
+        self._gate = gate
         self._counter = count()
         self._events: list[tuple[float, int, Happening, str, int]] = []
         self._held: list[tuple[int, float, int, str]] = []
@@ -94,8 +103,10 @@ class Schedule:
 
     @property
     def next_due_s(self) -> float | None:
-        """When something will be due by itself; ``None`` if only a call's end can bring more."""
-        return self._events[0][0] if self._events else None
+        """When something will be due, or the policy is to be asked; ``None`` if only a call's end can bring more."""
+        next_s = self._events[0][0] if self._events else None
+        ask_s = None if self._gate is None else self._gate.ask_again_s
+        return min((at_s for at_s in (next_s, ask_s) if at_s is not None), default=None)
 
     def due(self, now_s: float) -> list[Due]:
         """The calls that may go out at ``now_s``, in order."""
@@ -110,14 +121,8 @@ class Schedule:
                 self._let_go(name, tokens, at)
             else:
                 self._end(name, at)
-        found = []
-        while self._held and (self._concurrency is None or self._places):
-            _, due_s, _, name = heappop(self._held)
-            call = self._vertex[name]
-            assert isinstance(call, Call)
-            free_s = self._places.popleft() if self._concurrency else 0.0
-            parts = {scaled_length(tokens, self._output_scale) for tokens in self._on_part.get(name, ())}
-            found.append(Due(call, due_s, max(due_s, free_s), tuple(sorted(parts))))
+        found = self._released(now_s) if self._gate is not None else self._first_come()
+        self._places.close()
         return found
 
     def emitted(self, name: str, tokens: int, at_s: float) -> None:
@@ -128,12 +133,16 @@ class Schedule:
 
     def finished(self, name: str, at_s: float) -> None:
         """Takes note that a call that was due has ended well."""
-        self._places.append(at_s)
+        self._places.give(at_s)
+        if self._gate is not None:
+            self._gate.ended(name, at_s)
         self._end(name, at_s)
 
     def failed(self, name: str, at_s: float = 0.0) -> list[str]:
         """Takes note that a call that was due has failed; returns the vertices that will therefore never begin."""
-        self._places.append(at_s)
+        self._places.give(at_s)
+        if self._gate is not None:
+            self._gate.ended(name, at_s, failed=True)
         lost, reached = [name], {name}
         for vertex in lost:
             on_part = [target for targets in self._on_part.get(vertex, {}).values() for target in targets]
@@ -144,6 +153,27 @@ class Schedule:
         dropped = [v for v in lost[1:] if v not in self.skipped]
         self.skipped |= reached
         return dropped
+
+    def _first_come(self) -> list[Due]:
+        """What goes out without a policy: by the order of workflows, then of being due."""
+        found = []
+        while self._held and self._places.free != 0:
+            _, due_s, _, name = heappop(self._held)
+            call = self._vertex[name]
+            assert isinstance(call, Call)
+            found.append(Due(call, due_s, max(due_s, self._places.take()), self._tell_at(name)))
+        return found
+
+    def _released(self, now_s: float) -> list[Due]:
+        """What the policy sends."""
+        assert self._gate is not None
+        return [
+            Due(call, due_s, max(ready_s, self._places.take()), self._tell_at(call.id), priority)
+            for call, due_s, ready_s, priority in self._gate.ask(now_s, self._places.free, bool(self._events))
+        ]
+
+    def _tell_at(self, name: str) -> tuple[int, ...]:
+        return tuple(sorted({scaled_length(tokens, self._output_scale) for tokens in self._on_part.get(name, ())}))
 
     def _plan(self, workflow: Workflow, edge_set: EdgeSet) -> None:
         waits = workflow.predecessors(edge_set)
@@ -168,6 +198,8 @@ class Schedule:
                     took_s = (vertex.token_ns(tokens) - vertex.start_ns) / 1e9 * self._time_scale
                     self._happen(at_s + took_s, "emit", name, tokens)
             self._happen(end_s, "end", name)
+        elif self._gate is not None:
+            self._gate.add(vertex, at_s)
         else:
             heappush(self._held, (self._rank[vertex.workflow], at_s, next(self._counter), name))
 

@@ -35,6 +35,11 @@ def pass_of(name: str) -> int:
     return int(number) if mark and number.isascii() and number.isdigit() else 1
 
 
+def recorded_name(name: str) -> str:
+    """What a workflow, call or tool call of any pass is called in the trace."""
+    return name.rpartition(MARK)[0] if pass_of(name) > 1 else name
+
+
 def of_pass(workflow: Workflow, number: int) -> Workflow:
     """A workflow with the names that it has in pass ``number``, from 1."""
     if number == 1:

@@ -32,26 +32,31 @@ STATED: Final[Mapping[str, str]] = {
     "tensor_parallel_size": "its tensor parallelism",
     "pipeline_parallel_size": "its pipeline parallelism",
     "data_parallel_size": "its data parallelism",
+    "policy_code": "its policy's code",
 }
 """What of ``Run.engine`` says what answered; the rest says how the run went, or differs at every start."""
 FOLLOWS: Final[Mapping[str, tuple[str, ...]]] = {
     "profile": ("profile", "profile_digest"),
     "model": ("model", "id", "root", "max_model_len", "dtype"),
     "python": ("version",),
+    "policy": ("policy_code", "scheduling_policy"),
 }
 """What differs with a knob that was set; of others, what is called as they are."""
-SIM: Final = ("profile", "profile_digest")
+SIM: Final = ("profile", "profile_digest", "policy_code")
 """The same of a simulated run, in which all else follows from the configuration."""
 
 
 def name_of(configuration: Configuration) -> str:
-    """What a configuration calls the thing that it runs on: a profile, a server's URL, or what vLLM is started with."""
+    """What a configuration calls the thing that it runs on: a profile, a server's URL, or what vLLM is started with;
+    and its policy."""
     c = configuration
     if c.engine == "sim":
-        return f"profile {c.profile or 'of the simulated engine'}"
-    if c.engine == "vllm":
-        return configuration_key(Configuration(engine=c.engine, max_num_seqs=c.max_num_seqs, options=c.options))
-    return c.engine
+        name = f"profile {c.profile or 'of the simulated engine'}"
+    elif c.engine == "vllm":
+        name = configuration_key(Configuration(engine=c.engine, max_num_seqs=c.max_num_seqs, options=c.options))
+    else:
+        name = c.engine
+    return name if c.policy is None else f"{name}, policy {c.policy}"
 
 
 def stated(configuration: Configuration, engine: Mapping[str, Any]) -> dict[str, Any]:

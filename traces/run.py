@@ -17,6 +17,11 @@ from rejoule.traces.work import Account
 
 RUN_FORMAT_VERSION: Final = 3
 
+LEARNED: Final = "learned"
+ORACLE: Final = "oracle"
+CONTINUOUS: Final = "continuous"
+STATIC: Final = "static"
+
 Tier = Literal["tokens", "spliced", "lengths", "none"]
 
 
@@ -44,6 +49,13 @@ class Configuration:
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further options of the engine, as given, but for keys and passwords: in their place are masks."""
+    policy: str | None = None
+    """What orders and holds calls; ``None`` sends what is due, the workflow that arrived first before others."""
+    policy_knows: str = LEARNED
+    """``learned`` or ``oracle``: what a policy knows of what is to come. Without a policy it is no knob."""
+    policy_options: Mapping[str, Any] = field(default_factory=dict)
+    batching: str = CONTINUOUS
+    """``continuous``, or ``static``: calls go out in waves, each when all of the one before have ended."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", masked(self.options))
@@ -279,11 +291,31 @@ class Run:
 
 
 def configuration_key(configuration: Configuration) -> str:
-    """A configuration's canonical JSON: equal for equal configurations, on any machine."""
-    return orjson.dumps(configuration, option=orjson.OPT_SORT_KEYS).decode()
+    """A configuration's canonical JSON: equal for equal configurations, on any machine and in any version.
+
+    A knob that is younger than stored runs is in it only where it is set.
+    """
+    given = {f.name: getattr(configuration, f.name) for f in fields(configuration)}
+    unset = {name for name, value in _YOUNGER.items() if given[name] == value}
+    kept = {name: value for name, value in given.items() if name not in unset}
+    return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS).decode()
+
+
+_YOUNGER: Final[Mapping[str, Any]] = {
+    "policy": None,
+    "policy_knows": LEARNED,
+    "policy_options": {},
+    "batching": CONTINUOUS,
+}
 
 
 def knobs(configuration: Configuration) -> dict[str, Any]:
-    """Every knob by name; an engine option ``x`` is ``options.x``."""
-    plain = {f.name: getattr(configuration, f.name) for f in fields(configuration) if f.name != "options"}
-    return plain | {f"options.{key}": value for key, value in configuration.options.items()}
+    """Every knob by name; an engine option ``x`` is ``options.x``, and one of a policy ``policy_options.x``.
+
+    What a policy knows is no knob where there is none.
+    """
+    grouped = ("options", "policy_options")
+    found = {f.name: getattr(configuration, f.name) for f in fields(configuration) if f.name not in grouped}
+    if configuration.policy is None:
+        del found["policy_knows"]
+    return found | {f"{group}.{k}": v for group in grouped for k, v in getattr(configuration, group).items()}

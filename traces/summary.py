@@ -8,7 +8,7 @@ from typing import Any
 
 from rejoule.traces.figures import figures
 from rejoule.traces.percentiles import percentiles
-from rejoule.traces.run import Configuration, Run
+from rejoule.traces.run import CONTINUOUS, Configuration, Run
 from rejoule.traces.waits import served
 
 
@@ -64,6 +64,12 @@ def summary(run: Run) -> dict[str, Any]:
     }
 
 
+def policy_word(configuration: Configuration) -> str:
+    """A configuration's policy and what it knows: ``policy las (learned)``."""
+    c = configuration
+    return "no policy" if c.policy is None else f"policy {c.policy} ({c.policy_knows})"
+
+
 def described(configuration: Configuration) -> str:
     """A configuration in a few words: the knobs that are set."""
     c = configuration
@@ -74,5 +80,8 @@ def described(configuration: Configuration) -> str:
         f"input ×{c.input_scale:g}" if c.input_scale != 1 else "",
         f"output ×{c.output_scale:g}" if c.output_scale != 1 else "",
         f"{c.loops} loops" if c.loops != 1 else "",
+        policy_word(c) if c.policy is not None else "",
+        *(f"{name}={value}" for name, value in c.policy_options.items()),
+        f"{c.batching} batching" if c.batching != CONTINUOUS else "",
     ]
     return ", ".join(w for w in words if w) or "defaults"

@@ -91,7 +91,7 @@ def _setting(name: str, value: Any, configuration: Configuration) -> str:
     if value is None and name == "power_cap_w" and configuration.engine != "sim":
         return "not set by ReJoule"
     if value is None:
-        return "none" if name == "power_cap_w" else "default"
+        return "none" if name in ("power_cap_w", "policy") else "default"
     if isinstance(value, float):
         return amount(value, "W") if name == "power_cap_w" else f"{value:g}"
     return str(value)

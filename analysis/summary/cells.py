@@ -12,9 +12,10 @@ from rejoule.analysis.attribution import Attribution, PhaseEnergy, quadrature
 from rejoule.analysis.statistics import Mean, mean
 from rejoule.analysis.summary.evidence import Evidence, pooled
 from rejoule.analysis.summary.lines import agents, line
-from rejoule.analysis.summary.naming import describe, is_foreign, varying
+from rejoule.analysis.summary.naming import describe, is_foreign, set_apart, varying
 from rejoule.analysis.summary.summary import Summary, trials
 from rejoule.analysis.summary.trust import withheld
+from rejoule.traces.chosen import policy_notes
 from rejoule.traces.model import Trace
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Configuration, Run, configuration_key
@@ -40,10 +41,10 @@ class Cell:
 
     @cached_property
     def drifts(self) -> tuple[str, ...]:
-        """What a reader must know of how alike the trials are."""
+        """What a reader must know of how alike the trials are, and of the policy that scheduled them."""
         runs = [s.run for s in self.trials]
         found = [f"its trials differ: {drift}" for drift in drifts(runs)]
-        return (*warmth_notes([*runs, *self.warmer]), *found)
+        return (*warmth_notes([*runs, *self.warmer]), *policy_notes(runs), *found)
 
     def mean(self, value: Callable[[Summary], float | None]) -> Mean | None:
         """Over the trials in which it is known."""
@@ -243,7 +244,8 @@ def gather(
 def _cell(group: Sequence[Run], names: Sequence[str], rest: Sequence[str]) -> Cell:
     held = group[0].configuration
     found = coldest(sorted(group, key=lambda r: r.trial))
-    return Cell(held, describe(held, names), describe(held, rest), trials(found.alike), found.warmer)
+    label = describe(held, (*names, *set_apart(held)))
+    return Cell(held, label, describe(held, rest), trials(found.alike), found.warmer)
 
 
 def part_half_width_j(joules: Sequence[float], widths: Sequence[float | None]) -> float | None:

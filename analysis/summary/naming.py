@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from rejoule.traces.run import Configuration, Run, knobs
+from rejoule.traces.summary import policy_word
 
 
 def label(knob: str) -> str:
     """A knob's name as people say it."""
-    return _LABELS.get(knob, knob.removeprefix("options.").replace("_", " "))
+    return _LABELS.get(knob, knob.removeprefix("policy_options.").removeprefix("options.").replace("_", " "))
 
 
 _LABELS: Final = {
@@ -38,9 +39,19 @@ def describe(configuration: Configuration, names: Sequence[str]) -> str:
             return AS_STARTED
         if value is None and name == "power_cap_w" and configuration.engine != "sim":
             return "cap not set"
+        if name in ("policy", "policy_knows"):
+            return policy_word(configuration)
+        if value is None and name.startswith("policy_options."):
+            return ""
         return _knob(name, value)
 
-    return ", ".join(dict.fromkeys(map(word, names)))
+    return ", ".join(filter(None, dict.fromkeys(map(word, names))))
+
+
+def set_apart(configuration: Configuration) -> tuple[str, ...]:
+    """Knobs that are named wherever they are set, whether or not they vary: who schedules, and in waves or not."""
+    usual = Configuration()
+    return tuple(n for n in ("policy", "batching") if getattr(configuration, n) != getattr(usual, n))
 
 
 def is_foreign(configuration: Configuration) -> bool:
@@ -67,10 +78,12 @@ def _knob(name: str, value: Any) -> str:
             return "any concurrency" if value is None else f"concurrency {number}"
         case "engine" | "profile":
             return f"{value}"
+        case "batching":
+            return f"{value} batching"
         case "edge_set" | "arrivals":
             return f"{value} {'edges' if name == 'edge_set' else name}"
         case _:
-            return f"{name.removeprefix('options.')}={value}"
+            return f"{name.removeprefix('policy_options.').removeprefix('options.')}={value}"
 
 
 def source_label(runs: Iterable[Run]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,16 @@ def read(path: Path) -> ExperimentFile:
         raise RejouleError(f"{path}: nested too deeply", remedy) from None
     try:
         found = configurations({"seed": body.seed, **body.configuration}, body.sweep)
+        found = tuple(replace(c, policy=beside(path.parent, c.policy)) for c in found)
     except RejouleError as error:
         raise RejouleError(f"{path}: {error.what}", error.remedy) from None
     _check(path, body)
     return ExperimentFile(tuple(path.parent / t for t in body.traces), found, body.trials, body.seed)
+
+
+def beside(folder: Path, policy: str | None) -> str | None:
+    """A policy's name; one in a file counts from the experiment's folder, as traces do."""
+    return policy if policy is None or ".py:" not in policy else str(folder / policy)
 
 
 def _check(path: Path, body: _File) -> None:

@@ -37,6 +37,20 @@ class _List(click.ParamType[list[float | None]]):
         return number
 
 
+class _Names(click.ParamType[list[str | None]]):
+    """Names separated by commas; ``none`` stands for going without."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str | None]:
+        if isinstance(value, list):
+            return value
+        found = [word.strip() for word in str(value).split(",")]
+        if not all(found):
+            self.fail(f"{value!r} is not a list of names: separate them by commas", param, ctx)
+        return list(dict.fromkeys(None if word == "none" else word for word in found))
+
+
 class FiniteRange(click.FloatRange):
     """A number in a range; infinity and what is no number lie in none."""
 
@@ -51,13 +65,18 @@ integers = _List("integers", int)
 floats = _List("numbers", float)
 
 
-def engine_options(words: Sequence[str]) -> dict[str, Any]:
+names = _Names()
+
+
+def engine_options(
+    words: Sequence[str], flag: str = "--option", example: str = "tensor_parallel_size=2"
+) -> dict[str, Any]:
     """``KEY=VALUE`` words as a mapping; a value that is JSON is taken as that, any other as text."""
     found: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not key or not equals:
-            raise RejouleError(f"--option {word!r} is not KEY=VALUE", "as in --option tensor_parallel_size=2")
+            raise RejouleError(f"{flag} {word!r} is not KEY=VALUE", f"as in {flag} {example}")
         try:
             found[key.replace("-", "_")] = orjson.loads(value)
         except orjson.JSONDecodeError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from rejoule.replay.cli.options import engine_options, floats, integers
+from rejoule.replay.cli.options import engine_options, floats, integers, names
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Configuration
 from rejoule.traces.terminal import say
@@ -37,6 +37,14 @@ FIGURES = "Print workflow times, throughput, slowdown, fairness and waiting, too
               help="Wait as LangGraph did, or only as control flow required.")  # fmt: skip
 @click.option("--arrivals", default="recorded", show_default=True, help="recorded, burst, or poisson:RATE.")
 @click.option("--concurrency", type=click.IntRange(1), help="Most calls in flight at a time.")
+@click.option("--batching", type=click.Choice(["continuous", "static"]), default="continuous", show_default=True,
+              help="static: calls go out in waves of --concurrency, or of the batch size.")  # fmt: skip
+@click.option("--policy", "policies", type=names,
+              help="Scheduling policies, as in none,fcfs,las: names, or FILE.py:CLASS.")  # fmt: skip
+@click.option("--policy-knows", type=names, default="learned", show_default=True,
+              help="What policies know of what is to come: learned from other workflows, oracle, or both.")  # fmt: skip
+@click.option("--policy-option", "policy_options", multiple=True, metavar="KEY=VALUE",
+              help="A parameter of the policies; may be repeated.")  # fmt: skip
 @click.option("--time-scale", type=click.FloatRange(0), default=1.0, show_default=True,
               help="Factor on recorded arrivals, thinking and tool times.")  # fmt: skip
 @click.option("--loops", type=click.IntRange(1), default=1, show_default=True,
@@ -60,6 +68,10 @@ def replay(
     edges: str,
     arrivals: str,
     concurrency: int | None,
+    batching: str,
+    policies: list[str | None] | None,
+    policy_knows: list[str | None],
+    policy_options: tuple[str, ...],
     time_scale: float,
     loops: int,
     trials: int,
@@ -80,6 +92,8 @@ def replay(
         edge_set=edges,
         arrivals=arrivals,
         concurrency=concurrency,
+        batching=batching,
+        policy_options=engine_options(policy_options, "--policy-option", "half_life_s=30"),
         time_scale=time_scale,
         loops=loops,
         seed=seed,
@@ -91,6 +105,8 @@ def replay(
         "sm_clock_mhz": sm_clock or [None],
         "input_scale": input_scale,
         "output_scale": output_scale,
+        "policy": policies or [None],
+        "policy_knows": policy_knows,
     }
     _execute(traces, folder, configurations(base, sweep), trials, seed, salvage, figures, as_json)
 

@@ -27,6 +27,8 @@ from rejoule.replay.exactness.models import Models, models_for
 from rejoule.replay.exactness.requests import digest
 from rejoule.replay.exactness.splicing import Spliced
 from rejoule.replay.exactness.tiers import SALT, Asked, Lengths, Rules, exact, output_digest
+from rejoule.replay.policy.acting import queues_by_priority
+from rejoule.replay.policy.interface import Capacity
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.model import Call
@@ -83,6 +85,9 @@ class HttpEngine:
         self._results: list[CallResult | Emitted] = []
         self._wake: asyncio.Future[None] | None = None
         self._isolation: str | None = None
+        self._by_priority = False
+        self._unranked: RejouleError | None = None
+        """The server will not take priorities."""
 
     @classmethod
     async def connect(
@@ -112,6 +117,7 @@ class HttpEngine:
                 rules = _rules(configuration, models, exact_lengths)
             engine = cls(wire, url, model, rules)
             engine._isolation = _isolation(configuration, exact_lengths)
+            engine._by_priority = queues_by_priority(configuration)
             engine._meters, engine._watch = await _meters(wire, url, watch)
         except BaseException:
             await wire.close()
@@ -134,6 +140,12 @@ class HttpEngine:
         modelled = (meter.identity for meter in self._meters if isinstance(meter, EmbeddedMeter))
         return {**self._model, **next(modelled, {})}
 
+    @property
+    def capacity(self) -> Capacity:
+        said = self.identity
+        blocks, block_size = said.get("num_gpu_blocks"), said.get("block_size")
+        return Capacity(said.get("max_num_seqs"), blocks * block_size if blocks and block_size else None)
+
     async def start(self) -> None:
         self._quiet.enter_context(undisturbed())
         self._before = await read(self._meters)
@@ -145,14 +157,18 @@ class HttpEngine:
     def now_s(self) -> float:
         return monotonic() - self._origin
 
-    def send(self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = ()) -> None:
-        task = asyncio.create_task(self._answer(call, due_s, ready_s, tell_at))
+    def send(
+        self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = (), priority: int | None = None
+    ) -> None:
+        task = asyncio.create_task(self._answer(call, due_s, ready_s, tell_at, priority))
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
 
     async def wait(self, until_s: float | None) -> Sequence[CallResult | Emitted]:
         if not self._results:
             await self._pause(until_s)
+        if self._unranked is not None:
+            raise self._unranked
         found, self._results = self._results, []
         if any(isinstance(r, CallResult) and r.error for r in found) and (death := await self._death()) is not None:
             raise death
@@ -218,8 +234,12 @@ class HttpEngine:
 
         return tell
 
-    async def _answer(self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int]) -> None:
+    async def _answer(
+        self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int], priority: int | None
+    ) -> None:
         asked = self._rules.ask(call)
+        if self._by_priority and priority is not None:
+            asked = asked.ranked(priority)
         said, request = self._request(asked, call.id, tell_at)
         error: str | None = None
         refused = False
@@ -243,6 +263,11 @@ class HttpEngine:
             if request.status != 200:
                 refused = request.status in REFUSED
                 error = f"HTTP {request.status}: {error_text(request.body)}"
+                if priority and self._by_priority and refused and "priority" in error.lower():
+                    self._unranked = RejouleError(
+                        f"the server at {self._url} does not queue by priority: {hidden(error)}",
+                        "start it so, as vLLM with --scheduling-policy priority, or leave out priority=true",
+                    )
             if error is None:
                 self._rules.heard(call, said)
         except WireError as fault:

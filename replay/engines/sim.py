@@ -17,6 +17,8 @@ from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.exactness.models import SIMULATED, models_for
 from rejoule.replay.exactness.requests import ids_digest, scaled_ids, scaled_length
 from rejoule.replay.exactness.tiers import altered_ids, salted
+from rejoule.replay.policy.acting import PRIORITY, queues_by_priority
+from rejoule.replay.policy.interface import Capacity
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
@@ -54,6 +56,8 @@ def engine_config(configuration: Configuration) -> EngineConfig:
     for name, value in chosen.items():
         if type(value) is not OPTIONS[name]:
             raise RejouleError(f"{name} = {value!r} is not {OPTIONS[name].__name__}", "take a value as vLLM takes it")
+    if queues_by_priority(configuration):
+        chosen["scheduling_policy"] = PRIORITY
     clock = configuration.sm_clock_mhz
     return EngineConfig(
         profile=load_profile(configuration.profile or DEFAULT_PROFILE),
@@ -94,13 +98,20 @@ class SimEngine:
         profile = self._engine.config.profile
         return {"profile": profile.name, "profile_digest": profile_digest(profile)}
 
+    @property
+    def capacity(self) -> Capacity:
+        pool = self._engine.pool
+        return Capacity(self._engine.limits.max_num_seqs, pool.capacity * pool.block_size)
+
     async def start(self) -> None:
         """The clock of a new engine stands at zero."""
 
     def now_s(self) -> float:
         return self._engine.now_s
 
-    def send(self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = ()) -> None:
+    def send(
+        self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = (), priority: int | None = None
+    ) -> None:
         prompt, scale = prompt_ids(call), self._configuration.input_scale
         if scale != 1:
             prompt = scaled_ids(prompt, scale)
@@ -123,7 +134,7 @@ class SimEngine:
             altered=changed,
         )
         salt = salted(call).get("cache_salt")
-        request = SimRequest(call.id, prompt, len(output), output, cache_salt=salt, tell_at=tuple(tell_at))
+        request = SimRequest(call.id, prompt, len(output), output, priority or 0, salt, tuple(tell_at))
         self._engine.add(request, ready_s)
 
     async def wait(self, until_s: float | None) -> Sequence[CallResult | Emitted]:

@@ -18,6 +18,7 @@ from rejoule.replay.exactness.models import Models, models_for
 from rejoule.replay.exactness.splicing import Spliced
 from rejoule.replay.exactness.tiers import Lengths, Rules, Tokens, check_tokens
 from rejoule.replay.knobs.gpu_session import check_knobs
+from rejoule.replay.policy.acting import server_options
 from rejoule.replay.vllm.plugin.arguments import server_arguments
 from rejoule.replay.vllm.plugin.forcing import Forcing
 from rejoule.replay.vllm.plugin.steps import steps_between
@@ -68,7 +69,7 @@ class Prepared:
 
 def prepared(configuration: Configuration, vllm: Vllm, *, device: Literal["cpu", "cuda"], folder: Path) -> Prepared:
     """The server that a configuration needs: pure."""
-    given = configuration.options
+    given = server_options(configuration)
     own = ServerOptions(
         model=str(given["model"]),
         python=given.get("python"),

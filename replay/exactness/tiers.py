@@ -61,6 +61,10 @@ class Asked:
         """The same, for an answer in one piece."""
         return replace(self, body=whole_body(self.body))
 
+    def ranked(self, priority: int) -> Asked:
+        """The same, for a queue that goes by priority; lower is served sooner."""
+        return replace(self, body={**self.body, "priority": priority})
+
 
 class Answered(Protocol):
     """What a server said, as far as exactness is concerned."""
