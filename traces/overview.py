@@ -112,8 +112,8 @@ def _node(name: str, calls: Sequence[Call]) -> dict[str, Any]:
 def figures(calls: Sequence[Call]) -> dict[str, int | None]:
     """Counts of calls, and of the tokens of those that the server began to answer, whatever became of them.
 
-    One that was refused or got no answer was counted by nobody, and is in ``failed_calls``; ``None`` where the server did
-    not count one that it answered.
+    One that was refused or got no answer was counted by nobody, and is in ``failed_calls``; ``None`` where the server
+    did not count one that it answered.
     """
     begun = [c for c in calls if c.status == 200]
     return {

@@ -295,7 +295,7 @@ def test_requests_that_are_no_calls_are_warned_of(cli: Cli, agent: Path, tmp_pat
     done = cli(f"{agent}:graph", "--input", '{"question": "why?"}', "--json")
     told = {"what": "POST /v1/embeddings is not captured", "requests": 1, "workflow": "w0000"}
     assert json.loads(done.stdout)["unrecorded"] == [told]
-    assert "warning: 1 request to the recording's server not in the trace: POST /v1/embeddings" in done.stderr
+    assert "warning: 1 request not in the trace: POST /v1/embeddings" in done.stderr
     (kept,) = load(tmp_path / "trace.jsonl").unrecorded
     assert asdict(kept) == told
 
