@@ -16,8 +16,17 @@ OF_ANSWERS: Final = re.compile(
 OF_THREADS: Final = re.compile(r"main thread|same thread|different thread", re.IGNORECASE)
 
 
+OF_STORES: Final = re.compile(r"'NoneType' object has no attribute '(a?search|a?put|a?list_namespaces|aget|adelete)'")
+"""Errors of code that uses a store where there is none."""
+
+
 def lacking(graph: Any, situation: Situation, error: str) -> str | None:
     """What a failed run of the graph seems to have lacked, and what gives it; ``None`` where nothing tells."""
+    if getattr(graph, "store", None) is None and OF_STORES.search(error):
+        return (
+            "its nodes use a store, and it was compiled without: compile it with store=…, or name it by its "
+            "langgraph.json, which has it given one, as on LangGraph's own server"
+        )
     schema = getattr(graph, "context_schema", None)
     if situation.context is None and schema is not None and "NoneType" in error:
         name = getattr(schema, "__name__", str(schema))
