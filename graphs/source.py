@@ -87,7 +87,8 @@ class Request:
         """What a user must know before it runs, a sentence each."""
         if not self.is_workload:
             return remarks_on(self.target)
-        return settings_from(load(self.target), self.settings).remarks()
+        found: tuple[str, ...] = settings_from(load(self.target), self.settings).remarks()
+        return found
 
     @asynccontextmanager
     async def source(self, server: ServerInfo) -> AsyncIterator[Source]:

@@ -185,7 +185,7 @@ def test_failing_workflows_are_kept_and_reported(cli: Cli, agent: Path, tmp_path
     """Where every workflow fails, the trace says how, and the command says so."""
     done = cli(f"{agent}:graph", "--input", '{"question": "BROKEN"}', ok=False)
     assert done.returncode == 2
-    assert "no workflow came to its end; w0000: InternalServerError" in done.stderr
+    assert "no workflow came to its end; w0000 in ask: InternalServerError" in done.stderr
     assert "Traceback" not in done.stderr
     (workflow,) = load(tmp_path / "trace.jsonl").workflows
     assert (workflow.status, len(workflow.calls)) == ("failed", 3)
