@@ -189,7 +189,7 @@ def _progress(workflows: int | None) -> Iterator[Callable[[Progress], None]]:
 
 
 def _report(output: Path, request: Any, recorded: Recorded, engine: str, before: Sequence[str], as_json: bool) -> None:
-    from rejoule.graphs.failures import of_answer
+    from rejoule.graphs.failures import failure, of_answer
     from rejoule.graphs.source import summary
 
     if recorded.stopped:
@@ -221,7 +221,7 @@ def _report(output: Path, request: Any, recorded: Recorded, engine: str, before:
             remedy += "; the embedded engine's answers are made up: try --engine URL"
         for sentence in recorded.of_work():
             say(f"warning: {sentence}", err=True)
-        raise RejouleError(f"no workflow came to its end; {first.id}: {first.error}", remedy)
+        raise RejouleError(f"no workflow came to its end; {failure(first)}", remedy)
     for remark in recorded.remarks():
         say(f"warning: {remark}", err=True)
 

@@ -1,4 +1,4 @@
-"""What a graph that failed seems to have lacked, as far as its error tells."""
+"""What a graph failed of, where, and what it seems to have lacked, as far as its error tells."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from rejoule.graphs.situation import Situation
+from rejoule.traces.model import Workflow
 
 OF_ANSWERS: Final = re.compile(
     r"(\w+\.)*(JSONDecodeError|ValidationError|OutputParserException|StructuredOutput\w*|KeyError|IndexError|"
@@ -16,8 +17,24 @@ OF_ANSWERS: Final = re.compile(
 OF_THREADS: Final = re.compile(r"main thread|same thread|different thread", re.IGNORECASE)
 
 
+OF_STORES: Final = re.compile(r"'NoneType' object has no attribute '(a?search|a?put|a?list_namespaces|aget|adelete)'")
+"""Errors of code that uses a store where there is none."""
+
+
+def failure(workflow: Workflow) -> str:
+    """What a workflow failed of, and in which node, the innermost, where a node raised it."""
+    raised = [task.node for task in workflow.tasks if task.error == workflow.error]
+    place = f" in {max(raised, key=lambda node: node.count('/'))}" if raised else ""
+    return f"{workflow.id}{place}: {workflow.error}"
+
+
 def lacking(graph: Any, situation: Situation, error: str) -> str | None:
     """What a failed run of the graph seems to have lacked, and what gives it; ``None`` where nothing tells."""
+    if getattr(graph, "store", None) is None and OF_STORES.search(error):
+        return (
+            "its nodes use a store, and it was compiled without: compile it with store=…, or name it by its "
+            "langgraph.json, which has it given one, as on LangGraph's own server"
+        )
     schema = getattr(graph, "context_schema", None)
     if situation.context is None and schema is not None and "NoneType" in error:
         name = getattr(schema, "__name__", str(schema))

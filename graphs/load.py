@@ -17,6 +17,7 @@ from typing import Any
 
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
+from langgraph.store.memory import InMemoryStore
 
 from rejoule.graphs.made import Graph, one_line, opened
 from rejoule.graphs.main_thread import on_main
@@ -42,13 +43,17 @@ def find(target: str) -> tuple[Any, str]:
 
 @asynccontextmanager
 async def opened_graph(target: str, config: Mapping[str, Any]) -> AsyncIterator[Graph]:
-    """The graph that a target names, through a ``langgraph.json`` or not, made with this config."""
+    """The graph that a target names, through a ``langgraph.json`` or not, made with this config.
+
+    Through one, it has a store in memory where it brings none, which all workflows share, as on LangGraph's own server.
+    """
     project = project_of(target)
     with nullcontext() if project is None else project[0].environment():
         # What a module makes when it is imported may belong to the thread that imports it.
         found, name = await on_main(find, target if project is None else project[0].choose(project[1]))
         async with opened(found, name, config) as graph:
-            yield graph
+            bare = project is not None and graph.store is None
+            yield graph.copy({"store": InMemoryStore()}) if bare else graph
 
 
 def graphs_in(module: ModuleType) -> list[str]:

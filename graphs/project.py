@@ -28,6 +28,8 @@ class Project:
     variables: Mapping[str, str]
     folders: tuple[Path, ...]
     """Its dependencies that are folders; others have to be installed."""
+    indexed: bool
+    """Whether it asks for a store that finds by meaning, which takes a server of embeddings."""
 
     def choose(self, name: str) -> str:
         """The target of a graph by name, or of the only one. Raises RejouleError for none."""
@@ -68,6 +70,14 @@ def project_of(target: str) -> tuple[Project, str] | None:
     return None
 
 
+def remarks_on(target: str) -> tuple[str, ...]:
+    """What of the target's ``langgraph.json``, if it names one, is not as on LangGraph's server, a sentence each."""
+    project = project_of(target)
+    if project is None or not project[0].indexed:
+        return ()
+    return (f"the store of {project[0].file} is made without its index: searches in it do not go by meaning",)
+
+
 def _read(file: Path) -> Project:
     try:
         said = orjson.loads(file.read_bytes())
@@ -88,6 +98,7 @@ def _read(file: Path) -> Project:
         {name: _target(file, name, value) for name, value in listed.items()},
         _variables(file, said.get("env")),
         tuple(dict.fromkeys(path.resolve() for folder in local for path in _importable(folder))),
+        isinstance(store := said.get("store"), dict) and bool(store.get("index")),
     )
 
 

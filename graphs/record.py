@@ -11,7 +11,7 @@ from langgraph.pregel import Pregel
 
 from rejoule.graphs.capture import Net, Recording, Rewrite, ServerInfo
 from rejoule.graphs.capture.exits import exits_contained
-from rejoule.graphs.failures import lacking
+from rejoule.graphs.failures import failure, lacking
 from rejoule.graphs.main_thread import MAIN
 from rejoule.graphs.situation import Situation
 from rejoule.traces.arrivals import poisson_rate, poisson_times
@@ -75,10 +75,9 @@ class Recorded:
     def remarks(self) -> Iterator[str]:
         """What a reader must know of the trace, each in a sentence."""
         if self.failed:
-            first = self.failed[0]
             hint = "" if self.hint is None else f"; {self.hint}"
             said = f"{counted(len(self.failed), 'workflow')} failed, and recorded as such"
-            yield f"{said}; {first.id}: {first.error}{hint}"
+            yield f"{said}; {failure(self.failed[0])}{hint}"
         yield from self.of_work()
         if not self.called:
             yield "no LLM call was made; the trace has nothing to replay"

@@ -14,7 +14,7 @@ import orjson
 from rejoule.graphs.capture import ServerInfo
 from rejoule.graphs.load import opened_graph
 from rejoule.graphs.made import Graph, opened
-from rejoule.graphs.project import FILE, project_of
+from rejoule.graphs.project import FILE, project_of, remarks_on
 from rejoule.graphs.record import Recorded
 from rejoule.graphs.situation import NOTHING, Situation, checked, text_of
 from rejoule.graphs.workloads import WORKLOADS, load, settings_from
@@ -85,7 +85,10 @@ class Request:
 
     def remarks(self) -> tuple[str, ...]:
         """What a user must know before it runs, a sentence each."""
-        return settings_from(load(self.target), self.settings).remarks() if self.is_workload else ()
+        if not self.is_workload:
+            return remarks_on(self.target)
+        found: tuple[str, ...] = settings_from(load(self.target), self.settings).remarks()
+        return found
 
     @asynccontextmanager
     async def source(self, server: ServerInfo) -> AsyncIterator[Source]:
@@ -145,8 +148,8 @@ class OwnGraph:
     situation: Situation = NOTHING
 
     def remarks(self) -> tuple[str, ...]:
-        """Nothing is known of it."""
-        return ()
+        """What a user must know before it runs, a sentence each."""
+        return remarks_on(self.graph) if isinstance(self.graph, str) else ()
 
     @asynccontextmanager
     async def source(self, server: ServerInfo) -> AsyncIterator[Source]:

@@ -164,10 +164,10 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Unrecorded:
-    """Requests that reached the recording's server and are no calls of the trace."""
+    """Requests that the recording saw, on their way to its server or another, and that are no calls of the trace."""
 
     what: str
-    """Why, and which: ``POST /v1/embeddings is not captured``."""
+    """Why, and which: ``POST /v1/embeddings is not captured``; with the whole URL where it went to another server."""
     requests: int
     workflow: str | None = None
     """``None`` where they are known to belong to none, or nobody knows to which."""

@@ -110,13 +110,18 @@ def _node(name: str, calls: Sequence[Call]) -> dict[str, Any]:
 
 
 def figures(calls: Sequence[Call]) -> dict[str, int | None]:
-    """Counts of calls, and of their tokens whatever became of them, as far as anybody counted those."""
+    """Counts of calls, and of the tokens of those that the server began to answer, whatever became of them.
+
+    One that was refused or got no answer was counted by nobody, and is in ``failed_calls``; ``None`` where the server
+    did not count one that it answered.
+    """
+    begun = [c for c in calls if c.status == 200]
     return {
         "calls": len(calls),
         "failed_calls": sum(not c.succeeded for c in calls),
-        "prompt_tokens": total(c.prompt_tokens for c in calls),
-        "cached_tokens": total(c.cached_tokens for c in calls),
-        "output_tokens": total(counted_tokens(c) for c in calls),
+        "prompt_tokens": total(c.prompt_tokens for c in begun),
+        "cached_tokens": total(c.cached_tokens for c in begun),
+        "output_tokens": total(counted_tokens(c) for c in begun),
     }
 
 

@@ -64,7 +64,7 @@ class Account:
     altered: tuple[Named, ...] = ()
     """Replayed, but not just as recorded, so that no certificate calls them exact; a call may be in several."""
     unrecorded: Mapping[str, int] = field(default_factory=dict)
-    """Requests that reached the recording's server and are no calls: how many, by why."""
+    """Requests that the recording saw and that are no calls: how many, by why."""
     further: Amount = NONE
     """Of ``recorded``, further answers to a prompt: each has that prompt's tokens again, which a cache shares."""
 
@@ -156,7 +156,7 @@ def sentences(found: Account) -> Iterator[str]:
         again = f"whose tokens ({found.further.prompt_tokens:,} here) are counted for each"
         yield f"{_share(found.further, found.recorded)} for further answers to a prompt, {again}"
     for what, requests in found.unrecorded.items():
-        yield f"{counted(requests, 'request')} to the recording's server not in the trace: {what}"
+        yield f"{counted(requests, 'request')} not in the trace: {what}"
 
 
 def _further(calls: Iterable[Call]) -> Iterator[Call]:

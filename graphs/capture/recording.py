@@ -249,9 +249,11 @@ class Recording:
             self._miss(Request(method, url, [], None), ENCRYPTED, self._asker()[0])
 
     def _miss(self, request: Request, why: str, recorder: WorkflowRecorder | None) -> None:
-        at, path = origin(request.url), urlsplit(request.url).path
+        at, url = origin(request.url), urlsplit(request.url)
         here = at in (origin(self._rewrite.server.base_url), origin(self._owner.net))
-        where = path if here or at is None else f"{at[0]}://{at[1]}{path}"
+        # Without the user or the query of a URL, which may be secret.
+        elsewhere = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+        where = url.path if here or at is None else elsewhere
         with self._guard:
             self._missed[f"{request.method} {where} {why}", recorder.id if recorder is not None else None] += 1
 

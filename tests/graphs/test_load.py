@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from rejoule.graphs.failures import lacking
 from rejoule.graphs.load import opened_graph
-from rejoule.graphs.situation import situation
+from rejoule.graphs.made import one_line
+from rejoule.graphs.project import remarks_on
+from rejoule.graphs.situation import NOTHING, situation
 from rejoule.traces.errors import RejouleError
 
 BUILDER = """
@@ -129,6 +132,44 @@ async def test_mistakes_in_langgraph_json(tmp_path: Path, change: dict[str, Any]
     with pytest.raises(RejouleError) as caught:
         await nodes(file)
     assert what in caught.value.what
+
+
+STORING = """
+from typing import TypedDict
+from langgraph.graph import START, StateGraph
+from langgraph.runtime import Runtime
+
+class State(TypedDict):
+    seen: int
+
+async def node(state: State, runtime: Runtime):
+    await runtime.store.aput(("notes",), str(state["seen"]), {})
+    return {"seen": len(await runtime.store.asearch(("notes",)))}
+
+graph = StateGraph(State).add_node(node).add_edge(START, "node").compile()
+"""
+
+
+async def test_langgraph_json_gives_a_store(tmp_path: Path) -> None:
+    """A graph without a store has one, which all its runs share, by its langgraph.json; by its file, it is told how."""
+    (tmp_path / "agent.py").write_text(STORING)
+    file = tmp_path / "langgraph.json"
+    file.write_text(json.dumps({"graphs": {"one": "./agent.py:graph"}}))
+    async with opened_graph(str(file), {}) as graph:
+        assert [(await graph.ainvoke({"seen": i}))["seen"] for i in range(2)] == [1, 2]
+    async with opened_graph(f"{tmp_path / 'agent.py'}:graph", {}) as graph:
+        with pytest.raises(AttributeError) as caught:
+            await graph.ainvoke({"seen": 0})
+    hint = lacking(graph, NOTHING, one_line(caught.value))
+    assert hint is not None and "langgraph.json" in hint and "store=" in hint
+
+
+@pytest.mark.parametrize(("store", "remarks"), [({"index": {"embed": "e"}}, 1), ({}, 0), (3, 0)])
+def test_an_index_that_is_not_made_is_told(tmp_path: Path, store: Any, remarks: int) -> None:
+    """A store that should find by meaning is made without, and that is said."""
+    file = project(tmp_path)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"store": store}))
+    assert len(remarks_on(f"{file}:one")) == remarks
 
 
 async def test_relative_imports(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rejoule.traces.commands import inspect
 from rejoule.traces.model import Call, Trace
-from rejoule.traces.overview import BLOCK, overview, sharing
+from rejoule.traces.overview import BLOCK, figures, overview, sharing
 from rejoule.traces.store import save
 from rejoule.traces.testing import made_call, made_trace, made_workflow, random_trace
 from rejoule.traces.work import account
@@ -73,6 +73,21 @@ def test_what_is_shown_is_what_is_accounted_for() -> None:
     for name in ("calls", "prompt_tokens", "output_tokens"):
         sums = [sum(row[name] or 0 for row in found[rows]) for rows in ("nodes", "models")]
         assert [found[name], *sums] == [getattr(recorded, name)] * 3
+
+
+def test_a_refused_call_hides_no_tokens() -> None:
+    """Calls that got no answer leave the tokens of the others counted; of such calls alone nothing is known."""
+    answered = made_call("w0000", "a", 0, 1)
+    silent = [
+        replace(made_call("w0000", f"b{n}", n, n + 1), status=status, error="slow down", prompt_tokens=None,
+                cached_tokens=None, output_tokens=None, token_ids=None)
+        for n, status in enumerate((429, None))
+    ]  # fmt: skip
+    found = figures([answered, *silent])
+    assert (found["calls"], found["failed_calls"]) == (3, 2)
+    names = ("prompt_tokens", "cached_tokens", "output_tokens")
+    assert [found[n] for n in names] == [figures([answered])[n] for n in names] != [None] * 3
+    assert [figures(silent)[n] for n in names] == [None] * 3
 
 
 def test_texts_where_there_are_no_ids() -> None:

@@ -185,7 +185,7 @@ def test_failing_workflows_are_kept_and_reported(cli: Cli, agent: Path, tmp_path
     """Where every workflow fails, the trace says how, and the command says so."""
     done = cli(f"{agent}:graph", "--input", '{"question": "BROKEN"}', ok=False)
     assert done.returncode == 2
-    assert "no workflow came to its end; w0000: InternalServerError" in done.stderr
+    assert "no workflow came to its end; w0000 in ask: InternalServerError" in done.stderr
     assert "Traceback" not in done.stderr
     (workflow,) = load(tmp_path / "trace.jsonl").workflows
     assert (workflow.status, len(workflow.calls)) == ("failed", 3)
@@ -295,7 +295,7 @@ def test_requests_that_are_no_calls_are_warned_of(cli: Cli, agent: Path, tmp_pat
     done = cli(f"{agent}:graph", "--input", '{"question": "why?"}', "--json")
     told = {"what": "POST /v1/embeddings is not captured", "requests": 1, "workflow": "w0000"}
     assert json.loads(done.stdout)["unrecorded"] == [told]
-    assert "warning: 1 request to the recording's server not in the trace: POST /v1/embeddings" in done.stderr
+    assert "warning: 1 request not in the trace: POST /v1/embeddings" in done.stderr
     (kept,) = load(tmp_path / "trace.jsonl").unrecorded
     assert asdict(kept) == told
 

@@ -13,6 +13,7 @@ import pytest
 from langgraph.graph import START, StateGraph
 
 from rejoule.graphs.capture import Recording, Rewrite, ServerInfo, probe
+from rejoule.graphs.failures import failure
 from rejoule.graphs.record import Progress, arrival_times, record
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Call, Task, ToolCall, Unrecorded, Workflow
@@ -150,3 +151,19 @@ async def test_little_time_is_added(bench: Bench) -> None:
     with recording.watching():
         plain, recorded = await fastest(False), await fastest(True)
     assert (recorded - plain) / len(names) < 0.005
+
+
+async def test_a_failure_names_its_node(bench: Bench) -> None:
+    """What a workflow failed of is told with the innermost node that raised it, and with none where none did."""
+
+    def broken(state: State) -> dict[str, list[str]]:
+        raise ZeroDivisionError("nothing left")
+
+    def circling(state: State) -> dict[str, list[str]]:
+        return {"parts": ["again"]}
+
+    inner = StateGraph(State).add_node("inner", broken).add_edge(START, "inner").compile()
+    outer = StateGraph(State).add_node("outer", inner).add_edge(START, "outer").compile()
+    assert failure(await bench.record(outer)) == "w0000 in outer/inner: ZeroDivisionError: nothing left"
+    endless = StateGraph(State).add_node("a", circling).add_edge(START, "a").add_edge("a", "a").compile()
+    assert failure(await bench.record(endless, config={"recursion_limit": 3})).startswith("w0000: GraphRecursionError")

@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
@@ -283,6 +284,22 @@ async def test_other_requests_pass_untouched(bench: Bench) -> None:
         workflow = await recording.workflow(only(node).compile(), EMPTY)
     assert workflow.calls == ()
     assert recording.unrecorded == (Unrecorded("POST /v1/embeddings is not captured", 1, "w0000"),)
+
+
+async def test_other_servers_are_named_by_their_address(bench: Bench) -> None:
+    """What an SDK asks of another server is told with that server's host and port, and without a user or a query."""
+    other = f"{urlsplit(bench.witness.base_url).hostname}:9"
+    client = openai.OpenAI(base_url=f"http://me:secret@{other}/v1", http_client=bench.client, max_retries=0)
+
+    def node(state: State) -> dict[str, list[str]]:
+        with pytest.raises(openai.APIConnectionError):
+            client.embeddings.create(model="tiny", input="x", extra_query={"key": "secret"})
+        return {"parts": []}
+
+    recording = bench.recording()
+    with recording.watching():
+        await recording.workflow(only(node).compile(), EMPTY)
+    assert recording.unrecorded == (Unrecorded(f"POST http://{other}/v1/embeddings is not captured", 1, "w0000"),)
 
 
 async def test_clients_without_the_sdks_mark(bench: Bench) -> None:
