@@ -3,7 +3,7 @@
 Replays the four kept workloads in virtual time at the batch sizes at which they were measured, and compares with runs
 that were not used to fit the profile: those of benchmarks/h200/workloads-watched (on the card of the grid), of
 workloads-other-card, and of workloads (a third card, three trials, sensors not sampled). Also prints how hosts and
-cards differ at the same work.
+cards differ at the same work, and how far the grid went beyond its limit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from statistics import mean, median, quantiles, stdev
 from typing import Final
@@ -70,6 +70,12 @@ def lone_decode_w(runs: Iterable[Run]) -> float | None:
     return median(watts) if watts else None
 
 
+def longest_above_s(run: Run, watts: float) -> float:
+    """The longest time in which every reading drew more than ``watts``."""
+    above = groupby(run.readings or (), lambda r: r.energy_j > watts * (r.end_s - r.start_s))
+    return max((sum(r.end_s - r.start_s for r in stretch) for more, stretch in above if more), default=0.0)
+
+
 def launches_ms(runs: Iterable[Run]) -> list[float]:
     """For how long prompts too long for CUDA graphs held up the step before theirs, which only decoded, in order."""
     found, profile = [], load_profile(PROFILE)
@@ -102,6 +108,9 @@ def table(name: str, found: Validation) -> None:
         if row.metric == ENERGY:
             print(f"| {row.metric}, less the card's factor | | {without_card(row):.1%} | | |")
     print(f"\n{found.verdict}")
+    signs = [d.agrees for d in found.decisive if d.metric == ENERGY]
+    orders = [same for (metric, _), same in found.ranks().items() if metric == ENERGY]
+    print(f"{ENERGY} alone: {sum(signs)} of {len(signs)} signs, {sum(orders)} of {len(orders)} orders")
 
 
 def main() -> None:
@@ -117,6 +126,10 @@ def main() -> None:
     print("\nOne sequence that decodes at 1980 MHz:")
     for name in CARDS:
         print(f"{name}: {lone_decode_w(load_runs(DATA / name).runs):.0f} W")
+    (grid,) = load_runs(DATA / CARDS[0]).runs
+    most_w = max(r.energy_j / (r.end_s - r.start_s) for r in grid.readings or ())
+    stretches = ", ".join(f"above {w} W for {longest_above_s(grid, w):.1f} s" for w in (750, 705))
+    print(f"\nThe grid, under its limit of 700 W: readings up to {most_w:.0f} W; at most, at a stretch, {stretches}")
 
 
 if __name__ == "__main__":

@@ -134,6 +134,7 @@ def test_random_loads_are_computed_in_equal_steps(model: Path) -> None:
     real = real_steps(model, loads, "model")
     steps = assert_equal(loads, real)
     assert digest(map(as_played, real)) == VERIFIED[False]
+    assert len(steps) == 28_102
     assert sum(len(step["preempted"]) for step in steps) > 50
     assert sum(any(step["cached"].values()) for step in steps) > 200
 
@@ -147,6 +148,7 @@ def test_random_loads_are_scheduled_in_equal_steps(model: Path) -> None:
     real = real_steps(model, [*ahead, *behind], "scheduler")
     steps = assert_equal([*ahead, *behind], real)
     assert digest(map(as_played, real[:200])) == VERIFIED[True]
+    assert len(steps) == 198_107
     assert sum(len(step["preempted"]) for step in steps) > 1000
 
 

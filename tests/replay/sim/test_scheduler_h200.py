@@ -115,11 +115,20 @@ def runs(folder: Path) -> list[Run]:
     return [run for run in load_runs(folder).runs if run.steps]
 
 
-@pytest.mark.parametrize("folder", ["workloads", "workloads-watched", "workloads-other-card"])
-def test_workloads_have_the_steps_of_a_gpu(folder: str, recorded: dict[str, dict[str, SimRequest]]) -> None:
+def step_count(found: list[Run]) -> int:
+    return sum(not step.idle for run in found for step in run.steps or ())
+
+
+@pytest.mark.parametrize(
+    ("folder", "size"),
+    [("workloads", (48, 68_545)), ("workloads-watched", (40, 41_734)), ("workloads-other-card", (16, 22_909))],
+)
+def test_workloads_have_the_steps_of_a_gpu(
+    folder: str, size: tuple[int, int], recorded: dict[str, dict[str, SimRequest]]
+) -> None:
     """The four workloads at 1, 8, 64 and 256 seats: equal chunks, prefix hits, contexts and admissions."""
     found = runs(DATA / folder)
-    assert len(found) >= 16
+    assert (len(found), step_count(found)) == size
     for run in found:
         assert first_difference(run, recorded[run.trace], AT_LATEST_S) is None, run.id
 
@@ -131,10 +140,13 @@ def test_steps_tell_whether_scheduling_is_asynchronous(recorded: dict[str, dict[
     assert differ and all(run.configuration.max_num_seqs == 8 for run in differ)
 
 
-@pytest.mark.parametrize("folder", ["additivity", "steady", "sampler"])
-def test_full_batches_have_the_steps_of_a_gpu(folder: str) -> None:
+@pytest.mark.parametrize(
+    ("folder", "size"), [("additivity", (6, 14_264)), ("steady", (4, 9_527)), ("sampler", (6, 8_085))]
+)
+def test_full_batches_have_the_steps_of_a_gpu(folder: str, size: tuple[int, int]) -> None:
     """Hundreds of calls at once, whose prompts fill the token budget and are cut where it ends."""
     found = runs(DATA / folder)
+    assert (len(found), step_count(found)) == size
     assert any(len(step.prefill) > 10 for run in found for step in run.steps or ())
     for run in found:
         assert first_difference(run, unlike(run), None) is None, run.id
