@@ -8,6 +8,7 @@ from typing import Literal
 
 from rejoule.replay.engines.client_health import client_limit
 from rejoule.replay.protocol.rejection import advice
+from rejoule.traces.modelled import option_notes
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Run, configuration_key
 from rejoule.traces.summary import described
@@ -23,13 +24,15 @@ class Remark:
 
 
 def between_runs(runs: Sequence[Run]) -> Iterator[str]:
-    """What is not alike in the trials of each configuration of a folder, in no one of which it shows."""
+    """What is not alike in the trials of each configuration of a folder, in no one of which it shows, and which options
+    were modelled unseen."""
     trials: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         trials.setdefault((run.trace, configuration_key(run.configuration)), []).append(run)
     for (trace, _), mine in trials.items():
         yield from (f"{trace}, {described(mine[0].configuration)}: {note}" for note in warmth_notes(mine))
     yield from (f"runs differ: {drift}" for drift in drifts(runs))
+    yield from option_notes(runs)
 
 
 def remarks(run: Run) -> Iterator[Remark]:

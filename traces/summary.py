@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rejoule.traces.engine_options import DEFAULTS, option_words
+from rejoule.traces.modelled import option_notes
 from rejoule.traces.run import Configuration, Run
 
 
@@ -68,12 +70,15 @@ def summary(run: Run) -> dict[str, Any]:
         "conditions": None if run.conditions is None else asdict(run.conditions),
         "certificate": asdict(run.certificate),
         "engine": dict(run.engine),
+        "modelled_options": list(option_notes([run])),
     }
 
 
-def described(configuration: Configuration) -> str:
-    """A configuration in a few words: the knobs that are set."""
+def described(configuration: Configuration, options: Iterable[str] | None = None) -> str:
+    """A configuration in a few words: the knobs that are set, and those ``options``, or all that engines have alike."""
     c = configuration
+    shown = [name for name in DEFAULTS if name in c.options] if options is None else options
+    turned = {name: c.options.get(name) for name in shown}
     words = [
         f"batch {c.max_num_seqs}" if c.max_num_seqs is not None else "",
         f"{c.power_cap_w:g} W" if c.power_cap_w is not None else "",
@@ -81,5 +86,6 @@ def described(configuration: Configuration) -> str:
         f"input ×{c.input_scale:g}" if c.input_scale != 1 else "",
         f"output ×{c.output_scale:g}" if c.output_scale != 1 else "",
         f"{c.loops} loops" if c.loops != 1 else "",
+        *option_words(turned),
     ]
     return ", ".join(w for w in words if w) or "defaults"

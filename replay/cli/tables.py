@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from rejoule.traces.engine_options import varying_options
 from rejoule.traces.run import Run
 from rejoule.traces.summary import described, latencies_s, percentile
 from rejoule.traces.terminal import console
@@ -26,7 +27,8 @@ def print_runs(runs: Sequence[Run]) -> None:
     trials = len({run.trial for run in runs}) > 1
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("trace")
-    table.add_column("configuration", no_wrap=True)
+    table.add_column("configuration")
+    options = varying_options([run.configuration.options for run in runs])
     headings = ["joules", "J/flow", "span s", "flow s", "TTFT s", "capped"]
     lost = [_left_out(run) for run in runs]
     headings += ["left out"] if any(lost) else []
@@ -40,7 +42,7 @@ def print_runs(runs: Sequence[Run]) -> None:
             table.add_section()
         table.add_row(
             run.trace if run.trace != last else "",
-            described(run.configuration),
+            described(run.configuration, options),
             *([str(run.trial)] if trials else []),
             figure(energy, ",.0f"),
             figure(None if energy is None else energy / len(run.workflows), ",.0f"),
