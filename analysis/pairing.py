@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from rejoule.analysis.summary.naming import varying
+from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Run, knobs
 from rejoule.traces.warmth import REMEDY as WARMTH
@@ -69,12 +70,15 @@ def _knob_name(given: str) -> str:
     if given.startswith(("options.", "policy_options.")):
         return given
     name = given.lstrip("-").replace("-", "_")
-    return _OPTIONS.get(name, name)
+    return f"options.{name}" if name in DEFAULTS else _OPTIONS.get(name, name)
 
 
 def select(runs: Sequence[Run], filters: Mapping[str, Any]) -> tuple[Run, ...]:
     """The runs whose configuration, or ``trace``, has these values."""
     settings = [knobs(run.configuration) | {"trace": run.trace} for run in runs]
+    options = {name for found in settings for name in found if name.removeprefix("options.") in DEFAULTS}
+    unset = {name: DEFAULTS[name.removeprefix("options.")] for name in options if name.startswith("options.")}
+    settings = [unset | found for found in settings]
     for name, wanted in filters.items():
         held = {str(found[name]): found[name] for found in settings if name in found}
         if not held:

@@ -1,6 +1,7 @@
 """How far simulated runs are from measured ones, and whether they order configurations alike.
 
-Runs are taken together by trace and by the knobs that both engines have; a cell is one trace under one configuration.
+Runs are taken together by trace and by the knobs and options that both engines have; a cell is one trace under one
+configuration. An option that only one of them has is told apart too where it varies.
 Its error is that of the mean over trials. A difference between two configurations of one trace counts where the
 measured one exceeds its noise: the 95 % interval of the difference of means (Welch, *Biometrika* 34, 1947) and the
 uncertainty that the meter states, whichever is more.
@@ -9,7 +10,7 @@ uncertainty that the meter states, whichever is more.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import fsum, hypot, sqrt
@@ -17,15 +18,16 @@ from typing import Any, Final
 
 from rejoule.analysis.statistics import percentile
 from rejoule.analysis.summary.naming import describe, varying
+from rejoule.traces.engine_options import DEFAULTS, KV_MEMORY
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.ran_on import drifts
-from rejoule.traces.run import Run, knobs
+from rejoule.traces.run import Configuration, Run, knobs
 from rejoule.traces.student import t_quantile
 from rejoule.traces.waits import served
 from rejoule.traces.warmth import coldest, warmth_notes
 from rejoule.traces.words import counted
 
-APART: Final = ("engine", "profile", "loops", "seed", "options")
+APART: Final = ("engine", "profile", "loops", "seed")
 """Knobs that a simulated and a measured run need not share."""
 UNKNOWN_NOISE: Final = 0.033
 """Relative: what a difference must exceed where one trial leaves the spread of runs unknown (1 % on an H200)."""
@@ -144,7 +146,8 @@ class Validation:
 def validate(simulated: Sequence[Run], measured: Sequence[Run]) -> Validation:
     """Compares the cells that both sides have. Raises RejouleError if a side is of the wrong kind, or none match."""
     _check_kinds(simulated, measured)
-    side_a, everything = _cells(simulated), _cells(measured)
+    names = _compared(simulated) | _compared(measured)
+    side_a, everything = _cells(simulated, names), _cells(measured, names)
     side_b = {key: list(coldest(runs).alike) for key, runs in everything.items()}
     shared = [key for key in side_b if key in side_a]
     if not shared:
@@ -152,12 +155,12 @@ def validate(simulated: Sequence[Run], measured: Sequence[Run]) -> Validation:
             "no simulated run has the trace and the knobs of a measured one",
             f"replay the same traces with the same knobs; {_first(side_a, 'simulated')}; {_first(side_b, 'measured')}",
         )
-    names = {key: _named(key, side_b) for key in shared}
+    labels = {key: _named(key, side_b) for key in shared}
     rows, differences = [], []
     for metric in METRICS:
         values = {key: (_values(metric, side_a[key]), _values(metric, side_b[key])) for key in shared}
         known = [key for key in shared if all(values[key])]
-        cells = [Cell(key[0], names[key], _mean(values[key][0]), _mean(values[key][1])) for key in known]
+        cells = [Cell(key[0], labels[key], _mean(values[key][0]), _mean(values[key][1])) for key in known]
         cells = [cell for cell in cells if cell.measured > 0]
         if cells:
             rows.append(Row(metric.name, metric.unit, tuple(cells)))
@@ -166,7 +169,7 @@ def validate(simulated: Sequence[Run], measured: Sequence[Run]) -> Validation:
                 if a[0] == b[0]:
                     noise = _noise(metric, values[a][1], values[b][1], side_b[a], side_b[b])
                     deltas = [_mean(values[b][side]) - _mean(values[a][side]) for side in (0, 1)]
-                    differences.append(Difference(metric.name, a[0], names[a], names[b], deltas[0], deltas[1], noise))
+                    differences.append(Difference(metric.name, a[0], labels[a], labels[b], deltas[0], deltas[1], noise))
     return Validation(tuple(rows), tuple(differences), tuple(_notes(side_a, everything, shared)))
 
 
@@ -214,11 +217,7 @@ def as_json(found: Validation) -> dict[str, Any]:
 
 
 _Key = tuple[str, tuple[tuple[str, Any], ...]]
-"""A trace, and the knobs that both sides share, with their values."""
-
-
-def _shared(name: str) -> bool:
-    return name.partition(".")[0] not in APART
+"""A trace, and what both sides share, by name."""
 
 
 def _check_kinds(simulated: Sequence[Run], measured: Sequence[Run]) -> None:
@@ -230,22 +229,42 @@ def _check_kinds(simulated: Sequence[Run], measured: Sequence[Run]) -> None:
             raise RejouleError(f"{run.id} was simulated", "give the simulated runs first, then the measured ones")
 
 
-def _cells(runs: Iterable[Run]) -> dict[_Key, list[Run]]:
+def _compared(runs: Sequence[Run]) -> set[str]:
+    """What of these runs' configurations the other side has to share.
+
+    Which option says how much the KV cache holds need not be the same, unless it is what was varied.
+    """
+    always = {f"options.{name}" for name in DEFAULTS if name not in KV_MEMORY}
+    plain = {name for run in runs for name in knobs(run.configuration) if not name.startswith("options.")}
+    return {n for n in always | plain | set(varying(run.configuration for run in runs)) if n not in APART}
+
+
+def _shared(configuration: Configuration, names: set[str]) -> Iterator[tuple[str, Any]]:
+    found = knobs(configuration)
+    for name in sorted(names):
+        value = found.get(name, DEFAULTS.get(name.removeprefix("options.")))
+        yield name, str(value) if isinstance(value, list | dict) else value
+
+
+def _cells(runs: Iterable[Run], names: set[str]) -> dict[_Key, list[Run]]:
     found: dict[_Key, list[Run]] = defaultdict(list)
     for run in runs:
-        shared = ((name, value) for name, value in knobs(run.configuration).items() if _shared(name))
-        found[run.trace, tuple((name, str(v) if isinstance(v, list | dict) else v) for name, v in shared)].append(run)
+        found[run.trace, tuple(_shared(run.configuration, names))].append(run)
     return dict(found)
 
 
 def _named(key: _Key, side: Mapping[_Key, list[Run]]) -> str:
-    differing = [n for n in varying(runs[0].configuration for runs in side.values()) if _shared(n)]
+    differing = [n for n in varying(runs[0].configuration for runs in side.values()) if n not in APART]
     return describe(side[key][0].configuration, differing)
 
 
 def _first(side: Mapping[_Key, list[Run]], what: str) -> str:
     trace, values = next(iter(side))
-    shared = ", ".join(f"{name}={value}" for name, value in values if value is not None)
+    shared = ", ".join(
+        f"{n.removeprefix('options.')}={v}"
+        for n, v in values
+        if v is not None and v != DEFAULTS.get(n.removeprefix("options."))
+    )
     return f"the first {what} is {trace} with {shared}"
 
 
@@ -260,10 +279,19 @@ def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run
     rejected = sum(bool(r.conditions and r.conditions.rejected) for key in shared for r in measured[key])
     if rejected:
         notes.append(f"{counted(rejected, 'measured run')} marked as not to be used for their joules")
+    notes += dict.fromkeys(note for key in shared for note in _blocks(simulated[key], measured[key]))
     profiles = sorted({str(r.engine.get("profile")) for key in shared for r in simulated[key]})
     notes += dict.fromkeys(f"measured runs differ: {drift}" for key in shared for drift in drifts(measured[key]))
     notes += dict.fromkeys(note for key in shared for note in warmth_notes(measured[key]))
     return [*notes, f"simulated with {', '.join(profiles)}"]
+
+
+def _blocks(simulated: Sequence[Run], measured: Sequence[Run]) -> Iterator[str]:
+    told = [[run.engine.get("num_gpu_blocks") for run in side] for side in (simulated, measured)]
+    sides = [sorted({count for count in counts if isinstance(count, int)}) for counts in told]
+    if all(sides) and sides[0] != sides[1]:
+        a, b = (" and ".join(f"{count:,}" for count in side) for side in sides)
+        yield f"simulated with {a} KV blocks, measured with {b}"
 
 
 def _work(run: Run) -> tuple[object, ...]:

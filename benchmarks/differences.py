@@ -50,10 +50,10 @@ def cells(runs: Sequence[Run]) -> dict[Cell, Figures]:
     groups: dict[Cell, list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.trace, run.configuration.max_num_seqs].append(run)
-    return {cell: _figures(trials(found)) for cell, found in groups.items()}
+    return {cell: figures(trials(found)) for cell, found in groups.items()}
 
 
-def _figures(found: Sequence[Summary]) -> Figures:
+def figures(found: Sequence[Summary]) -> Figures:
     figures: dict[str, dict[str, float]] = defaultdict(dict)
     for metric in METRICS:
         values = [v for s in found if (v := metric.value(s)) is not None]
@@ -154,7 +154,9 @@ def expected(found: Mapping[str, Sequence[float]]) -> ExpectedError:
 
 def _write(found: ExpectedError) -> None:
     path = FOLDER / f"{PROFILE}.json"
-    body = orjson.loads(path.read_bytes()) | {"expected_error": msgspec.to_builtins(found)}
+    body = orjson.loads(path.read_bytes())
+    held = body.get("expected_error") or {}
+    body["expected_error"] = msgspec.to_builtins(found) | {"options": held.get("options", {})}
     path.write_bytes(msgspec.json.format(orjson.dumps(body), indent=2) + b"\n")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,28 +19,43 @@ from rejoule.traces.run import LEARNED, Configuration, configuration_key
 from rejoule.traces.runs import Experiment, PlannedRun
 
 Sweep = Mapping[str, Sequence[Any]]
-"""Values of knobs by name; ``None`` among them is the engine's own default."""
+"""Values of knobs by name, of options as ``options.NAME``; ``None`` among them is the engine's own default."""
+OPTION: Final = "options."
 
 
 def swept(base: Configuration, sweep: Sweep) -> Iterator[Configuration]:
     """Every combination of the swept values, on top of ``base``."""
     for values in product(*sweep.values()):
-        yield replace(base, **dict(zip(sweep, values, strict=True)))
+        chosen = dict(zip(sweep, values, strict=True))
+        options = {name.removeprefix(OPTION): chosen.pop(name) for name in sweep if name.startswith(OPTION)}
+        found = replace(base, **chosen)
+        if options:
+            given = {**found.options, **options}
+            found = replace(found, options={name: value for name, value in given.items() if value is not None})
+        yield found
 
 
 def configurations(knobs: Configuration | Mapping[str, Any], sweep: Sweep) -> tuple[Configuration, ...]:
-    """Every combination of the swept values on top of the knobs that stay. Raises RejouleError for one that is none."""
+    """Every combination of the swept values on top of the knobs that stay, each once.
+
+    Raises RejouleError for one that is none, and for a knob or an option that is both set and swept.
+    """
     held = asdict(knobs) if isinstance(knobs, Configuration) else dict(knobs)
     known = {f.name for f in fields(Configuration)}
-    if unknown := sorted((set(held) | set(sweep)) - known):
+    if unknown := sorted((set(held) | {name for name in sweep if not name.startswith(OPTION)}) - known):
         raise RejouleError(f"no knob is called {', '.join(unknown)}", f"knobs are {', '.join(sorted(known))}")
     for name, values in sweep.items():
         if isinstance(values, str | Mapping) or not isinstance(values, Collection):
             raise RejouleError(f"{name} = {values!r} is no list of values", f"write {name} = [{values!r}]")
         if not values:
             raise RejouleError(f"{name} is an empty list", "give at least one value")
+    options = sorted(name.removeprefix(OPTION) for name in sweep if name.startswith(OPTION))
+    if options and "options" in sweep:
+        raise RejouleError(f"options and {options[0]} are both swept", "write each option's values by its own name")
     try:
         base = msgspec.convert(held, Configuration)
+        if twice := [name for name in options if name in base.options]:
+            raise RejouleError(f"{', '.join(twice)} is both set and swept", "leave one of them out")
         found = [msgspec.convert(asdict(c), Configuration) for c in swept(base, sweep)]
     except msgspec.ValidationError as error:
         raise RejouleError(f"a knob has a value that it cannot have: {error}", "see docs/experiments.md") from None

@@ -9,6 +9,7 @@ from typing import Literal
 from rejoule.replay.engines.client_health import client_limit
 from rejoule.replay.protocol.rejection import advice
 from rejoule.traces.chosen import policy_notes
+from rejoule.traces.modelled import option_notes
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Run, configuration_key
 from rejoule.traces.summary import described
@@ -24,7 +25,8 @@ class Remark:
 
 
 def between_runs(runs: Sequence[Run]) -> Iterator[str]:
-    """What is not alike in the trials of each configuration of a folder, in no one of which it shows."""
+    """What is not alike in the trials of each configuration of a folder, in no one of which it shows, and which options
+    were modelled unseen."""
     trials: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         trials.setdefault((run.trace, configuration_key(run.configuration)), []).append(run)
@@ -32,6 +34,7 @@ def between_runs(runs: Sequence[Run]) -> Iterator[str]:
         yield from (f"{trace}, {described(mine[0].configuration)}: {note}" for note in warmth_notes(mine))
     yield from policy_notes(runs)
     yield from (f"runs differ: {drift}" for drift in drifts(runs))
+    yield from option_notes(runs)
 
 
 def remarks(run: Run) -> Iterator[Remark]:

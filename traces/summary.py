@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from rejoule.traces.engine_options import DEFAULTS, option_words
 from rejoule.traces.figures import figures
+from rejoule.traces.modelled import option_notes
 from rejoule.traces.percentiles import percentiles
 from rejoule.traces.run import CONTINUOUS, Configuration, Run
 from rejoule.traces.waits import served
@@ -61,6 +63,7 @@ def summary(run: Run) -> dict[str, Any]:
         "conditions": None if run.conditions is None else asdict(run.conditions),
         "certificate": asdict(run.certificate),
         "engine": dict(run.engine),
+        "modelled_options": list(option_notes([run])),
     }
 
 
@@ -70,9 +73,11 @@ def policy_word(configuration: Configuration) -> str:
     return "no policy" if c.policy is None else f"policy {c.policy} ({c.policy_knows})"
 
 
-def described(configuration: Configuration) -> str:
-    """A configuration in a few words: the knobs that are set."""
+def described(configuration: Configuration, options: Iterable[str] | None = None) -> str:
+    """A configuration in a few words: the knobs that are set, and those ``options``, or all that engines have alike."""
     c = configuration
+    shown = [name for name in DEFAULTS if name in c.options] if options is None else options
+    turned = {name: c.options.get(name) for name in shown}
     words = [
         f"batch {c.max_num_seqs}" if c.max_num_seqs is not None else "",
         f"{c.power_cap_w:g} W" if c.power_cap_w is not None else "",
@@ -83,5 +88,6 @@ def described(configuration: Configuration) -> str:
         policy_word(c) if c.policy is not None else "",
         *(f"{name}={value}" for name, value in c.policy_options.items()),
         f"{c.batching} batching" if c.batching != CONTINUOUS else "",
+        *option_words(turned),
     ]
     return ", ".join(w for w in words if w) or "defaults"

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import fsum
 from typing import Any, Final
 
 from rejoule.analysis.attribution.result import WITHOUT_WORK
 from rejoule.analysis.summary.naming import label, varying
 from rejoule.analysis.summary.units import percent
+from rejoule.traces.engine_options import DEFAULTS
+from rejoule.traces.modelled import is_known, tested
 from rejoule.traces.run import Run
+from rejoule.traces.words import counted
 
 LEAD: Final = "GPU energy"
 BETWEEN_CARDS: Final[Mapping[str, float]] = {
@@ -87,16 +91,20 @@ def model_error(runs: Sequence[Run]) -> Allowance:
             why = f"these runs do not say how far the profile {next(iter(names))} is off"
         return Allowance(notes=(f"modelled, and {why}",))
     told: Mapping[str, Any] = known[0] or {}
-    odd = [name for name in varying(run.configuration for run in modelled) if name not in (*told["knobs"], "seed")]
+    varied = varying(run.configuration for run in modelled)
+    options = [name for name in varied if _known_option(name, modelled)]
+    odd = [name for name in varied if name not in (*told["knobs"], "seed", *options)]
     if odd:
-        tested = _listed(told["knobs"])
+        held = _listed((*told["knobs"], *told.get("options", ())))
         return Allowance(
             notes=(
                 f"modelled, and no error is known for differences in {_listed(odd)}: those of {next(iter(names))} were "
-                f"held against measurements in {tested} alone",
+                f"held against measurements in {held} alone",
             )
         )
     errors = {name: found["p95"] for name, found in told["metrics"].items()}
+    if options:
+        return _of_options(errors, [name.removeprefix("options.") for name in options], told, next(iter(names)))
     lead = told["metrics"].get(LEAD)
     size = (
         "" if lead is None else f" by {percent(lead['median'])} in joules (median), {percent(lead['p95'])} (95 of 100)"
@@ -108,6 +116,38 @@ def model_error(runs: Sequence[Run]) -> Allowance:
             f"predicted were off{size}; intervals and verdicts allow for that of 95 of 100",
         ),
     )
+
+
+def _known_option(name: str, runs: Iterable[Run]) -> bool:
+    option = name.removeprefix("options.")
+    return option != name and all(_held(run, option) for run in runs)
+
+
+def _held(run: Run, option: str) -> bool:
+    error, value = tested(run.engine, option), run.configuration.options.get(option)
+    return error is not None and (value in (None, DEFAULTS.get(option)) or is_known(error, value))
+
+
+def _of_options(base: Mapping[str, float], options: Sequence[str], told: Mapping[str, Any], profile: str) -> Allowance:
+    """Errors of options that are turned together add up; a figure of which one of them knows nothing has none."""
+    found = [told["options"][option]["metrics"] for option in options]
+    errors = {
+        name: max(base.get(name, 0.0), fsum(metrics[name]["worst"] for metrics in found))
+        for name in found[0]
+        if all(name in metrics for metrics in found)
+    }
+    sizes = ", ".join(f"{percent(errors[name])} in {words}" for name, words in _SAID.items() if name in errors)
+    workloads = min(len(told["options"][option]["workloads"]) for option in options)
+    return Allowance(
+        errors,
+        (
+            f"modelled: differences in {_listed(options)} that {profile} predicted were off by up to {sizes}, in "
+            f"{counted(workloads, 'workload')}; intervals and verdicts allow for that",
+        ),
+    )
+
+
+_SAID: Final[Mapping[str, str]] = {LEAD: "joules", "workflow latency p50": "the median workflow's time"}
 
 
 def between_trials(runs: Iterable[Run]) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from rejoule.analysis.attribution.result import WITHOUT_WORK
+from rejoule.traces.modelled import option_notes
 from rejoule.traces.run import Run
 from rejoule.traces.work import sentences
 
@@ -17,8 +18,10 @@ RESERVED: Final = frozenset((*WITHOUT_WORK, NO_AGENT, "all calls", "total", "sum
 
 
 def work_notes(runs: Iterable[Run]) -> Iterable[str]:
-    """What of the recorded work the runs left out or did otherwise, each said once."""
+    """What of the recorded work the runs left out or did otherwise, and what was modelled unseen, each said once."""
+    runs = tuple(runs)
     works = (run.certificate.work for run in runs)
+    yield from option_notes(runs)
     yield from dict.fromkeys(sentence for work in works if work is not None for sentence in sentences(work))
 
 

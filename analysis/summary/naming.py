@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from rejoule.traces.engine_options import SAID, option_words
 from rejoule.traces.run import Configuration, Run, knobs
 from rejoule.traces.summary import policy_word
 
 
 def label(knob: str) -> str:
     """A knob's name as people say it."""
-    return _LABELS.get(knob, knob.removeprefix("policy_options.").removeprefix("options.").replace("_", " "))
+    name = knob.removeprefix("policy_options.").removeprefix(_OPTION)
+    return _LABELS.get(knob) or SAID.get(name) or name.replace("_", " ")
 
 
 _LABELS: Final = {
@@ -32,6 +34,9 @@ def varying(configurations: Iterable[Configuration]) -> tuple[str, ...]:
 def describe(configuration: Configuration, names: Sequence[str]) -> str:
     """The named knobs in words: ``batch 64, 300 W cap``."""
     found = knobs(configuration)
+    options = {name.removeprefix(_OPTION): found.get(name) for name in names if name.startswith(_OPTION)}
+    as_started = is_foreign(configuration) and all(value is None for value in options.values())
+    told = (AS_STARTED,) if options and as_started else option_words(options)
 
     def word(name: str) -> str:
         value = found.get(name)
@@ -45,7 +50,8 @@ def describe(configuration: Configuration, names: Sequence[str]) -> str:
             return ""
         return _knob(name, value)
 
-    return ", ".join(filter(None, dict.fromkeys(map(word, names))))
+    plain = map(word, (name for name in names if not name.startswith(_OPTION)))
+    return ", ".join(filter(None, dict.fromkeys((*plain, *told))))
 
 
 def set_apart(configuration: Configuration) -> tuple[str, ...]:
@@ -61,6 +67,7 @@ def is_foreign(configuration: Configuration) -> bool:
 
 AS_STARTED: Final = "as the server was started"
 _SERVER: Final = ("max_num_seqs", "power_cap_w", "sm_clock_mhz")
+_OPTION: Final = "options."
 
 
 def _knob(name: str, value: Any) -> str:
@@ -83,7 +90,7 @@ def _knob(name: str, value: Any) -> str:
         case "edge_set" | "arrivals":
             return f"{value} {'edges' if name == 'edge_set' else name}"
         case _:
-            return f"{name.removeprefix('policy_options.').removeprefix('options.')}={value}"
+            return f"{name.removeprefix('policy_options.')}={value}"
 
 
 def source_label(runs: Iterable[Run]) -> str:

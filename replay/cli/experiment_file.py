@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from rejoule.replay.plan import configurations
+from rejoule.replay.plan import OPTION, configurations
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Configuration
 
@@ -19,7 +19,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     trials: int = 1
     seed: int = 0
     configuration: dict[str, Any] = {}
-    sweep: dict[str, list[Any]] = {}
+    sweep: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def read(path: Path) -> ExperimentFile:
     except RecursionError:
         raise RejouleError(f"{path}: nested too deeply", remedy) from None
     try:
-        found = configurations({"seed": body.seed, **body.configuration}, body.sweep)
+        found = configurations({"seed": body.seed, **body.configuration}, _named(body.sweep))
         found = tuple(replace(c, policy=beside(path.parent, c.policy)) for c in found)
     except RejouleError as error:
         raise RejouleError(f"{path}: {error.what}", error.remedy) from None
@@ -56,8 +56,21 @@ def beside(folder: Path, policy: str | None) -> str | None:
     return policy if policy is None or ".py:" not in policy else str(folder / policy)
 
 
+def _named(sweep: dict[str, Any]) -> dict[str, Any]:
+    """The sweep with the values of each option under ``options.NAME``, as a table of options has them too."""
+    table = sweep.get("options")
+    if not isinstance(table, dict):
+        return sweep
+    plain = {name: values for name, values in sweep.items() if name != "options"}
+    options = {f"{OPTION}{name}": values for name, values in table.items()}
+    if twice := sorted(plain.keys() & options.keys()):
+        raise RejouleError(f"{', '.join(twice)} is swept twice", "leave one of them out")
+    return plain | options
+
+
 def _check(path: Path, body: _File) -> None:
-    if twice := sorted(set(body.configuration) & set(body.sweep)):
+    swept = {name for name in body.sweep if not (name == "options" and isinstance(body.sweep[name], dict))}
+    if twice := sorted(set(body.configuration) & swept):
         raise RejouleError(f"{path}: {', '.join(twice)} is both set and swept", "leave one of them out")
     if not body.traces:
         raise RejouleError(f"{path}: traces is an empty list", "give at least one value")

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from rejoule.replay.cli.options import engine_options, floats, integers, names
+from rejoule.replay.cli.sweep import knob_name, sweeps
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Configuration
 from rejoule.traces.terminal import say
@@ -27,6 +29,8 @@ FIGURES = "Print workflow times, throughput, slowdown, fairness and waiting, too
     metavar="KEY=VALUE",
     help="An option of the engine; may be repeated. With --engine vllm, any of vLLM's, and model.",
 )
+@click.option("--sweep", "swept", multiple=True, metavar="KEY=V1,V2",
+              help="Values of any knob, or of any option of the engine; may be repeated.")  # fmt: skip
 @click.option("--profile", help="Profile of the simulated engine: a name or a file.")
 @click.option("--max-num-seqs", type=integers, help="Batch sizes, as in 1,8,64.")
 @click.option("--power-cap", type=floats, help="GPU power caps in watts, as in 300,500,700.")
@@ -59,6 +63,7 @@ def replay(
     folder: Path,
     engine: str,
     options: tuple[str, ...],
+    swept: tuple[str, ...],
     profile: str | None,
     max_num_seqs: list[int | None] | None,
     power_cap: list[float | None] | None,
@@ -86,6 +91,7 @@ def replay(
     """
     from rejoule.replay.plan import Sweep, configurations
 
+    also = sweeps(swept, _given())
     base = Configuration(
         engine=engine,
         profile=profile,
@@ -107,8 +113,16 @@ def replay(
         "output_scale": output_scale,
         "policy": policies or [None],
         "policy_knows": policy_knows,
+        **also,
     }
     _execute(traces, folder, configurations(base, sweep), trials, seed, salvage, figures, as_json)
+
+
+def _given() -> set[str]:
+    """The knobs that the command line gives by options of their own."""
+    context = click.get_current_context()
+    names = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE)
+    return {knob_name(name) for name in names}
 
 
 @click.command()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from rejoule.traces.engine_options import varying_options
 from rejoule.traces.figures import figures
 from rejoule.traces.percentiles import percentile
 from rejoule.traces.run import Run
@@ -28,7 +29,8 @@ def print_runs(runs: Sequence[Run]) -> None:
     trials = len({run.trial for run in runs}) > 1
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("trace")
-    table.add_column("configuration", no_wrap=True)
+    table.add_column("configuration")
+    options = varying_options([run.configuration.options for run in runs])
     headings = ["joules", "J/flow", "span s", "flow s", "TTFT s", "capped"]
     lost = [_left_out(run) for run in runs]
     headings += ["left out"] if any(lost) else []
@@ -42,7 +44,7 @@ def print_runs(runs: Sequence[Run]) -> None:
             table.add_section()
         table.add_row(
             run.trace if run.trace != last else "",
-            described(run.configuration),
+            described(run.configuration, options),
             *([str(run.trial)] if trials else []),
             figure(energy, ",.0f"),
             figure(figures(run).workflow_j, ",.0f"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rejoule.replay.engine import Engine
+from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.exactness.tiers import SALT
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import Configuration, Run
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from rejoule.replay.engines.vllm import VllmServers
     from rejoule.replay.knobs.gpu_session import GpuSession
     from rejoule.replay.knobs.setting import KnobRefused, Setting
+
+OF_A_URL: Final = ("tier", SALT, *RUN_OPTIONS)
+"""Options of a configuration whose engine is a server that is already running."""
 
 
 def check_engine(configuration: Configuration) -> None:
@@ -40,6 +44,11 @@ def check_engine(configuration: Configuration) -> None:
 
     api_url(configuration.engine)
     _check_salt(configuration)
+    if unknown := sorted(set(configuration.options) - set(OF_A_URL)):
+        raise RejouleError(
+            f"{', '.join(unknown)} cannot be set on a server that is already running",
+            f"set it where the server is started, or use --engine vllm or sim; a URL takes {', '.join(OF_A_URL)}",
+        )
     refused = [
         flag
         for flag, value in (("--max-num-seqs", configuration.max_num_seqs), ("--profile", configuration.profile))

@@ -32,16 +32,21 @@ from rejoule.traces.work import left_out, output_tokens
 DEFAULT_PROFILE = "h200-llama-3.1-8b"
 
 
-OPTIONS: dict[str, type] = {
+OPTIONS: Mapping[str, Any] = {
     "max_num_batched_tokens": int,
     "num_gpu_blocks": int,
+    "gpu_memory_utilization": float,
+    "kv_cache_memory_bytes": int,
+    "kv_cache_dtype": str,
     "enable_prefix_caching": bool,
     "enable_chunked_prefill": bool,
     "long_prefill_token_threshold": int,
     "async_scheduling": bool,
     "scheduling_policy": str,
+    "enforce_eager": bool,
+    "cudagraph_capture_sizes": tuple[int, ...],
 }
-"""vLLM's options that the scheduler has too."""
+"""vLLM's options that the simulated engine has too, with the types of their values."""
 
 
 def engine_config(configuration: Configuration) -> EngineConfig:
@@ -52,10 +57,7 @@ def engine_config(configuration: Configuration) -> EngineConfig:
             f"the simulated engine has no option {', '.join(unknown)}",
             f"take one of {', '.join(OPTIONS)}, or of those of a run: {', '.join(RUN_OPTIONS)}",
         )
-    chosen = {name: configuration.options[name] for name in OPTIONS if name in configuration.options}
-    for name, value in chosen.items():
-        if type(value) is not OPTIONS[name]:
-            raise RejouleError(f"{name} = {value!r} is not {OPTIONS[name].__name__}", "take a value as vLLM takes it")
+    chosen = {name: _typed(name, value) for name, value in configuration.options.items() if name in OPTIONS}
     if queues_by_priority(configuration):
         chosen["scheduling_policy"] = PRIORITY
     clock = configuration.sm_clock_mhz
@@ -67,6 +69,14 @@ def engine_config(configuration: Configuration) -> EngineConfig:
         seed=configuration.seed,
         **chosen,
     )
+
+
+def _typed(name: str, value: Any) -> Any:
+    try:
+        return msgspec.convert(value, OPTIONS[name])
+    except msgspec.ValidationError:
+        kind = getattr(OPTIONS[name], "__name__", "list of int")
+        raise RejouleError(f"{name} = {value!r} is not {kind}", "take a value as vLLM takes it") from None
 
 
 def check_sim(configuration: Configuration) -> None:
@@ -182,7 +192,7 @@ class SimEngine:
                 "expected_error": msgspec.to_builtins(profile.expected_error),
                 "max_num_seqs": engine.limits.max_num_seqs,
                 "max_num_batched_tokens": engine.limits.max_num_batched_tokens,
-                "num_gpu_blocks": engine.pool.capacity,
+                "num_gpu_blocks": engine.pool.capacity + 1,
                 "async_scheduling": engine.limits.async_scheduling,
             },
         )

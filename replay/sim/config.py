@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rejoule.replay.sim.kv_cache import BlockPool
+from rejoule.replay.sim.kv_memory import AUTO, blocks_by_bytes, blocks_by_share, stored_as
+from rejoule.replay.sim.latency import LatencyModel
 from rejoule.replay.sim.limits import Limits, Policy
 from rejoule.replay.sim.profile import Profile
+from rejoule.traces.engine_options import KV_MEMORY
 from rejoule.traces.errors import RejouleError
 
 MOST = 10**8
@@ -26,6 +29,11 @@ class EngineConfig:
     long_prefill_token_threshold: int = 0
     async_scheduling: bool = True
     scheduling_policy: Policy = "fcfs"
+    enforce_eager: bool = False
+    cudagraph_capture_sizes: tuple[int, ...] | None = None
+    kv_cache_dtype: str = AUTO
+    gpu_memory_utilization: float | None = None
+    kv_cache_memory_bytes: int | None = None
     power_cap_w: float | None = None
     sm_clock_mhz: int | None = None
     seed: int = 0
@@ -56,12 +64,35 @@ class EngineConfig:
             self.async_scheduling,
         )
 
+    def latency(self) -> LatencyModel:
+        """How long steps take. Raises RejouleError where the profile does not know what an option costs."""
+        limits, sizes = self.limits(), self.cudagraph_capture_sizes
+        if self.enforce_eager and sizes is not None:
+            raise RejouleError("enforce_eager captures none of the cudagraph_capture_sizes", "leave one of them out")
+        if (self.enforce_eager or sizes is not None) and not self.profile.timing.host_eager_s:
+            raise RejouleError(
+                f"the profile {self.profile.name} does not know what steps without CUDA graphs cost the host",
+                "take one that is calibrated, or give it timing.host_eager_s",
+            )
+        for size in sizes or ():
+            _check("a size of cudagraph_capture_sizes", size, 1)
+        profile = stored_as(self.profile, self.kv_cache_dtype)
+        sizes = () if self.enforce_eager else sizes if sizes is None else tuple(sorted(set(sizes)))
+        return LatencyModel(profile, limits.max_num_seqs, sizes, limits.async_scheduling)
+
     def pool(self) -> BlockPool:
         """An empty KV cache. Raises RejouleError if it would have no block to use."""
-        serving = self.profile.serving
-        blocks = serving.num_gpu_blocks if self.num_gpu_blocks is None else self.num_gpu_blocks
+        profile = stored_as(self.profile, self.kv_cache_dtype)
+        given = [name for name in KV_MEMORY if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise RejouleError(f"{' and '.join(given)} both say how much the KV cache holds", "leave one of them out")
+        blocks = profile.serving.num_gpu_blocks if self.num_gpu_blocks is None else self.num_gpu_blocks
+        if self.gpu_memory_utilization is not None:
+            blocks = blocks_by_share(profile, self.gpu_memory_utilization)
+        elif self.kv_cache_memory_bytes is not None:
+            blocks = blocks_by_bytes(profile, self.kv_cache_memory_bytes)
         _check("num_gpu_blocks", blocks, 2)
-        return BlockPool(blocks, serving.block_size, self.enable_prefix_caching)
+        return BlockPool(blocks, profile.serving.block_size, self.enable_prefix_caching)
 
 
 def _check(name: str, value: int, least: int) -> None:

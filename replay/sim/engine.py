@@ -17,7 +17,6 @@ from rejoule.replay.sim.api import ApiServer
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.costs import StepCosts
 from rejoule.replay.sim.jobs import Job, SimRequest
-from rejoule.replay.sim.latency import LatencyModel
 from rejoule.replay.sim.pipeline import Flight, Pipeline
 from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.records import Event, StepRecord
@@ -40,7 +39,7 @@ class StepEngine:
         self.limits = config.limits()
         self.pool = config.pool()
         self.scheduler = Scheduler(self.pool, self.limits)
-        latency = LatencyModel(config.profile, self.limits.max_num_seqs)
+        latency = config.latency()
         self.power = PowerModel(config.profile, latency, config.power_cap_w, config.sm_clock_mhz)
         self.log = StepLog(keep_steps)
         self._costs = StepCosts(latency, self.power)

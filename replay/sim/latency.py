@@ -4,16 +4,17 @@
     B      = weights(T) + kappa [sum c + T]                                      bytes through the HBM
     t_c    = F / (eta_c peak f/f0),  t_m = B / (eta_m bandwidth min(1, f/(knee f0)))
     t_gpu  = (t_c^p + t_m^p)^(1/p) + a L + b batch + c + t_link
-    t_step = max(t_gpu, t_host)
+    t_step = max(t_gpu, t_host) + t_serial
 
 with T tokens in the step, n new tokens of a prompt after c that are cached, and decodes of context c. The roofline is
 that of BLIS (inference-sim) and vLLM's own ``v1/metrics/perf.py``; the p-norm joins its two legs smoothly, and the
-maximum over host time is vLLM's asynchronous scheduling in a steady state (``pipeline`` has the rest). Attention has an
-efficiency of its own where one is given.
+maximum over host time is vLLM's asynchronous scheduling in a steady state (``pipeline`` has the rest); t_serial is 0
+then, and without it what the host does while the GPU waits. Attention has an efficiency of its own where one is given.
 
 vLLM captures CUDA graphs for up to 2 ``max_num_seqs`` tokens a step, and 512 at most (``vllm/config/vllm.py``). A step
-of no more is padded to the next captured size, and costs the host little; a larger one, which has prompts, is launched
-kernel by kernel. Before a step before which there was nothing to do, the host needs some more time (``first_s``).
+of no more is padded to the next captured size, and costs the host little; a larger one, as every one is without graphs,
+is launched kernel by kernel. Before a step before which there was nothing to do, the host needs some more time
+(``first_s``).
 
 Of E routed experts a layer, T tokens that choose k each touch E (1 - (1 - k/E)^T): those are read. Multi-head latent
 attention caches L (r + d_rope) values a token; its decodes attend in the latent, 2 L H (2 r + d_rope) operations a
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rejoule.replay.sim.profile import Profile
@@ -60,6 +62,8 @@ class Demand(NamedTuple):
     """The part of ``memory_s`` that reads and writes keys and values."""
     first_s: float = 0.0
     """How much later the step begins because there was nothing to do before."""
+    serial_s: float = 0.0
+    """What the host does for it while the GPU waits."""
 
 
 class StepTime(NamedTuple):
@@ -73,14 +77,27 @@ class StepTime(NamedTuple):
 
 
 class LatencyModel:
-    """The formulas above with one profile's constants, and graphs captured for ``max_num_seqs``."""
+    """The formulas above with one profile's constants.
 
-    def __init__(self, profile: Profile, max_num_seqs: int | None = None) -> None:
+    Graphs are those of ``graph_sizes`` tokens, or, of the profile's, what is captured for ``max_num_seqs``. ``ahead``
+    says that steps are scheduled while the one before them is computed.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        max_num_seqs: int | None = None,
+        graph_sizes: Sequence[int] | None = None,
+        ahead: bool = True,
+    ) -> None:
         model, gpu, timing, gpus = profile.model, profile.gpu, profile.timing, profile.tensor_parallel
         self._timing = timing
         self._norm = timing.overlap_norm
+        self._ahead = ahead
+        self._serial_s = timing.host_per_step_s if timing.host_serial_s is None else timing.host_serial_s
         seats = profile.serving.max_num_seqs if max_num_seqs is None else max_num_seqs
-        self._graph_sizes = tuple([size for size in profile.serving.graph_sizes if size <= 2 * seats])
+        default = (size for size in profile.serving.graph_sizes if size <= 2 * seats)
+        self._graph_sizes = tuple(default if graph_sizes is None else graph_sizes)
         self.captured_tokens = self._graph_sizes[-1] if self._graph_sizes else 0
         """Of the largest step for which there is a CUDA graph."""
         rate = timing.compute_efficiency * gpu.peak_flops * gpus
@@ -120,12 +137,16 @@ class LatencyModel:
         if self._experts_s:
             memory += self._experts_s * (1 - self._untouched**tokens)
         timing = self._timing
-        host = timing.host_per_step_s + timing.host_per_request_s * batch
-        if work.prefills:
-            host += timing.host_prefill_s if tokens <= self.captured_tokens else timing.host_eager_s
+        host_requests = timing.host_per_request_s * batch
+        host = timing.host_per_step_s + host_requests
+        if tokens > self.captured_tokens:
+            host += timing.host_eager_s
+        elif work.prefills:
+            host += timing.host_prefill_s
+        serial = 0.0 if self._ahead else self._serial_s + host_requests
         overhead = self._fixed_s + timing.per_request_s * batch + self._link_token_s * padded
         first = timing.host_first_s if work.first else 0.0
-        return Demand(compute, memory, overhead, host, cache, first)
+        return Demand(compute, memory, overhead, host, cache, first, serial)
 
     def time(self, demand: Demand, clock_mhz: float) -> StepTime:
         """The step's time at an SM clock. The memory's own clock does not change with it."""
@@ -133,7 +154,8 @@ class LatencyModel:
         slowed = demand.memory_s * max(1.0, self._timing.memory_knee * self._max_clock_mhz / clock_mhz)
         norm = self._norm
         gpu = (compute**norm + slowed**norm) ** (1 / norm) + demand.overhead_s
-        return StepTime(compute, demand.memory_s, gpu, max(gpu, demand.host_s), demand.cache_s)
+        step = max(gpu, demand.host_s) + demand.serial_s
+        return StepTime(compute, demand.memory_s, gpu, step, demand.cache_s)
 
     def _padded(self, tokens: int) -> int:
         sizes = self._graph_sizes

@@ -143,6 +143,9 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     """What the host needs longer for a step with prompts, which is one CUDA graph a layer."""
     host_eager_s: NonNegative = 0.0
     """The same where the step has more tokens than any captured graph, so that each kernel is launched by itself."""
+    host_serial_s: NonNegative | None = None
+    """What the host does for a step while the GPU waits, unless it schedules asynchronously, beside
+    ``host_per_request_s``; ``None`` is ``host_per_step_s``: nothing is hidden."""
     host_first_s: NonNegative = 0.0
     """What a step takes longer before which the GPU had nothing to do."""
     attention_efficiency: Annotated[float, Meta(ge=0, le=1)] = 0.0
@@ -204,6 +207,17 @@ class DifferenceError(Struct, frozen=True, forbid_unknown_fields=True):
     worst: NonNegative
 
 
+class OptionError(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known of differences in one option of the engine, against its default."""
+
+    values: tuple[bool | int | str, ...]
+    """That were measured; of numbers, those between are taken to be known as well."""
+    workloads: tuple[str, ...]
+    """On which predicted ratios were held against measured ones."""
+    metrics: dict[str, DifferenceError]
+    """By figure, as ``ExpectedError.metrics``."""
+
+
 class ExpectedError(Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of the differences that a profile predicts."""
 
@@ -214,6 +228,8 @@ class ExpectedError(Struct, frozen=True, forbid_unknown_fields=True):
     """That predicted ratios of GPU energy were held against."""
     metrics: dict[str, DifferenceError]
     """By figure, as ``rejoule diff`` names its rows; all nodes together are ``joules by node``."""
+    options: dict[str, OptionError] = {}
+    """By the engine's option: those that were turned while everything else stayed as it is by default."""
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -329,11 +345,9 @@ def default_serving(name: str, model: ModelShape, gpu: Gpu, tensor_parallel: int
         raise RejouleError(
             f"{name}: how the {gpu.name} is linked is unknown", "set gpu.link_bytes_per_s, or take one GPU"
         )
-    reserve = min(4e9, 0.08 * gpu.memory_bytes)
-    weights = model.parameters * model.bytes_per_weight
-    free = MEMORY_SHARE * gpu.memory_bytes - reserve - weights / tensor_parallel
-    blocks = int(free // (BLOCK_SIZE * model.kv_bytes_per_token / model.kv_split(tensor_parallel)))
+    blocks = blocks_in(kv_memory_bytes(model, gpu, tensor_parallel), model, tensor_parallel)
     if blocks < 2:
+        weights = model.parameters * model.bytes_per_weight
         raise RejouleError(
             f"{name}: {weights / 2**30:.0f} GiB of weights do not fit into {tensor_parallel} x {gpu.name} "
             f"({gpu.memory_bytes / 2**30:.0f} GiB each, {MEMORY_SHARE:.0%} of it for vLLM)",
@@ -348,6 +362,17 @@ def default_serving(name: str, model: ModelShape, gpu: Gpu, tensor_parallel: int
         max_num_batched_tokens=16384 if gib >= 160 else 8192 if large else 2048,
         graph_sizes=(1, 2, 4, *range(8, 256, 8), *range(256, 513, 16)),
     )
+
+
+def kv_memory_bytes(model: ModelShape, gpu: Gpu, tensor_parallel: int, share: float = MEMORY_SHARE) -> float:
+    """What each GPU has for keys and values if vLLM may take ``share`` of its memory; below 0 if weights do not fit."""
+    reserve = min(4e9, 0.08 * gpu.memory_bytes)
+    return share * gpu.memory_bytes - reserve - model.parameters * model.bytes_per_weight / tensor_parallel
+
+
+def blocks_in(kv_bytes: float, model: ModelShape, tensor_parallel: int, block_size: int = BLOCK_SIZE) -> int:
+    """How many KV blocks of ``block_size`` tokens ``kv_bytes`` of each GPU hold."""
+    return int(kv_bytes // (block_size * model.kv_bytes_per_token / model.kv_split(tensor_parallel)))
 
 
 def profile_digest(profile: Profile) -> str:

@@ -118,3 +118,35 @@ def written(folder: Path, runs: list[Run]) -> str:
     for run in runs:
         save_run(folder, run)
     return str(folder)
+
+
+def with_options(runs: list[Run], **options: object) -> list[Run]:
+    return [
+        replace(r, configuration=replace(r.configuration, options={**r.configuration.options, **options})) for r in runs
+    ]
+
+
+def test_options_of_both_engines_tell_cells_apart() -> None:
+    """What is simulated without CUDA graphs is held against what was measured so; a default that is given is one."""
+    sim = simulated() + with_options(simulated(2.0), enforce_eager=True)
+    real = with_options(measured(), enforce_eager=False)
+    slow = with_options([replace(r, energy=replace(r.energy, gpu_j=2 * (r.energy.gpu_j or 0))) for r in measured()],
+                        enforce_eager=True)  # fmt: skip
+    found = validate(sim, real + slow)
+    energy = next(r for r in found.rows if r.metric == "GPU energy")
+    assert len(energy.cells) == 2 * len(BATCHES) and energy.mape < 1e-9
+    assert {c.configuration.split(", ")[-1] for c in energy.cells} == {"CUDA graphs", "no CUDA graphs"}
+    lone = validate(simulated(), real + slow)
+    assert any(f"{len(BATCHES)} measured configurations without a counterpart" in note for note in lone.notes)
+
+
+def test_an_option_that_only_one_side_turned_matches_nothing() -> None:
+    with pytest.raises(RejouleError, match="enforce_eager=True"):
+        validate(with_options(simulated(), enforce_eager=True), measured())
+
+
+def test_how_much_the_cache_holds_need_not_be_said_alike() -> None:
+    """Blocks that one side pins are no other configuration, but where there were more of them is told."""
+    sim = [replace(r, engine={**r.engine, "num_gpu_blocks": 50}) for r in simulated()]
+    real = [replace(r, engine={**r.engine, "num_gpu_blocks": 40}) for r in with_options(measured(), num_gpu_blocks=40)]
+    assert "simulated with 50 KV blocks, measured with 40" in validate(sim, real).notes

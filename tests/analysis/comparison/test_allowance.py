@@ -162,6 +162,29 @@ def test_an_unknown_error_is_called_unknown(engine: dict[str, Any], knob: str, w
     assert noted(found, words) and lead(found).allowance is None and lead(found).verdict == "less"
 
 
+@pytest.mark.parametrize(
+    ("options", "allowed"),
+    [
+        ({"enforce_eager": True}, 0.2),
+        ({"async_scheduling": False}, 0.05),
+        ({"enforce_eager": True, "async_scheduling": False}, 0.22),
+        ({"kv_cache_dtype": "fp8"}, None),
+        ({"enforce_eager": True, "kv_cache_dtype": "fp8"}, None),
+    ],
+)
+def test_an_options_own_error_is_allowed_for_where_it_is_worse(options: dict[str, Any], allowed: float | None) -> None:
+    """Those of options that were held against a GPU, added up; of any other no error is known."""
+    turned = {
+        name: {"values": [value], "workloads": ["w"], "metrics": {LEAD: {"worst": worst}}}
+        for name, value, worst in (("enforce_eager", True, 0.2), ("async_scheduling", False, 0.02))
+    }
+    a, b = (modelled(8, scale, expected_error=KNOWN | {"options": turned}) for scale in (1.0, 0.9))
+    b = replace(b, configuration=replace(b.configuration, options=options))
+    found = compare(pair([a], [b]))
+    assert lead(found).allowance == (None if allowed is None else pytest.approx(allowed))
+    assert noted(found, "no error is known for differences in KV type" if allowed is None else "that made-up predicted")
+
+
 def test_least_and_most_are_marked_beyond_the_models_error_only() -> None:
     """Of modelled configurations 2.1 % apart neither is marked, and the report does not call one thriftier."""
     for scale, told in ((0.97, False), (0.8, True)):

@@ -1,0 +1,51 @@
+"""What a reader must know of engine options that were modelled, not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from rejoule.traces.engine_options import DEFAULTS, option_word
+from rejoule.traces.run import Run
+
+ALWAYS: Final = frozenset({"num_gpu_blocks"})
+"""How many blocks there are is a size of the profile's own, not another way to run."""
+
+
+def option_notes(runs: Iterable[Run]) -> Iterator[str]:
+    """Which options of simulated runs were never held against a measured run, or not together; each said once."""
+    unknown: dict[str, None] = {}
+    together: dict[str, None] = {}
+    for run in runs:
+        if run.configuration.engine == "sim":
+            turned = turned_options(run.configuration.options)
+            words = {name: option_word(name, value) for name, value in turned.items()}
+            held = [name for name, value in turned.items() if is_known(tested(run.engine, name), value)]
+            unknown |= dict.fromkeys(word for name, word in words.items() if name not in held)
+            if len(held) > 1:
+                together[" with ".join(words[name] for name in held)] = None
+    if unknown:
+        yield f"modelled, and never held against a measured run: {', '.join(unknown)}"
+    if together:
+        yield f"modelled, and held against measured runs one at a time, not together: {'; '.join(together)}"
+
+
+def turned_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are not as they are by default."""
+    names = (name for name in DEFAULTS if name in options and name not in ALWAYS)
+    return {name: options[name] for name in names if options[name] not in (None, DEFAULTS[name])}
+
+
+def tested(engine: Mapping[str, Any], option: str) -> Mapping[str, Any] | None:
+    """What the profile that ``engine`` tells of knows of its predictions for an option; ``None`` is nothing."""
+    found: Mapping[str, Any] | None = ((engine.get("expected_error") or {}).get("options") or {}).get(option)
+    return found
+
+
+def is_known(error: Mapping[str, Any] | None, value: Any) -> bool:
+    """Whether a value of an option was measured, or is a number between those that were."""
+    if error is None:
+        return False
+    sizes = [v for v in error["values"] if isinstance(v, int | float) and not isinstance(v, bool)]
+    between = isinstance(value, int | float) and not isinstance(value, bool) and bool(sizes)
+    return value in error["values"] or (between and min(sizes) <= value <= max(sizes))
