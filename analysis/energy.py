@@ -21,6 +21,7 @@ from rejoule.analysis.summary.trust import UNSEEN, basis, caution
 from rejoule.analysis.summary.units import amount
 from rejoule.analysis.summary.workflows import Told, figure_notes, told
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.modelled import option_notes
 from rejoule.traces.run import Run, configuration_key, knobs
 from rejoule.traces.words import counted
 
@@ -129,19 +130,20 @@ def extremes(found: Sequence[Spent], runs: Sequence[Run]) -> Extremes:
     """Of the configurations of one trace, which these are the runs of."""
     known = sorted((spent for spent in found if spent.gpu_j is not None), key=lambda spent: spent.gpu_j or 0.0)
     off = model_error(runs)
-    error = off.of("workload", LEAD)
+    error, notes = off.of("workload", LEAD), (*off.notes, *option_notes(runs))
     trace = found[0].trace
     least = MARGIN if error is None else max(MARGIN, error)
     if len(known) < 2 or (known[-1].gpu_j or 0.0) <= (known[0].gpu_j or 0.0) * (1.0 + least):
-        return Extremes(trace, None, None, error, off.notes)
-    return Extremes(trace, known[0].label, known[-1].label, error, off.notes)
+        return Extremes(trace, None, None, error, notes)
+    return Extremes(trace, known[0].label, known[-1].label, error, notes)
 
 
 def error_notes(runs: Sequence[Run]) -> tuple[str, ...]:
-    """What differences between these runs' configurations are worth where they are modelled; of one, there are none."""
+    """What differences between these runs' configurations are worth where they are modelled, and what was modelled
+    unseen; of one configuration, there are no differences."""
     by_trace = {name: [run for run in runs if run.trace == name] for name in dict.fromkeys(run.trace for run in runs)}
     several = [mine for mine in by_trace.values() if len({configuration_key(r.configuration) for r in mine}) > 1]
-    return tuple(dict.fromkeys(note for mine in several for note in model_error(mine).notes))
+    return tuple(dict.fromkeys((*(note for mine in several for note in model_error(mine).notes), *option_notes(runs))))
 
 
 def as_json(found: Spent) -> dict[str, Any]:

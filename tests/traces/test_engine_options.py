@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from tests.analysis import builders
 
+from rejoule.analysis.diff import compare
+from rejoule.analysis.energy import error_notes, extremes, spent
+from rejoule.analysis.pairing import pair
 from rejoule.analysis.summary.naming import describe, label
 from rejoule.replay.remarks import between_runs
 from rejoule.traces.modelled import option_notes
@@ -89,3 +92,13 @@ def test_what_nobody_measured_is_said(options: dict[str, Any], notes: list[str])
     assert summary(made)["modelled_options"] == notes
     assert [note for note in between_runs([made]) if note.startswith("modelled")] == notes
     assert list(option_notes([run("vllm", **options)])) == []
+
+
+def test_what_was_modelled_unseen_is_said_where_configurations_are_compared() -> None:
+    """Beside tables of several configurations, too, even if all of them have the option."""
+    runs = [run(kv_cache_dtype="fp8"), run(kv_cache_dtype="fp8")]
+    runs[1] = replace(runs[1], configuration=replace(runs[1].configuration, max_num_seqs=64))
+    words = "modelled, and never held against a measured run: KV fp8"
+    assert words in extremes(spent(runs), runs).notes
+    assert words in error_notes(runs)
+    assert any(words in note for note in compare(pair(runs[:1], runs[1:])).notes)
