@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rejoule.replay.engine import Engine
 from rejoule.replay.knobs.setting import KnobRefused, Setting
@@ -12,7 +13,7 @@ from rejoule.replay.policy.registry import code_digest
 from rejoule.replay.protocol.preparation import OpenEngine, Preparation
 from rejoule.replay.replay import replay
 from rejoule.traces import RejouleError, Trace
-from rejoule.traces.ran_on import Known
+from rejoule.traces.ran_on import Known, name_of
 from rejoule.traces.refused import Refused, save_refused
 from rejoule.traces.run import CallResult, Configuration, Run
 from rejoule.traces.runs import Experiment, PlannedRun, create, finished, load_run, save_run
@@ -64,23 +65,42 @@ def _known(experiment: Experiment, folder: Path, done: Collection[str]) -> Known
     return known
 
 
+def _check_files(known: Known, runs: Iterable[PlannedRun]) -> None:
+    """Raises RejouleError where a file that runs of the folder went by, a profile or a policy, is another one now."""
+    for planned in {name_of(planned.configuration): planned for planned in runs}.values():
+        _check_same(known, planned, {})
+
+
+def _check_same(known: Known, planned: PlannedRun, identity: Mapping[str, Any]) -> None:
+    """Raises RejouleError where a run would go by other things than earlier ones; ``identity`` is what answers it."""
+    c = planned.configuration
+    files: dict[str, Any] = {}
+    if c.engine == "sim":
+        from rejoule.replay.engines.sim import sim_identity
+
+        files |= sim_identity(c)
+    if c.policy is not None and (code := code_digest(c.policy)) is not None:
+        files["policy_code"] = code
+    if (other := known.learn(planned.id, c, {**files, **identity})) is None:
+        return
+    run, what = other
+    raise RejouleError(
+        f"{name_of(c)} is not what it was for {run}, which the folder holds: {what}",
+        "replay into a new folder, and compare the two with rejoule diff; or put back what it was",
+    )
+
+
 def _same(known: Known, planned: PlannedRun, open_engine: OpenEngine) -> OpenEngine:
     """Opens engines that are what they were for earlier runs."""
 
     async def opened(configuration: Configuration, trace: Trace) -> Engine:
         engine = await open_engine(configuration, trace)
-        code = code_digest(configuration.policy) if configuration.policy else None
-        identity = engine.identity if code is None else {**engine.identity, "policy_code": code}
-        if (other := known.learn(planned.id, configuration, identity)) is None:
-            return engine
-        await engine.close()
-        run, what = other
-        named = f"profile {configuration.profile}" if configuration.engine == "sim" else configuration.engine
-        named += f" with the policy {configuration.policy}" if configuration.policy else ""
-        raise RejouleError(
-            f"{named} is not what it was for {run}, which the folder holds: {what}",
-            "replay into a new folder, and compare the two with rejoule diff; or put back what it was",
-        )
+        try:
+            _check_same(known, planned, engine.identity)
+        except RejouleError:
+            await engine.close()
+            raise
+        return engine
 
     return opened
 
@@ -114,6 +134,7 @@ async def run_experiment(
     create(folder, experiment, traces)
     done = finished(folder)
     known = _known(experiment, folder, done)
+    _check_files(known, [planned for planned in experiment.runs if planned.id in done])
     to_do = [planned for planned in experiment.runs if planned.id not in done]
     refusals = dict(prepare([planned.configuration for planned in to_do]))
     refused: list[Refused] = []

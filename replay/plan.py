@@ -18,6 +18,7 @@ from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import LEARNED, Configuration, configuration_key
 from rejoule.traces.runs import Experiment, PlannedRun
 
+NO_POLICY: Final = "none"
 Sweep = Mapping[str, Sequence[Any]]
 """Values of knobs by name, of options as ``options.NAME``; ``None`` among them is the engine's own default."""
 OPTION: Final = "options."
@@ -44,6 +45,8 @@ def configurations(knobs: Configuration | Mapping[str, Any], sweep: Sweep) -> tu
     known = {f.name for f in fields(Configuration)}
     if unknown := sorted((set(held) | {name for name in sweep if not name.startswith(OPTION)}) - known):
         raise RejouleError(f"no knob is called {', '.join(unknown)}", f"knobs are {', '.join(sorted(known))}")
+    if held.get("policy") == NO_POLICY:
+        held["policy"] = None
     for name, values in sweep.items():
         if isinstance(values, str | Mapping) or not isinstance(values, Collection):
             raise RejouleError(f"{name} = {values!r} is no list of values", f"write {name} = [{values!r}]")
@@ -52,6 +55,8 @@ def configurations(knobs: Configuration | Mapping[str, Any], sweep: Sweep) -> tu
     options = sorted(name.removeprefix(OPTION) for name in sweep if name.startswith(OPTION))
     if options and "options" in sweep:
         raise RejouleError(f"options and {options[0]} are both swept", "write each option's values by its own name")
+    if "policy" in sweep:
+        sweep = {**sweep, "policy": [None if value == NO_POLICY else value for value in sweep["policy"]]}
     try:
         base = msgspec.convert(held, Configuration)
         if twice := [name for name in options if name in base.options]:

@@ -79,6 +79,12 @@ def _typed(name: str, value: Any) -> Any:
         raise RejouleError(f"{name} = {value!r} is not {kind}", "take a value as vLLM takes it") from None
 
 
+def sim_identity(configuration: Configuration) -> dict[str, Any]:
+    """What answers a configuration: its profile, by name and by content."""
+    profile = load_profile(configuration.profile or DEFAULT_PROFILE)
+    return {"profile": profile.name, "profile_digest": profile_digest(profile)}
+
+
 def check_sim(configuration: Configuration) -> None:
     """Raises RejouleError if the engine cannot take a configuration."""
     StepEngine(engine_config(configuration))

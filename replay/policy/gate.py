@@ -40,6 +40,8 @@ MOST_IDLE_S: Final = 3600.0
 """How long a policy may hold everything while nothing is in flight and nothing else is to come."""
 LEAST_S: Final = 1e-3
 """Between two times at which a policy is asked although nothing happened."""
+MOST_ASKS: Final = 1000
+"""In a row while nothing happens and the policy holds everything: nothing will."""
 MOST_PRIORITY: Final = 2**31
 PREFIX_TOKENS: Final = 64
 """Of a prompt without messages that stand for its beginning."""
@@ -111,6 +113,7 @@ class Gate:
         self._news_s = 0.0
         """When the latest happened that the policy is asked for."""
         self._idle_since_s: float | None = None
+        self._idle_asks = 0
         self._outlooks: Counter[str] = Counter()
         self._held_s: list[float] = []
         self.ask_again_s: float | None = None
@@ -188,7 +191,7 @@ class Gate:
         if not self._in_flight and not more_to_come:
             self._check_idle(now_s)
         else:
-            self._idle_since_s = None
+            self._idle_since_s, self._idle_asks = None, 0
         return found
 
     def _news(self, at_s: float) -> None:
@@ -207,7 +210,7 @@ class Gate:
     def _asked(self, view: View) -> object:
         try:
             return self._policy.decide(view)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             at = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(at.filename).name}, line {at.lineno}"
             raise RejouleError(
@@ -241,9 +244,12 @@ class Gate:
 
     def _check_idle(self, now_s: float) -> None:
         self._idle_since_s = now_s if self._idle_since_s is None else self._idle_since_s
+        self._idle_asks += 1
         until_s = self.ask_again_s
-        if until_s is None or until_s > self._idle_since_s + MOST_IDLE_S:
+        if until_s is None or until_s > self._idle_since_s + MOST_IDLE_S or self._idle_asks > MOST_ASKS:
             waits = "names no time to be asked again" if until_s is None else f"would for over {MOST_IDLE_S:g} s"
+            if self._idle_asks > MOST_ASKS:
+                waits = f"was asked {MOST_ASKS:,} times in vain"
             raise RejouleError(
                 f"the policy {self._name} holds {len(self._pending)} calls while nothing is in flight, and {waits}",
                 "let it send a call when View.in_flight is empty",

@@ -184,7 +184,9 @@ class Policy:
         return [self.priority(call, view) for call in view.pending]
 
     def decide(self, view: View) -> Decision:
-        """Sends as many calls as there are places, in the order of their priorities."""
+        """Sends all calls in the order of their priorities, as far as there are places."""
         ranks = self.priorities(view)
+        if len(ranks) != len(view.pending):
+            raise ValueError(f"{len(ranks)} priorities for {len(view.pending)} calls")
         ordered = sorted(range(len(view.pending)), key=lambda i: (ranks[i], view.pending[i].due_s, i))
-        return Decision(tuple(Send(view.pending[i].id, ranks[i]) for i in ordered[: view.free]))
+        return Decision(tuple(Send(view.pending[i].id, ranks[i]) for i in ordered))

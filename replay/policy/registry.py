@@ -8,6 +8,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -42,7 +43,7 @@ def open_policy(name: str, options: Mapping[str, Any]) -> Policy:
         return kind(**options)
     except RejouleError as error:
         raise RejouleError(f"the policy {name}: {error.what}", error.remedy) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RejouleError(
             f"the policy {name} cannot be made: {type(error).__name__}: {error}", "look at its options, or mend it"
         ) from error
@@ -63,10 +64,15 @@ def policy_class(name: str) -> type[Policy]:
     elif ".py:" in name:
         file, _, kind = name.rpartition(":")
         found = _of_file(Path(file), kind)
+    elif name.endswith(".py") and Path(name).is_file():
+        raise RejouleError(f"{name} is a file, and not one of its policies", f"give {name}:CLASS")
     else:
-        raise RejouleError(f"no policy is called {name!r}", f"take one of {', '.join(names())}, or FILE.py:CLASS")
+        near = get_close_matches(name.lower().replace("_", "-"), names(), 1)
+        meant = f"do you mean {near[0]}? " if near else ""
+        known = ", ".join(["none", *names()])
+        raise RejouleError(f"no policy is called {name!r}", f"{meant}take one of {known}, or FILE.py:CLASS")
     if not (inspect.isclass(found) and issubclass(found, Policy)):
-        raise RejouleError(f"{name} is no policy", "derive the class from rejoule.replay.policy.interface.Policy")
+        raise RejouleError(f"{name} is no policy", "derive the class from rejoule.replay.policy.Policy")
     return found
 
 
@@ -99,7 +105,7 @@ def _of_file(file: Path, kind: str) -> object:
     sys.modules[name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
         what = f"{file}, line {line}: {type(error).__name__}: {error}"
