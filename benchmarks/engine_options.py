@@ -29,9 +29,10 @@ from rejoule.analysis.validate import METRICS, validate
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.profile import FOLDER, DifferenceError, OptionError, Profile, load_profile
+from rejoule.traces.percentiles import percentile
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import PlannedRun, load_runs
-from rejoule.traces.summary import latencies_s, percentile
+from rejoule.traces.summary import latencies_s
 
 FITTED: Final = ("agentic", "sequential")
 SYNCHRONOUS: Final = "async_scheduling=False"

@@ -8,10 +8,10 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
+from rejoule.replay.cli.tables import named
 from rejoule.traces.figures import Figures, figures
 from rejoule.traces.percentiles import unresolved
 from rejoule.traces.run import Run
-from rejoule.traces.summary import described
 from rejoule.traces.terminal import console, shown
 
 Column = tuple[str, Callable[[Figures], str]]
@@ -70,7 +70,7 @@ def print_figures(runs: Sequence[Run]) -> None:
     """One row a run in each table; below them, what is not known and why."""
     found = [figures(run) for run in runs]
     trials = len({run.trial for run in runs}) > 1
-    out = console()
+    names, out = named(runs), console()
     for caption, columns in TABLES:
         table = Table(box=None, header_style="bold", pad_edge=False)
         table.add_column("configuration", overflow="fold")
@@ -81,7 +81,7 @@ def print_figures(runs: Sequence[Run]) -> None:
             if last != run.trace:
                 table.add_row(Text(shown(run.trace), style="dim"))
             trial = [str(run.trial)] if trials else []
-            table.add_row(Text(shown(described(run.configuration))), *trial, *(cell(told) for _, cell in columns))
+            table.add_row(Text(shown(names[run.id])), *trial, *(cell(told) for _, cell in columns))
             last = run.trace
         out.print()
         out.print(table)

@@ -9,8 +9,8 @@ from rich.table import Table
 from rejoule.traces.engine_options import varying_options
 from rejoule.traces.figures import figures
 from rejoule.traces.percentiles import percentile
-from rejoule.traces.run import Run
-from rejoule.traces.summary import described, latencies_s
+from rejoule.traces.run import Configuration, Run
+from rejoule.traces.summary import described, latencies_s, policy_word
 from rejoule.traces.terminal import console
 
 
@@ -24,13 +24,26 @@ def _left_out(run: Run) -> int:
     return 0 if work is None else sum(named.amount.calls for named in work.left_out)
 
 
+def named(runs: Sequence[Run]) -> dict[str, str]:
+    """The configurations of runs in words, by run; beside policies, one without any says so."""
+    options = varying_options([run.configuration.options for run in runs])
+    scheduled = any(run.configuration.policy for run in runs)
+    found = {run.id: described(run.configuration, options) for run in runs}
+    for run in runs:
+        if scheduled and run.configuration.policy is None:
+            words = () if found[run.id] == described(Configuration()) else (found[run.id],)
+            found[run.id] = ", ".join([*words, policy_word(run.configuration)])
+    return found
+
+
 def print_runs(runs: Sequence[Run]) -> None:
     """One row a run: its energy, its latencies, and what the cap did; below, where the joules come from."""
     trials = len({run.trial for run in runs}) > 1
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("trace")
-    table.add_column("configuration")
-    options = varying_options([run.configuration.options for run in runs])
+    # Names fold where there is little room, so that no two rows look alike; figures stay whole.
+    table.add_column("trace", overflow="fold")
+    table.add_column("configuration", overflow="fold")
+    names = named(runs)
     headings = ["joules", "J/flow", "span s", "flow s", "TTFT s", "capped"]
     lost = [_left_out(run) for run in runs]
     headings += ["left out"] if any(lost) else []
@@ -44,7 +57,7 @@ def print_runs(runs: Sequence[Run]) -> None:
             table.add_section()
         table.add_row(
             run.trace if run.trace != last else "",
-            described(run.configuration, options),
+            names[run.id],
             *([str(run.trial)] if trials else []),
             figure(energy, ",.0f"),
             figure(figures(run).workflow_j, ",.0f"),
