@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from rejoule.replay.engine import Engine
 from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.exactness.tiers import SALT
+from rejoule.replay.policy.acting import URL_OPTION
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import Configuration, Run
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rejoule.replay.knobs.gpu_session import GpuSession
     from rejoule.replay.knobs.setting import KnobRefused, Setting
 
-OF_A_URL: Final = ("tier", SALT, *RUN_OPTIONS)
+OF_A_URL: Final = ("tier", SALT, URL_OPTION, *RUN_OPTIONS)
 """Options of a configuration whose engine is a server that is already running."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,7 @@ WRONG: dict[str, Any] = {"half": 1.5, "nothing": None}
         (lambda v: Decision(ask_again_s=float("nan")), "asked again at nan"),
         (lambda v: Decision(), "holds 1 calls while nothing is in flight, and names no time"),
         (lambda v: Decision(ask_again_s=1e9), "would for over 3600 s"),
+        (lambda v: sys.exit(3), "SystemExit in test_gate.py, line"),
         (lambda v: 1 / 0, "ZeroDivisionError in test_gate.py, line"),
         (lambda v: Decision(WRONG["nothing"]), "it would send None"),
     ],
@@ -137,6 +139,16 @@ def test_a_policy_that_puts_off_everything_for_ever_is_ended() -> None:
             assert schedule.due(now_s) == []
             assert schedule.next_due_s is not None
             now_s = schedule.next_due_s
+
+
+def test_a_policy_that_wants_to_be_asked_all_the_time_is_ended() -> None:
+    """Asking in vain ends, however short the times that a policy names."""
+    schedule = gated([chain("w0", 5)], saying(lambda v: Decision(ask_again_s=v.now_s + 0.001)))
+    now_s = 0.0
+    with pytest.raises(RejouleError, match=r"was asked 1,000 times in vain"):
+        for _ in range(1100):
+            assert schedule.due(now_s) == []
+            now_s += 0.001
 
 
 def test_a_policy_may_wait_for_what_is_to_come() -> None:

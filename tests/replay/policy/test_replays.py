@@ -126,6 +126,7 @@ def test_equal_seeds_make_equal_bytes_with_a_policy_too(tmp_path: Path) -> None:
     ("words", "told"),
     [
         (["--policy", "nobody"], "no policy is called 'nobody'"),
+        (["--policy", "Shortest_Path"], "do you mean shortest-path? take one of none, fcfs"),
         (["--policy-knows", "oracle"], "policy_knows=oracle is for a policy, and there is none"),
         (["--policy-option", "x=1"], "the option x is for a policy"),
         (["--policy", "las", "--policy-option", "x"], "--policy-option 'x' is not KEY=VALUE"),
@@ -184,16 +185,17 @@ def test_a_policys_file_that_changed_is_not_taken_for_the_same(tmp_path: Path) -
     code = (ROOT / "examples" / "slack_policy.py").read_text()
     (tmp_path / "mine.py").write_text(code)
     save(random_trace(3), tmp_path / "t.jsonl")
-    sweep = 'policy = ["fcfs", "mine.py:SlackWaits"]\nmax_num_seqs = [1, 2]\n'
+    sweep = 'policy = ["none", "mine.py:SlackWaits"]\nmax_num_seqs = [1, 2]\n'
     (tmp_path / "e.toml").write_text(f'traces = ["t.jsonl"]\n[sweep]\n{sweep}')
     words = ("run", tmp_path / "e.toml", "-o", tmp_path / "runs")
     assert rejoule(*words).returncode == 0
-    mine = [run.id for run in load_runs(tmp_path / "runs").runs if run.configuration.policy != "fcfs"]
-    shutil.rmtree(tmp_path / "runs" / "runs" / mine[0])
+    mine = [run.id for run in load_runs(tmp_path / "runs").runs if run.configuration.policy is not None]
     (tmp_path / "mine.py").write_text(f"{code}# another\n")
-    done = rejoule(*words)
-    assert done.returncode == 2
-    assert "mine.py:SlackWaits is not what it was" in done.stderr and "its policy's code: " in done.stderr
+    for _ in range(2):  # a folder that holds all runs, and one that lacks one
+        done = rejoule(*words)
+        assert done.returncode == 2
+        assert "mine.py:SlackWaits is not what it was" in done.stderr and "its policy's code: " in done.stderr
+        shutil.rmtree(tmp_path / "runs" / "runs" / mine[0], ignore_errors=True)
 
 
 def test_the_example_is_short_and_runs(tmp_path: Path) -> None:
