@@ -60,6 +60,7 @@ def recorded_outlooks(
         found[v] = Outlook(
             output_tokens=tokens[v],
             call_s=took_s[v],
+            after_s=max(0.0, min((ends_s[s] - took_s[s] for s in after[v]), default=0.0) - ends_s[v]),
             path_tokens=path_tokens[v],
             path_s=path_s[v],
             path_calls=path_calls[v],

@@ -27,6 +27,8 @@ class Outlook:
     """Of this call's answer."""
     call_s: float
     """How long this call takes."""
+    after_s: float
+    """From its end to the next call that waits for it, tools and thinking between them; 0 where none does."""
     path_tokens: float
     """Of the answers on the longest chain of calls that begins with this one."""
     path_s: float

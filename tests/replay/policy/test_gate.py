@@ -12,7 +12,7 @@ from tests.replay.policy.made import chain, gated, play
 from tests.replay.test_schedule import Server, scheduled
 
 from rejoule.replay.places import Places, Waves
-from rejoule.replay.policy.interface import Decision, Knows, Policy, Send, View
+from rejoule.replay.policy.interface import Capacity, Decision, Knows, Policy, Send, View
 from rejoule.replay.policy.registry import names
 from rejoule.traces import RejouleError
 from rejoule.traces.model import Call, EdgeSet
@@ -27,15 +27,19 @@ from rejoule.traces.testing import random_trace
     st.sampled_from(["barrier", "trigger"]),
     st.sampled_from([None, 1, 2, 5]),
     st.booleans(),
+    st.integers(1, 2000),
 )
 def test_every_policy_sends_every_call_once_and_after_what_it_waits_for(
-    seed: int, policy: str, knows: Knows, edge_set: EdgeSet, concurrency: int | None, waves: bool
+    seed: int, policy: str, knows: Knows, edge_set: EdgeSet, concurrency: int | None, waves: bool, kv: int
 ) -> None:
-    """Whatever the policy, its knowledge and the limit: nothing is lost, and nothing goes out too soon."""
+    """Whatever the policy, its knowledge and the limits: nothing is lost, and nothing goes out too soon."""
     trace = random_trace(seed, workflows=4)
     places = Waves(concurrency) if waves and concurrency else Places(concurrency)
     arrivals_s = [w.arrival_ns / 1e9 for w in trace.workflows]
-    schedule = gated(trace.workflows, policy, knows, arrivals_s=arrivals_s, edge_set=edge_set, places=places)
+    room = Capacity(concurrency, kv)
+    schedule = gated(
+        trace.workflows, policy, knows, arrivals_s=arrivals_s, edge_set=edge_set, places=places, capacity=room
+    )
     server = Server()
     server.play(schedule)
     assert sorted(server.sent_s) == sorted(c.id for c in trace.calls)
