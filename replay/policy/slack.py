@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
@@ -33,7 +33,7 @@ class Slack(Policy):
     ride: float = 0.5
     worth: float = 1.0
     """An idle GPU draws about half of what one call's steps draw beyond that: 2 would win nothing."""
-    _spent_s: Counter[str] = field(default_factory=Counter, init=False)
+    _spent_s: dict[str, float] = field(default_factory=lambda: defaultdict(float), init=False)
     """For how long calls of each workflow were held."""
     _paces: dict[str, _Pace] = field(default_factory=dict, init=False)
 

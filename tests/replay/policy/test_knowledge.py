@@ -53,15 +53,17 @@ def fan() -> Workflow:
 
 
 def rounded(outlook: Outlook) -> Outlook:
-    return replace(outlook, path_s=round(outlook.path_s, 9), workflow_s=round(outlook.workflow_s, 9))
+    short = {name: round(getattr(outlook, name), 9) for name in ("after_s", "path_s", "workflow_s")}
+    return replace(outlook, **short)
 
 
 def test_an_outlook_by_hand() -> None:
     """Tokens, seconds, calls, slack and fans of a fan with a tool in it; scales go in where a replay has them."""
     found = outlooks(fan())
     assert rounded(found["w/plan"]) == Outlook(
-        output_tokens=10, call_s=0.01, after_s=0, path_tokens=80, path_s=0.07, path_calls=3, rest_tokens=85, rest_calls=4,
-        workflow_s=0.07, slack_s=0, sibling_slack_s=0, fan_out=2, joined=1, grouped=0, last=0, basis="recorded",
+        output_tokens=10, call_s=0.01, after_s=0, path_tokens=80, path_s=0.07, path_calls=3, rest_tokens=85,
+        rest_calls=4, workflow_s=0.07, slack_s=0, sibling_slack_s=0, fan_out=2, joined=1, grouped=0, last=0,
+        basis="recorded",
     )  # fmt: skip
     b = found["w/b"]
     assert (b.path_tokens, b.path_calls, b.rest_tokens, b.rest_calls) == (25, 2, 25, 2)

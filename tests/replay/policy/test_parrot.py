@@ -21,15 +21,16 @@ def flying(*calls: Pending) -> dict[str, Flight]:
 
 
 def of_group(name: str, workflow: str = "w", **outlook: float) -> Pending:
-    return call(name, workflow, **{"grouped": 1.0, "path_calls": 2.0, **outlook})
+    return call(name, workflow, due_s=0.0, turn=1, **{"grouped": 1.0, "path_calls": 2.0, **outlook})
 
 
 def alone(name: str, prefix: str = "", **outlook: float) -> Pending:
-    return replace(call(name, f"workflow of {name}", **{"grouped": 0.0, "path_calls": 1.0, **outlook}), prefix=prefix)
+    given = {"grouped": 0.0, "path_calls": 1.0, **outlook}
+    return replace(call(name, f"workflow of {name}", due_s=0.0, turn=1, **given), prefix=prefix)
 
 
 def test_a_group_is_what_is_waited_for_beside_others() -> None:
-    """Branches that are joined are groups, whole chains of them; what all of them follow from, or what joins, is not."""
+    """Branches that are joined are groups, chains and all; what all of them follow from, or what joins, is not."""
     names = ("plan", "a", "b", "c", "join", "end")
     calls = [made_call("w", name, 10 * i, 10 * i + 10) for i, name in enumerate(names)]
     tool = made_tool("w", "look", 30, 32)
