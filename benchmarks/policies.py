@@ -1,15 +1,15 @@
-"""Scheduling policies under power caps, on the simulated engine: python -m benchmarks.policies [--write].
+"""Scheduling policies under power caps, on the simulated engine: python -m benchmarks.policies [--seed N] [--write].
 
 Replays one load of all four workloads with every policy, ``learned`` and ``oracle`` where a policy looks ahead at all,
-and prints joules, times, fairness, and what explains them. ``--write`` puts the tables into docs/policies.md. Takes
-some minutes on two cores.
+and prints joules, times, fairness, and what explains them. ``--seed`` draws other tool times, arrivals and orders;
+``--write`` puts the main tables into docs/policies.md. Takes some minutes on two cores.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -33,7 +33,6 @@ from rejoule.traces.runs import PlannedRun
 PAGE: Final = Path(__file__).parents[1] / "docs" / "policies.md"
 PROFILE: Final = "h200-llama-3.1-8b"
 CAPS_W: Final = (250.0, 350.0, 500.0, 700.0)
-SEED: Final = 1
 SEATS: Final = 16
 BLIND: Final = ("fcfs", "workflow-fcfs", "las", "turn-priority", "admission")
 """Policies that look at no outlook: what they know makes no difference."""
@@ -47,6 +46,7 @@ class Load:
     copies: int
     arrivals: str
     blocks: int
+    seed: int = 1
 
 
 LOADED: Final = Load(8, "poisson:20", 3000)
@@ -104,6 +104,7 @@ def knobs(case: Case) -> Configuration:
         policy_knows=case.knows,
         policy_options=dict(case.options),
         options={"num_gpu_blocks": case.load.blocks},
+        seed=case.load.seed,
     )
 
 
@@ -112,20 +113,20 @@ def replayed(trace: Trace, configuration: Configuration) -> Run:
 
 
 @cache
-def trace_of(copies: int) -> Trace:
-    return mix(copies, SEED)
+def trace_of(copies: int, seed: int) -> Trace:
+    return mix(copies, seed)
 
 
 @cache
 def alone_s(load: Load, cap_w: float) -> dict[str, float]:
     """How long each workflow takes with the engine to itself."""
     configuration = replace(knobs(Case(load, cap_w, BASE)), policy=None, arrivals="burst")
-    trace = trace_of(load.copies)
+    trace = trace_of(load.copies, load.seed)
     return {w.id: replayed(replace(trace, workflows=(w,)), configuration).makespan_s for w in trace.workflows}
 
 
 def measured(case: Case) -> Row:
-    run = replayed(trace_of(case.load.copies), knobs(case))
+    run = replayed(trace_of(case.load.copies, case.load.seed), knobs(case))
     times_s = {w.id: w.end_s - w.arrival_s for w in run.workflows if w.complete}
     assert len(times_s) == len(run.workflows) and run.energy.gpu_j and run.steps
     alone = alone_s(case.load, case.cap_w)
@@ -158,15 +159,18 @@ def crowded_s(run: Run) -> float:
 
 
 def policies(load: Load, cap_w: float) -> Iterator[Case]:
-    """Every policy of ReJoule's own, with each knowledge that makes a difference."""
-    for policy in OWN:
-        yield from (Case(load, cap_w, policy, knows) for knows in ([LEARNED] if policy in BLIND else [LEARNED, ORACLE]))
+    """Every policy of ReJoule's own, with each knowledge that makes a difference; Parrot without its bound, too."""
+    unbound = (("latency_calls", SEATS),)
+    for policy, options in [*((name, ()) for name in OWN), ("parrot", unbound)]:
+        for knows in [LEARNED] if policy in BLIND else [LEARNED, ORACLE]:
+            yield Case(load, cap_w, policy, knows, options)
 
 
-def light(cap_w: float) -> Iterator[Case]:
-    yield Case(LIGHT, cap_w, BASE)
+def few_calls(load: Load, cap_w: float) -> Iterator[Case]:
+    """What slack is worth where calls are few."""
+    yield Case(load, cap_w, BASE)
     for options in ((), (("deadline_factor", 2.0),), (("deadline_factor", 4.0),)):
-        yield from (Case(LIGHT, cap_w, "slack", knows, options) for knows in (LEARNED, ORACLE))
+        yield from (Case(load, cap_w, "slack", knows, options) for knows in (LEARNED, ORACLE))
 
 
 COLUMNS: Final[Sequence[tuple[str, Callable[[Row], float], str, str | None]]] = (
@@ -222,31 +226,38 @@ def by_cap(found: Mapping[Case, Row], column: int) -> str:
 
 
 def main() -> None:
-    loaded = [case for cap_w in CAPS_W for case in policies(LOADED, cap_w)]
-    roomy = [case for cap_w in (CAPS_W[0], CAPS_W[-1]) for case in policies(ROOMY, cap_w)]
-    few = [case for cap_w in (CAPS_W[0], CAPS_W[-1]) for case in light(cap_w)]
-    cases = [*loaded, *roomy, *few]
+    given = arguments()
+    full, roomy, light = (replace(load, seed=given.seed) for load in (LOADED, ROOMY, LIGHT))
+    ends_w = (CAPS_W[0], CAPS_W[-1])
+    cases = [case for cap_w in CAPS_W for case in policies(full, cap_w)]
+    cases += [case for cap_w in ends_w for case in (*policies(roomy, cap_w), *few_calls(light, cap_w))]
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         found = dict(zip(cases, pool.map(measured, cases), strict=True))
 
-    def part(chosen: Sequence[Case], cap_w: float | None = None) -> dict[Case, Row]:
-        return {case: found[case] for case in chosen if cap_w in (None, case.cap_w)}
+    def part(load: Load, *caps_w: float) -> dict[Case, Row]:
+        return {case: row for case, row in found.items() if case.load == load and case.cap_w in caps_w}
 
-    texts = {
-        "loaded": "\n\n".join(by_cap(part(loaded), column) for column in (0, 2, 3, 4)),
-        "why": table(part(loaded, CAPS_W[0])),
-        "roomy": "\n\n".join(f"{w:g} W:\n\n{table(part(roomy, w))}" for w in (CAPS_W[0], CAPS_W[-1])),
-        "light": "\n\n".join(f"{w:g} W:\n\n{table(part(few, w))}" for w in (CAPS_W[0], CAPS_W[-1])),
-    }
-    for name, text in texts.items():
-        print(f"## {name}\n\n{text}\n")
-        if "--write" in sys.argv:
+    pages = {"loaded": "\n\n".join(by_cap(part(full, *CAPS_W), column) for column in range(5) if column != 1)}
+    pages |= {"why": table(part(full, CAPS_W[0])), "roomy": table(part(roomy, CAPS_W[0]))}
+    pages |= {"light": table(part(light, CAPS_W[0]))}
+    for name, text in pages.items():
+        print(f"{name}\n\n{text}\n")
+        if given.write:
             put(PAGE, name, text)
-    for name, chosen in {"loaded": loaded, "roomy": roomy, "light": few}.items():
-        base = [found[case].waiting for case in chosen if case.policy == BASE]
-        print(f"{name}: {', '.join(f'{w:.0%}' for w in base)} of the time more calls are due than seats, by cap")
-    for cap_w in CAPS_W[1:]:
-        print(f"\n{cap_w:g} W, loaded\n\n{table(part(loaded, cap_w))}")
+    for load in (full, roomy, light):
+        for cap_w in ends_w if load != full else CAPS_W:
+            rows = part(load, cap_w)
+            waiting = next(row.waiting for case, row in rows.items() if case.policy == BASE)
+            print(f"{load}, {cap_w:g} W: {waiting:.0%} of the time more calls are due than seats, by {BASE}")
+            if cap_w != CAPS_W[0]:
+                print(f"\n{table(rows)}\n")
+
+
+def arguments() -> argparse.Namespace:
+    options = argparse.ArgumentParser(prog="python -m benchmarks.policies")
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")
+    return options.parse_args()
 
 
 if __name__ == "__main__":
