@@ -13,7 +13,7 @@ With a policy, what is due waits at its gate (`rejoule.replay.policy.gate`), and
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -96,6 +96,7 @@ class Schedule:
             self._plan(workflow, edge_set)
             self._happen(self.arrival_s[workflow.id], "arrive", workflow.id)
         self._left = len(self._vertex)
+        self._left_of = Counter(vertex.workflow for vertex in self._vertex.values())
 
     @property
     def done(self) -> bool:
@@ -149,7 +150,8 @@ class Schedule:
             new = [s for s in dict.fromkeys([*self._successors[vertex], *on_part]) if s not in reached]
             reached.update(new)
             lost += new
-        self._left -= len(reached - self.skipped)
+        for vertex in sorted(reached - self.skipped):
+            self._passed(vertex, at_s)
         dropped = [v for v in lost[1:] if v not in self.skipped]
         self.skipped |= reached
         return dropped
@@ -204,12 +206,20 @@ class Schedule:
             heappush(self._held, (self._rank[vertex.workflow], at_s, next(self._counter), name))
 
     def _end(self, name: str, at_s: float) -> None:
-        self._left -= 1
+        self._passed(name, at_s)
         self.finished_s[name] = at_s
         for tokens in sorted(self._on_part.get(name, ())):
             self._let_go(name, tokens, at_s)
         for successor in self._successors[name]:
             self._ready(successor, at_s)
+
+    def _passed(self, name: str, at_s: float) -> None:
+        """A vertex has ended, or will never begin."""
+        workflow = self._vertex[name].workflow
+        self._left -= 1
+        self._left_of[workflow] -= 1
+        if self._gate is not None and not self._left_of[workflow]:
+            self._gate.over(workflow, at_s)
 
     def _let_go(self, name: str, tokens: int, at_s: float) -> None:
         """That part of an answer is there."""

@@ -5,6 +5,7 @@ Names of the first pass are those of the trace; those of pass *k* end in ``~k``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -42,12 +43,11 @@ def recorded_name(name: str) -> str:
 
 def of_pass(workflow: Workflow, number: int) -> Workflow:
     """A workflow with the names that it has in pass ``number``, from 1."""
-    if number == 1:
-        return workflow
+    return workflow if number == 1 else renamed(workflow, lambda name: f"{name}{MARK}{number}")
 
-    def named(name: str) -> str:
-        return f"{name}{MARK}{number}"
 
+def renamed(workflow: Workflow, named: Callable[[str], str]) -> Workflow:
+    """A workflow of which all has another name: itself, its tasks, calls and tool calls."""
     own = named(workflow.id)
     return replace(
         workflow,

@@ -11,7 +11,7 @@ from rejoule.traces.model import Call, EdgeSet, Vertex, Workflow
 from rejoule.traces.work import left_out, output_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rejoule.traces.dag import Dag
 
@@ -49,6 +49,7 @@ def recorded_outlooks(
     path_s, path_tokens = _longest(dag, order, took_s, gap_s), _longest(dag, order, tokens, nothing)
     path_calls = _longest(dag, order, calls, nothing)
     after, before = _nearest_calls(dag, reversed(order), calls, forward=True), _nearest_calls(dag, order, calls)
+    grouped = _grouped([v for v in order if calls[v]], before)
     rest_tokens, rest_calls = 0.0, 0.0
     found: dict[str, Outlook] = {}
     for v in reversed(vertices):
@@ -58,6 +59,8 @@ def recorded_outlooks(
         needed_s = [ends_s[s] - took_s[s] - gap_s[s] + _rest(dag, v, s, took_s) for s in dag.successors(v)]
         found[v] = Outlook(
             output_tokens=tokens[v],
+            call_s=took_s[v],
+            after_s=max(0.0, min((ends_s[s] - took_s[s] for s in after[v]), default=0.0) - ends_s[v]),
             path_tokens=path_tokens[v],
             path_s=path_s[v],
             path_calls=path_calls[v],
@@ -68,6 +71,7 @@ def recorded_outlooks(
             sibling_slack_s=max(0.0, min(needed_s, default=whole_s) - ends_s[v]),
             fan_out=float(len(after[v])),
             joined=float(max((len(before[s]) for s in after[v]), default=1)),
+            grouped=float(v in grouped),
             last=float(not after[v]),
             basis="recorded",
         )
@@ -101,6 +105,23 @@ def _nearest_calls(
         beside = dag.successors(v) if forward else dag.predecessors(v)
         found[v] = set().union(*({b} if calls[b] else found[b] for b in beside))
     return found
+
+
+def _grouped(calls: Sequence[str], before: Mapping[str, set[str]]) -> set[str]:
+    """The calls, in topological order, that a later call waits for beside others which do not follow from them."""
+    bit = {v: 1 << i for i, v in enumerate(calls)}
+    behind = dict[str, int]()
+    found = 0
+    for v in calls:
+        earlier, alike, behind_all = 0, -1, 0
+        for p in before[v]:
+            behind_all |= behind[p]
+        for p in before[v]:
+            if not bit[p] & behind_all:
+                earlier, alike = earlier | behind[p] | bit[p], alike & (behind[p] | bit[p])
+        found |= earlier & ~alike
+        behind[v] = earlier
+    return {v for v in calls if found & bit[v]}
 
 
 def _rest(dag: Dag, source: str, target: str, weight: Mapping[str, float]) -> float:

@@ -160,6 +160,12 @@ class Gate:
         self._programs[flight.call.workflow] = replace(program, done=(*program.done, done))
         self._news(at_s)
 
+    def over(self, workflow: str, at_s: float) -> None:
+        """Nothing of a workflow is to come."""
+        if (program := self._programs.get(workflow)) is not None:
+            self._programs[workflow] = replace(program, over=True)
+            self._news(at_s)
+
     def ask(self, now_s: float, free: int | None, more_to_come: bool) -> list[Released]:
         """The calls that go out now, at most ``free``, in order.
 
@@ -210,6 +216,8 @@ class Gate:
     def _asked(self, view: View) -> object:
         try:
             return self._policy.decide(view)
+        except RejouleError as error:
+            raise RejouleError(f"the policy {self._name}: {error.what}", error.remedy) from None
         except (Exception, SystemExit) as error:
             at = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(at.filename).name}, line {at.lineno}"

@@ -25,6 +25,10 @@ class Outlook:
 
     output_tokens: float
     """Of this call's answer."""
+    call_s: float
+    """How long this call takes."""
+    after_s: float
+    """From its end to the next call that waits for it, tools and thinking between them; 0 where none does."""
     path_tokens: float
     """Of the answers on the longest chain of calls that begins with this one."""
     path_s: float
@@ -45,6 +49,8 @@ class Outlook:
     """How many calls wait for it directly, tools between them apart."""
     joined: float
     """Most calls that one call waits for directly, of those that wait for this one; 1 where it is alone, or last."""
+    grouped: float
+    """1 if a later call also waits for calls that do not follow from this one: both are of one task group, else 0."""
     last: float
     """1 if no call comes after it in its workflow, else 0; in a mean, how often that was so."""
     basis: Basis
@@ -104,6 +110,8 @@ class Program:
     arrival_s: float
     done: tuple[Done, ...] = ()
     """Its calls that have ended, in that order."""
+    over: bool = False
+    """Whether nothing of it is to come, neither calls nor tools."""
 
 
 @dataclass(frozen=True, slots=True)

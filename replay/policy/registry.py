@@ -27,6 +27,9 @@ OWN: Final[Mapping[str, str]] = {
     "nat": "sensitivity:Sensitivity",
     "las": "service:LeastAttained",
     "turn-priority": "service:TurnPriority",
+    "parrot": "parrot:Parrot",
+    "admission": "admission:Admission",
+    "slack": "slack:Slack",
 }
 
 

@@ -13,11 +13,11 @@ from tests.replay.policy.made import chain, gated, play
 from tests.replay.test_schedule import Server, scheduled
 
 from rejoule.replay.places import Places, Waves
-from rejoule.replay.policy.interface import Decision, Knows, Policy, Send, View
+from rejoule.replay.policy.interface import Capacity, Decision, Knows, Pending, Policy, Send, View
 from rejoule.replay.policy.registry import names
 from rejoule.traces import RejouleError
 from rejoule.traces.model import Call, EdgeSet
-from rejoule.traces.testing import random_trace
+from rejoule.traces.testing import made_call, made_tool, made_workflow, random_trace
 
 
 @settings(deadline=None)
@@ -28,15 +28,19 @@ from rejoule.traces.testing import random_trace
     st.sampled_from(["barrier", "trigger"]),
     st.sampled_from([None, 1, 2, 5]),
     st.booleans(),
+    st.integers(1, 2000),
 )
 def test_every_policy_sends_every_call_once_and_after_what_it_waits_for(
-    seed: int, policy: str, knows: Knows, edge_set: EdgeSet, concurrency: int | None, waves: bool
+    seed: int, policy: str, knows: Knows, edge_set: EdgeSet, concurrency: int | None, waves: bool, kv: int
 ) -> None:
-    """Whatever the policy, its knowledge and the limit: nothing is lost, and nothing goes out too soon."""
+    """Whatever the policy, its knowledge and the limits: nothing is lost, and nothing goes out too soon."""
     trace = random_trace(seed, workflows=4)
     places = Waves(concurrency) if waves and concurrency else Places(concurrency)
     arrivals_s = [w.arrival_ns / 1e9 for w in trace.workflows]
-    schedule = gated(trace.workflows, policy, knows, arrivals_s=arrivals_s, edge_set=edge_set, places=places)
+    room = Capacity(concurrency, kv)
+    schedule = gated(
+        trace.workflows, policy, knows, arrivals_s=arrivals_s, edge_set=edge_set, places=places, capacity=room
+    )
     server = Server()
     server.play(schedule)
     assert sorted(server.sent_s) == sorted(c.id for c in trace.calls)
@@ -158,3 +162,32 @@ def test_a_policy_may_wait_for_what_is_to_come() -> None:
     schedule = gated(flows, both, arrivals_s=[0.0, 9999.0], concurrency=None)
     assert schedule.due(0.0) == []
     assert [d.call.id for d in schedule.due(9999.0)] == ["w0/n0", "w1/n0"]
+
+
+class Watching(Policy):
+    """Keeps which workflows it was told are over, and when."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, list[str]]] = []
+
+    def priority(self, call: Pending, view: View) -> int:
+        self.seen.append((view.now_s, [name for name, program in view.programs.items() if program.over]))
+        return 0
+
+
+def test_a_policy_is_told_which_workflows_are_over() -> None:
+    """One with a tool to come is not, one that has ended is, and so is one whose rest can never begin."""
+    policy = Watching()
+    tool = made_tool("w0", "t", 10, 30)
+    flows = [
+        made_workflow([made_call("w0", "c", 0, 10), tool], {"barrier": [("c", "t")]}, name="w0"),
+        chain("w1", 10, 10),
+        *(chain(f"w{i}", 1) for i in range(2, 6)),
+    ]
+    schedule = gated(flows, policy, arrivals_s=[0.0, 0.0, 0.01, 0.02, 0.03, 0.04], concurrency=None)
+    schedule.due(0.0)
+    schedule.finished("w0/c", 0.005)
+    schedule.failed("w1/n0", 0.008)
+    for now_s in (0.01, 0.02, 0.03):
+        schedule.due(now_s)
+    assert dict(policy.seen) == {0.0: [], 0.01: ["w1"], 0.02: ["w1"], 0.03: ["w0", "w1"]}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.replay.policy.made import chain, gated
 
 from rejoule.replay.policy.future import recorded_outlooks
-from rejoule.replay.policy.interface import Outlook
+from rejoule.replay.policy.interface import Capacity, Outlook
 from rejoule.replay.policy.knowledge import NOTHING, VISITS, Seen, knowledge
 from rejoule.replay.policy.registry import names
 from rejoule.traces.dag import critical_path, graph, length_s, slack
@@ -53,19 +53,23 @@ def fan() -> Workflow:
 
 
 def rounded(outlook: Outlook) -> Outlook:
-    return replace(outlook, path_s=round(outlook.path_s, 9), workflow_s=round(outlook.workflow_s, 9))
+    short = {name: round(getattr(outlook, name), 9) for name in ("after_s", "path_s", "workflow_s")}
+    return replace(outlook, **short)
 
 
 def test_an_outlook_by_hand() -> None:
     """Tokens, seconds, calls, slack and fans of a fan with a tool in it; scales go in where a replay has them."""
     found = outlooks(fan())
     assert rounded(found["w/plan"]) == Outlook(
-        output_tokens=10, path_tokens=80, path_s=0.07, path_calls=3, rest_tokens=85, rest_calls=4,
-        workflow_s=0.07, slack_s=0, sibling_slack_s=0, fan_out=2, joined=1, last=0, basis="recorded",
+        output_tokens=10, call_s=0.01, after_s=0, path_tokens=80, path_s=0.07, path_calls=3, rest_tokens=85,
+        rest_calls=4, workflow_s=0.07, slack_s=0, sibling_slack_s=0, fan_out=2, joined=1, grouped=0, last=0,
+        basis="recorded",
     )  # fmt: skip
     b = found["w/b"]
     assert (b.path_tokens, b.path_calls, b.rest_tokens, b.rest_calls) == (25, 2, 25, 2)
     assert (b.slack_s, b.sibling_slack_s, b.joined) == pytest.approx((0.02, 0.02, 2))
+    assert (found["w/a"].after_s, b.after_s) == pytest.approx((0, 0.02))
+    assert (found["w/a"].grouped, b.grouped, found["w/join"].grouped) == (1, 1, 0)
     assert (found["w/join"].last, found["w/join"].fan_out) == (1, 0)
     scaled = outlooks(fan(), time=3.0, out=2.0)
     assert scaled["w/plan"].path_tokens == 160
@@ -134,8 +138,12 @@ def test_a_learned_decision_does_not_depend_on_what_is_to_come(seed: int, policy
     changed = [otherwise(w) if i == which else w for i, w in enumerate(flows)]
     first = {c.id for c in flows[which].calls if not flows[which].predecessors()[c.id]}
 
+    # Alone: through the places that it leaves them, what others learn of it would come back to it.
+    arrivals_s = [0.0 if i == which else 9.0 for i in range(len(flows))]
+
     def decided(workflows: Sequence[Workflow]) -> list[tuple[str, int | None]]:
-        schedule = gated(workflows, policy, "learned", concurrency=None)
+        room = Capacity(None, 4000)
+        schedule = gated(workflows, policy, "learned", arrivals_s=arrivals_s, concurrency=None, capacity=room)
         return [(d.call.id, d.priority) for d in schedule.due(0.1) if d.call.id in first]
 
     assert decided(flows) == decided(changed)

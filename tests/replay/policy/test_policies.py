@@ -158,7 +158,7 @@ def view(
     capacity: Capacity = UNKNOWN,
     knows: Knows = "learned",
 ) -> View:
-    names = {c.workflow for c in pending} | {d.call.workflow for d in done}
+    names = dict.fromkeys([*(c.workflow for c in pending), *(d.call.workflow for d in done)])
     programs = {n: Program(n, 0.0, tuple(d for d in done if d.call.workflow == n)) for n in names}
     return View(now_s, pending, in_flight, programs, free, capacity, knows)
 
