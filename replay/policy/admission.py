@@ -67,7 +67,8 @@ class Admission(Policy):
     def _room(self, view: View) -> int:
         if room := self.kv_tokens or view.capacity.kv_tokens:
             return room
-        raise RejouleError("the engine does not say how many tokens its KV cache holds", "give kv_tokens=NUMBER")
+        what = "the engine does not say how many tokens its KV cache holds"
+        raise RejouleError(what, "give --policy-option kv_tokens=NUMBER")
 
     def _let_in(self, names: Iterable[str], sizes: Mapping[str, int], room: int) -> bool:
         """Those that fit beside those inside; whether the last one did."""

@@ -95,7 +95,8 @@ def test_one_is_let_in_however_large() -> None:
 def test_an_engine_that_does_not_say_its_size_needs_the_option() -> None:
     """The refusal names the option; with it, the policy works."""
     flows = [chain("w0", 5)]
-    with pytest.raises(RejouleError, match=r"the policy admission: the engine does not say .*; give kv_tokens=NUMBER"):
+    told = r"the policy admission: the engine does not say .*; give --policy-option kv_tokens=NUMBER"
+    with pytest.raises(RejouleError, match=told):
         gated(flows, "admission").due(0.0)
     assert gated(flows, "admission", options={"kv_tokens": 500}).due(0.0)
 
