@@ -26,6 +26,7 @@ from rejoule.replay.engines.open import open_engine
 from rejoule.replay.policy.registry import OWN
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.profile import load_profile
+from rejoule.traces.chosen import BLIND
 from rejoule.traces.model import Trace
 from rejoule.traces.run import LEARNED, ORACLE, Configuration, Run
 from rejoule.traces.runs import PlannedRun
@@ -34,8 +35,6 @@ PAGE: Final = Path(__file__).parents[1] / "docs" / "policies.md"
 PROFILE: Final = "h200-llama-3.1-8b"
 CAPS_W: Final = (250.0, 350.0, 500.0, 700.0)
 SEATS: Final = 16
-BLIND: Final = ("fcfs", "workflow-fcfs", "las", "turn-priority", "admission")
-"""Policies that look at no outlook: what they know makes no difference."""
 BASE: Final = "fcfs"
 
 

@@ -14,8 +14,9 @@ import msgspec
 
 from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.policy.acting import server_options
+from rejoule.traces.chosen import BLIND
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import LEARNED, Configuration, configuration_key
+from rejoule.traces.run import LEARNED, ORACLE, Configuration, configuration_key
 from rejoule.traces.runs import Experiment, PlannedRun
 
 NO_POLICY: Final = "none"
@@ -68,9 +69,13 @@ def configurations(knobs: Configuration | Mapping[str, Any], sweep: Sweep) -> tu
 
 
 def _once(found: Sequence[Configuration]) -> tuple[Configuration, ...]:
-    """Each configuration once. Beside policies, one without has nothing of theirs, and is not run for each of it."""
+    """Each configuration once. Beside policies, one without has nothing of theirs, and is not run for each of it; nor
+    are policies that look at nothing run for each of what they might know."""
     if any(c.policy is not None for c in found):
         found = [c if c.policy else replace(c, policy_knows=LEARNED, policy_options={}) for c in found]
+        found = [
+            replace(c, policy_knows=LEARNED) if c.policy in BLIND and c.policy_knows == ORACLE else c for c in found
+        ]
     return tuple({configuration_key(c): c for c in found}.values())
 
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 from rejoule.traces.run import Run
 from rejoule.traces.words import counted
 
+BLIND: Final = frozenset({"fcfs", "workflow-fcfs", "las", "turn-priority", "admission"})
+"""ReJoule's policies that look at no outlook: what they may know makes no difference."""
 GATE_ONLY: Final = "the client's gate only"
 """How a run says that the engine's own queue did not go by the policy's priorities."""
 _GUESSES: Final = {
@@ -30,6 +32,8 @@ def _notes(run: Run) -> Iterator[str]:
     if str(said.get("acts", "")).startswith(GATE_ONLY):
         yield f"{name} acted at {said['acts']}"
     calls: Mapping[str, Any] = said.get("outlooks") or {}
+    if run.configuration.policy in BLIND:
+        return
     for basis, why in _GUESSES.items():
         if count := calls.get(basis, 0):
             yield f"{name} had {counted(count, 'call')} of {sum(calls.values()):,} {why}"

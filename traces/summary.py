@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from rejoule.traces.chosen import BLIND
 from rejoule.traces.engine_options import DEFAULTS, option_words
 from rejoule.traces.figures import figures
 from rejoule.traces.modelled import option_notes
@@ -68,9 +69,11 @@ def summary(run: Run) -> dict[str, Any]:
 
 
 def policy_word(configuration: Configuration) -> str:
-    """A configuration's policy and what it knows: ``policy las (learned)``."""
+    """A configuration's policy and what it knows: ``policy nat (learned)``; ``policy las``, which looks at nothing."""
     c = configuration
-    return "no policy" if c.policy is None else f"policy {c.policy} ({c.policy_knows})"
+    if c.policy is None:
+        return "no policy"
+    return f"policy {c.policy}" if c.policy in BLIND else f"policy {c.policy} ({c.policy_knows})"
 
 
 def described(configuration: Configuration, options: Iterable[str] | None = None) -> str:

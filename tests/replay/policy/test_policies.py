@@ -16,8 +16,23 @@ from tests.replay.policy.made import chain, gated, play
 from rejoule.replay.policy.interface import UNKNOWN, Capacity, Done, Flight, Knows, Pending, Program, View
 from rejoule.replay.policy.knowledge import NOTHING
 from rejoule.replay.policy.registry import open_policy
+from rejoule.traces.chosen import BLIND
 from rejoule.traces.model import Workflow
-from rejoule.traces.testing import made_call, made_workflow
+from rejoule.traces.testing import made_call, made_workflow, random_trace
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.integers(1, 3))
+def test_policies_that_look_at_no_outlook_do_the_same_whatever_they_know(seed: int, concurrency: int) -> None:
+    """So they are run once, and named without knowledge."""
+    trace, room = random_trace(seed, workflows=4), Capacity(concurrency, 3000)
+    for name in BLIND:
+        sent = [
+            play(gated(trace.workflows, name, knows, concurrency=concurrency, capacity=room))[0]
+            for knows in ("learned", "oracle")
+        ]
+        assert sent[0] == sent[1]
+
 
 lengths = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=2), min_size=1, max_size=3)
 

@@ -102,7 +102,7 @@ def test_json_and_tables_name_the_policy_and_what_it_went_by(tmp_path: Path) -> 
     assert body["configuration"]["policy"] == "las" and body["configuration"]["policy_knows"] == "learned"
     assert body["engine"]["policy"]["acts"] == "the client's gate, and the engine's queue by priority"
     assert sum(body["engine"]["policy"]["outlooks"].values()) == body["calls"]
-    assert "policy las (learned), half_life_s=30" in rejoule(*words, "--policy-option", "half_life_s=30").stdout
+    assert "policy las, half_life_s=30" in rejoule(*words, "--policy-option", "half_life_s=30").stdout
 
 
 def test_a_lone_workflow_has_nobody_to_learn_from(tmp_path: Path) -> None:
