@@ -97,12 +97,13 @@ async def test_any_client_is_placed(net: Net, bench: Bench, tmp_path: Path, send
 async def test_streams_left_open_by_any_client(net: Net, bench: Bench, tmp_path: Path, library: str) -> None:
     """What follows a stream that is half read, in its node or after it, began on what had come."""
     kept: list[Any] = []
-    slow = "one two three four five six GAP=0.2"
+    slow = " ".join(["word"] * 60) + " GAP=0.2"
 
     async def parts() -> None:
         await strangers.part_by_aiohttp(f"first {slow}", kept)
         await strangers.part_by_aiohttp(f"second {slow}", kept)
-        for session in kept[::2]:
+        for answer, session in zip(kept[1::2], kept[::2], strict=True):
+            answer.close()
             await session.close()
 
     def node() -> None:
@@ -115,9 +116,11 @@ async def test_streams_left_open_by_any_client(net: Net, bench: Bench, tmp_path:
     trace = await recorded(net, bench, tmp_path, {"a": node, "b": lambda: strangers.by_sdk("after")})
     (workflow,) = trace.workflows
     first, *rest = [(e.source[-4:], e.target[-4:], e.kind) for e in workflow.edges]
-    assert first == ("c000", "c001", "streamed") and workflow.edges[0].tokens in (1, 2)
+    assert first == ("c000", "c001", "streamed") and 1 <= (workflow.edges[0].tokens or 0) < 60
     if library == "requests":  # the other closes its streams before its node ends
         assert rest == [("c001", "c002", "streamed")]
+        for answer in kept[::2]:
+            answer.close()
 
 
 @pytest.mark.parametrize("send", [strangers.by_program, strangers.by_program_with_url], ids=lambda send: send.__name__)
