@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from rejoule.graphs.capture.answer import Piece
 from rejoule.graphs.capture.attempt import Attempt
 from rejoule.graphs.capture.control import Execution, links
 from rejoule.graphs.capture.edges import Span, Start, edges
@@ -69,10 +68,10 @@ class _Assembly:
         self._tools = {id(tool): f"tool {i}" for i, tool in enumerate(seen.runs.tools.values())}
         self._spans = dict(self._tools)
         """Of every tool, its own or that of its tool call."""
-        self._answers: dict[str, tuple[list[Call], Sequence[Piece]]] = {}
-        """Calls and pieces of their body, by the request that they answer."""
+        self._answers: dict[str, tuple[Attempt, list[Call]]] = {}
+        """Requests and the calls that answer each."""
         for call, attempt in seen.calls:
-            self._answers.setdefault(attempt.id, ([], attempt.pieces()))[0].append(call)
+            self._answers.setdefault(attempt.id, (attempt, []))[1].append(call)
         self._busy: set[str] = set()
         """Tasks and tools that made calls, ran tools or ran graphs."""
 
@@ -100,17 +99,21 @@ class _Assembly:
 
     def _left(self) -> Iterator[Start]:
         """Tasks that ended when they had read part of an answer that went on without them."""
-        attempts = {attempt.id: attempt for _, attempt in self._seen.calls}
         for task in self._tasks:
-            parts = [(source, taken) for source, taken in task.left if not attempts[source].read_on(task.id, taken)]
-            for call, tokens, _ in self._read(parts):
+            for call, tokens, _ in self._read(part for part in task.left if not self._read_on(task, part)):
                 if call.end_ns > self._ended(task):
                     yield call.id, task.id, tokens
+
+    def _read_on(self, task: TaskRun, part: Part) -> bool:
+        source, taken = part
+        attempt, (first, *_) = self._answers[source]
+        return attempt.read_on(task.id, taken, whole=first.error is None)
 
     def _read(self, parts: Iterable[Part]) -> Iterator[tuple[Call, int, int]]:
         """Each answer of which something was read: how many tokens of it, and how many came in all."""
         for source, taken in parts:
-            calls, body = self._answers[source]
+            attempt, calls = self._answers[source]
+            body = attempt.pieces()
             counts = zip(calls, tokens_in(body, taken, calls), tokens_in(body, len(body), calls), strict=False)
             yield from ((call, tokens, most) for call, tokens, most in counts if tokens)
 

@@ -51,7 +51,6 @@ class Attempt:
         self._done = done
         self._status: int | None = None
         self._streamed = False
-        self._whole = False
         self._pieces: list[Piece] = []
         self._readings = readings
         self.begun_on = readings.here(chain, by)
@@ -84,13 +83,13 @@ class Attempt:
 
         self._readings.guard.soon(let_go)
 
-    def read_on(self, task: str, taken: int) -> bool:
+    def read_on(self, task: str, taken: int, whole: bool) -> bool:
         """Whether a task that had read so much when it ended left somebody behind who read on.
 
-        Where reading cannot be seen, whatever came to its end was read.
+        Where reading cannot be seen, an answer that came ``whole`` was read to its end.
         """
         reading = self._reading
-        return self._whole if reading.unseen else reading.taken_in[task] > taken
+        return whole if reading.unseen else reading.taken_in[task] > taken
 
     def pieces(self) -> tuple[Piece, ...]:
         """Of its body, as they came."""
@@ -118,7 +117,6 @@ class Attempt:
                 elif error is None:
                     error = "the server cut the stream before its end"
             error = error or (answer.error and hidden(answer.error))
-        self._whole = error is None
         api: Endpoint = "chat" if endpoint(self.outgoing.url) == "chat/completions" else "completions"
         call = Call(
             id=self.id,

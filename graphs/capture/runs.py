@@ -104,7 +104,8 @@ class Runs(BaseCallbackHandler):
     def _task_here(self) -> str | None:
         """The execution that the running code is part of."""
         here = current_context()
-        return None if here is None else self.task(here.task).id
+        task = None if here is None else self.tasks.get((self.turn, here.task.id))
+        return None if task is None else task.id
 
     def named(self, id: str) -> TaskRun | None:
         """The execution with this id."""

@@ -27,10 +27,10 @@ def asking(bench: Bench, name: str | None, said: str) -> Any:
     return builder.compile(name=name) if name else builder.compile()
 
 
-def around(node: Any, *, marked: str | None = None) -> Any:
+def around(node: Any, *, marked: str | None = None, name: str = "work") -> Any:
     builder = StateGraph(MessagesState)
-    builder.add_node("work", node)
-    builder.add_edge(START, "work")
+    builder.add_node(name, node)
+    builder.add_edge(START, name)
     graph = builder.compile()
     return graph.with_config(metadata={"lc_agent_name": marked}) if marked else graph
 
@@ -81,5 +81,5 @@ async def test_one_tool_for_several_agents(bench: Bench) -> None:
 
 async def test_graphs_inside_an_agent_are_its_own(bench: Bench) -> None:
     """An unnamed subgraph works for the agent around it."""
-    inner = around(asking(bench, None, "a"))
-    assert await found(bench, around(inner, marked="lead")) == [("work/work/model", "lead")]
+    inner = around(asking(bench, None, "a"), name="part")
+    assert await found(bench, around(inner, marked="lead")) == [("work/part/model", "lead")]
