@@ -67,21 +67,19 @@ def _known(experiment: Experiment, folder: Path, done: Collection[str]) -> Known
 
 def _check_files(known: Known, runs: Iterable[PlannedRun]) -> None:
     """Raises RejouleError where a file that runs of the folder went by, a profile or a policy, is another one now."""
+    from rejoule.replay.engines.sim import sim_identity
+
     for planned in {name_of(planned.configuration): planned for planned in runs}.values():
-        _check_same(known, planned, {})
+        c = planned.configuration
+        _check_same(known, planned, sim_identity(c) if c.engine == "sim" else {})
 
 
 def _check_same(known: Known, planned: PlannedRun, identity: Mapping[str, Any]) -> None:
     """Raises RejouleError where a run would go by other things than earlier ones; ``identity`` is what answers it."""
     c = planned.configuration
-    files: dict[str, Any] = {}
-    if c.engine == "sim":
-        from rejoule.replay.engines.sim import sim_identity
-
-        files |= sim_identity(c)
-    if c.policy is not None and (code := code_digest(c.policy)) is not None:
-        files["policy_code"] = code
-    if (other := known.learn(planned.id, c, {**files, **identity})) is None:
+    code = None if c.policy is None else code_digest(c.policy)
+    policy = {} if code is None else {"policy_code": code}
+    if (other := known.learn(planned.id, c, {**identity, **policy})) is None:
         return
     run, what = other
     raise RejouleError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from itertools import product
@@ -16,13 +16,12 @@ from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.policy.acting import server_options
 from rejoule.traces.chosen import BLIND
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import LEARNED, ORACLE, Configuration, configuration_key
+from rejoule.traces.run import LEARNED, OPTION, ORACLE, Configuration, configuration_key
 from rejoule.traces.runs import Experiment, PlannedRun
 
 NO_POLICY: Final = "none"
 Sweep = Mapping[str, Sequence[Any]]
 """Values of knobs by name, of options as ``options.NAME``; ``None`` among them is the engine's own default."""
-OPTION: Final = "options."
 
 
 def swept(base: Configuration, sweep: Sweep) -> Iterator[Configuration]:
@@ -46,8 +45,6 @@ def configurations(knobs: Configuration | Mapping[str, Any], sweep: Sweep) -> tu
     known = {f.name for f in fields(Configuration)}
     if unknown := sorted((set(held) | {name for name in sweep if not name.startswith(OPTION)}) - known):
         raise RejouleError(f"no knob is called {', '.join(unknown)}", f"knobs are {', '.join(sorted(known))}")
-    if held.get("policy") == NO_POLICY:
-        held["policy"] = None
     for name, values in sweep.items():
         if isinstance(values, str | Mapping) or not isinstance(values, Collection):
             raise RejouleError(f"{name} = {values!r} is no list of values", f"write {name} = [{values!r}]")
@@ -56,8 +53,6 @@ def configurations(knobs: Configuration | Mapping[str, Any], sweep: Sweep) -> tu
     options = sorted(name.removeprefix(OPTION) for name in sweep if name.startswith(OPTION))
     if options and "options" in sweep:
         raise RejouleError(f"options and {options[0]} are both swept", "write each option's values by its own name")
-    if "policy" in sweep:
-        sweep = {**sweep, "policy": [None if value == NO_POLICY else value for value in sweep["policy"]]}
     try:
         base = msgspec.convert(held, Configuration)
         if twice := [name for name in options if name in base.options]:
@@ -68,15 +63,19 @@ def configurations(knobs: Configuration | Mapping[str, Any], sweep: Sweep) -> tu
     return _once(found)
 
 
-def _once(found: Sequence[Configuration]) -> tuple[Configuration, ...]:
-    """Each configuration once. Beside policies, one without has nothing of theirs, and is not run for each of it; nor
-    are policies that look at nothing run for each of what they might know."""
-    if any(c.policy is not None for c in found):
-        found = [c if c.policy else replace(c, policy_knows=LEARNED, policy_options={}) for c in found]
-        found = [
-            replace(c, policy_knows=LEARNED) if c.policy in BLIND and c.policy_knows == ORACLE else c for c in found
-        ]
-    return tuple({configuration_key(c): c for c in found}.values())
+def _once(found: Iterable[Configuration]) -> tuple[Configuration, ...]:
+    """Each configuration once. Beside policies, one without has nothing of theirs, and is not run for each of it."""
+    meant = list(map(_meant, found))
+    if any(c.policy is not None for c in meant):
+        meant = [c if c.policy else replace(c, policy_knows=LEARNED, policy_options={}) for c in meant]
+    return tuple({configuration_key(c): c for c in meant}.values())
+
+
+def _meant(c: Configuration) -> Configuration:
+    """``none`` is no policy, and to one that looks at nothing it is the same whatever it might know."""
+    if c.policy == NO_POLICY:
+        return replace(c, policy=None)
+    return replace(c, policy_knows=LEARNED) if c.policy in BLIND and c.policy_knows == ORACLE else c
 
 
 def plan(traces: Mapping[str, str], configurations: Sequence[Configuration], *, trials: int, seed: int) -> Experiment:

@@ -56,9 +56,9 @@ class Waited:
 class Schedule:
     """The order of events of one replay.
 
-    Times are seconds from its start. ``concurrency`` limits the calls in flight; workflows that arrived first have
-    the first claim on a free place, so that a limit closes the loop over workflows too. ``places``, if given, stand in
-    for that limit. With a ``gate`` its policy decides what takes a free place, and whether anything does.
+    Times are seconds from its start. ``places`` limit the calls in flight, and without any nothing does; workflows that
+    arrived first have the first claim on a free place, so that a limit closes the loop over workflows too. With a
+    ``gate`` its policy decides what takes a free place, and whether anything does.
     """
 
     def __init__(
@@ -69,7 +69,6 @@ class Schedule:
         edge_set: EdgeSet = "barrier",
         time_scale: float = 1.0,
         output_scale: float = 1.0,
-        concurrency: int | None = None,
         places: Places | None = None,
         gate: Gate | None = None,
     ) -> None:
@@ -79,7 +78,7 @@ class Schedule:
         self.skipped: set[str] = set()
         self._time_scale = time_scale
         self._output_scale = output_scale
-        self._places = Places(concurrency) if places is None else places
+        self._places = Places(None) if places is None else places
         self._gate = gate
         self._counter = count()
         self._events: list[tuple[float, int, Happening, str, int]] = []

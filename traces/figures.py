@@ -16,7 +16,7 @@ from typing import Final
 from rejoule.traces.loops import pass_of
 from rejoule.traces.percentiles import percentile, unresolved_note
 from rejoule.traces.run import Run
-from rejoule.traces.waits import Wait, waits
+from rejoule.traces.waits import Wait, served, waits
 from rejoule.traces.words import counted
 
 STARVED: Final = 0.05
@@ -76,7 +76,6 @@ def figures(run: Run) -> Figures:
     held = [wait.held_s for wait in found]
     queued = _known(wait.queued_s for wait in found)
     arrival, starved = _arrivals(run)
-    joules = run.energy.gpu_j
     by_gpu = None
     if gpus is not None and found and run.makespan_s > 0.0:
         by_gpu = 3600.0 * len(found) / run.makespan_s / gpus
@@ -86,7 +85,7 @@ def figures(run: Run) -> Figures:
         percentile(times, 50),
         percentile(times, 95),
         percentile(times, 99),
-        joules / len(found) if joules is not None and found else None,
+        workflow_j(run),
         gpus,
         by_gpu,
         3600.0 / mean_s if mean_s else None,
@@ -102,6 +101,12 @@ def figures(run: Run) -> Figures:
         starved,
         tuple(_notes(run, found, gpus, arrival, starved)),
     )
+
+
+def workflow_j(run: Run) -> float | None:
+    """GPU joules of the whole run for each complete workflow."""
+    joules, workflows = run.energy.gpu_j, len(served(run))
+    return joules / workflows if joules is not None and workflows else None
 
 
 def gpu_count(run: Run) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import Configuration, Run, configuration_key, knobs
+from rejoule.traces.run import OPTION, Configuration, Run, configuration_key, knobs
 
 STATED: Final[Mapping[str, str]] = {
     "profile": "its profile",
@@ -77,7 +77,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, .
 def contrasts(a: Run, b: Run) -> tuple[str, ...]:
     """What two runs that are compared ran on, where it differs by more than the knobs that were set."""
     of_a, of_b = knobs(a.configuration), knobs(b.configuration)
-    chosen = {name.removeprefix("options.") for name in of_a | of_b if of_a.get(name) != of_b.get(name)}
+    chosen = {name.removeprefix(OPTION) for name in of_a | of_b if of_a.get(name) != of_b.get(name)}
     follow = {name for knob in chosen for name in FOLLOWS.get(knob, (knob,))}
     of_a, of_b = ({k: v for k, v in stated(r.configuration, r.engine).items() if k not in follow} for r in (a, b))
     return changes(of_a, of_b)

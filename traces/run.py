@@ -19,6 +19,8 @@ RUN_FORMAT_VERSION: Final = 3
 
 LEARNED: Final = "learned"
 ORACLE: Final = "oracle"
+OPTION: Final = "options."
+"""Before the name of an engine's option, where options stand beside knobs."""
 CONTINUOUS: Final = "continuous"
 STATIC: Final = "static"
 

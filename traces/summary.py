@@ -15,6 +15,11 @@ from rejoule.traces.run import CONTINUOUS, Configuration, Run
 from rejoule.traces.waits import served
 
 
+def first_tokens_s(run: Run) -> list[float]:
+    """The time to first token of every answered call, from when it was sent."""
+    return [c.first_token_s - c.sent_s for c in run.calls if c.error is None and c.first_token_s is not None]
+
+
 def latencies_s(run: Run) -> dict[str, list[float]]:
     """Every call's time to first token (``ttft``) and to its end (``e2e``) from when it was sent, every complete
     workflow's time (``workflow``), and every call's mean time between tokens (``itl``), in seconds.
@@ -23,7 +28,7 @@ def latencies_s(run: Run) -> dict[str, list[float]]:
     """
     good = [c for c in run.calls if c.error is None]
     return {
-        "ttft": [c.first_token_s - c.sent_s for c in good if c.first_token_s is not None],
+        "ttft": first_tokens_s(run),
         "itl": [
             (c.end_s - c.first_token_s) / (c.output_tokens - 1)
             for c in good

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from rejoule.replay.plan import OPTION, configurations
+from rejoule.replay.plan import configurations
 from rejoule.traces import RejouleError
-from rejoule.traces.run import Configuration
+from rejoule.traces.run import OPTION, Configuration
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

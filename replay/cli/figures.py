@@ -8,7 +8,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from rejoule.replay.cli.tables import named
+from rejoule.replay.cli.tables import figure, named
 from rejoule.traces.figures import Figures, figures
 from rejoule.traces.percentiles import unresolved
 from rejoule.traces.run import Run
@@ -19,9 +19,8 @@ Column = tuple[str, Callable[[Figures], str]]
 
 def number(value: float | None) -> str:
     """Three digits or more, as short as that can be; a dash where there is none."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    size = abs(value or 0.0)
+    return figure(value, ",.0f" if size >= 100 else ".1f" if size >= 10 else ".2f")
 
 
 def _percentile(percent: int) -> Column:
@@ -30,10 +29,6 @@ def _percentile(percent: int) -> Column:
         return number(getattr(found, f"workflow_p{percent}_s")) + mark
 
     return f"p{percent} s", cell
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
 
 
 TABLES: Final[Sequence[tuple[str, Sequence[Column]]]] = (
@@ -57,10 +52,10 @@ TABLES: Final[Sequence[tuple[str, Sequence[Column]]]] = (
             ("most", lambda f: number(f.slowdown_most)),
             ("Jain", lambda f: number(f.jain)),
             ("held s", lambda f: number(f.held_s)),
-            ("", lambda f: _share(f.held_share)),
+            ("", lambda f: figure(f.held_share, ".0%")),
             ("queued s", lambda f: number(f.queued_s)),
-            ("", lambda f: _share(f.queued_share)),
-            ("cached", lambda f: _share(f.cached_share)),
+            ("", lambda f: figure(f.queued_share, ".0%")),
+            ("cached", lambda f: figure(f.cached_share, ".0%")),
         ),
     ),
 )

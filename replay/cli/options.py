@@ -37,18 +37,18 @@ class _List(click.ParamType[list[float | None]]):
         return number
 
 
-class _Names(click.ParamType[list[str | None]]):
-    """Names separated by commas; ``none`` stands for going without."""
+class _Names(click.ParamType[list[str]]):
+    """Names separated by commas."""
 
     name = "names"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str | None]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
         if isinstance(value, list):
             return value
         found = [word.strip() for word in str(value).split(",")]
         if not all(found):
             self.fail(f"{value!r} is not a list of names: separate them by commas", param, ctx)
-        return list(dict.fromkeys(None if word == "none" else word for word in found))
+        return list(dict.fromkeys(found))
 
 
 class FiniteRange(click.FloatRange):

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from rejoule.replay.plan import OPTION
 from rejoule.traces import RejouleError
-from rejoule.traces.run import Configuration
+from rejoule.traces.run import OPTION, Configuration
 
 SPELT: Final = {"power_cap": "power_cap_w", "sm_clock": "sm_clock_mhz", "edges": "edge_set", "policies": "policy"}
 """Knobs by what their own options on the command line are called, where that is not their name."""

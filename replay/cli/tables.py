@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from rejoule.traces.engine_options import varying_options
-from rejoule.traces.figures import figures
+from rejoule.traces.figures import workflow_j
 from rejoule.traces.percentiles import percentile
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.summary import described, latencies_s, policy_word
@@ -60,7 +60,7 @@ def print_runs(runs: Sequence[Run]) -> None:
             names[run.id],
             *([str(run.trial)] if trials else []),
             figure(energy, ",.0f"),
-            figure(figures(run).workflow_j, ",.0f"),
+            figure(workflow_j(run), ",.0f"),
             figure(run.makespan_s),
             figure(percentile(latency["workflow"], 50), ",.2f"),
             figure(percentile(latency["ttft"], 50), ",.3f"),

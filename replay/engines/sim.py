@@ -22,7 +22,7 @@ from rejoule.replay.policy.interface import Capacity
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
-from rejoule.replay.sim.profile import load_profile, profile_digest
+from rejoule.replay.sim.profile import Profile, load_profile, profile_digest
 from rejoule.replay.sim.records import StepRecord
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.model import Call
@@ -80,8 +80,11 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def sim_identity(configuration: Configuration) -> dict[str, Any]:
-    """What answers a configuration: its profile, by name and by content."""
-    profile = load_profile(configuration.profile or DEFAULT_PROFILE)
+    """What would answer a configuration: its profile, by name and by content."""
+    return _identity(load_profile(configuration.profile or DEFAULT_PROFILE))
+
+
+def _identity(profile: Profile) -> dict[str, Any]:
     return {"profile": profile.name, "profile_digest": profile_digest(profile)}
 
 
@@ -111,8 +114,7 @@ class SimEngine:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        profile = self._engine.config.profile
-        return {"profile": profile.name, "profile_digest": profile_digest(profile)}
+        return _identity(self._engine.config.profile)
 
     @property
     def capacity(self) -> Capacity:

@@ -40,7 +40,7 @@ class Admission(Policy):
     def decide(self, view: View) -> Decision:
         sizes = _sizes(view)
         room = self._room(view)
-        active = {call.workflow for call in (*view.pending, *(flight.call for flight in view.in_flight.values()))}
+        active = {call.workflow for call in view.calls}
 
         def rank(name: str) -> tuple[int, int]:
             new = not view.programs[name].done
@@ -94,9 +94,8 @@ class Admission(Policy):
 def _sizes(view: View) -> dict[str, int]:
     """Tokens of the programs that are not over, in the order of their first calls."""
     found = {name: _last_tokens(program) for name, program in view.programs.items() if not program.over}
-    calls = (*view.pending, *(flight.call for flight in view.in_flight.values()))
-    found.update(dict.fromkeys((call.workflow for call in calls), 0))
-    for call in calls:
+    found.update(dict.fromkeys((call.workflow for call in view.calls), 0))
+    for call in view.calls:
         found[call.workflow] += _prompt_tokens(call)
     return found
 

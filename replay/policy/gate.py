@@ -254,14 +254,18 @@ class Gate:
         self._idle_since_s = now_s if self._idle_since_s is None else self._idle_since_s
         self._idle_asks += 1
         until_s = self.ask_again_s
-        if until_s is None or until_s > self._idle_since_s + MOST_IDLE_S or self._idle_asks > MOST_ASKS:
-            waits = "names no time to be asked again" if until_s is None else f"would for over {MOST_IDLE_S:g} s"
-            if self._idle_asks > MOST_ASKS:
-                waits = f"was asked {MOST_ASKS:,} times in vain"
-            raise RejouleError(
-                f"the policy {self._name} holds {len(self._pending)} calls while nothing is in flight, and {waits}",
-                "let it send a call when View.in_flight is empty",
-            )
+        if self._idle_asks > MOST_ASKS:
+            waits = f"was asked {MOST_ASKS:,} times in vain"
+        elif until_s is None:
+            waits = "names no time to be asked again"
+        elif until_s > self._idle_since_s + MOST_IDLE_S:
+            waits = f"would for over {MOST_IDLE_S:g} s"
+        else:
+            return
+        raise RejouleError(
+            f"the policy {self._name} holds {len(self._pending)} calls while nothing is in flight, and {waits}",
+            "let it send a call when View.in_flight is empty",
+        )
 
     def _nonsense(self, what: str, remedy: str) -> RejouleError:
         return RejouleError(f"the policy {self._name} makes no sense: {what}", remedy)

@@ -144,6 +144,11 @@ class View:
     knows: Knows
 
     @property
+    def calls(self) -> tuple[Pending, ...]:
+        """Those that are pending, and those in flight."""
+        return (*self.pending, *(flight.call for flight in self.in_flight.values()))
+
+    @property
     def room(self) -> int | None:
         """How many more calls would be computed at once: free places, and seats; ``None`` if nothing limits them."""
         seats = self.capacity.seats

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
@@ -68,7 +67,7 @@ class Slack(Policy):
         worth_s = call.due_s + self.worth * outlook.call_s
         if worth_s > until_s and _next_s(call, view) <= worth_s:
             until_s = worth_s
-        needed_s = outlook.path_s + sum(other.outlook.call_s for other in _calls(view))
+        needed_s = outlook.path_s + sum(other.outlook.call_s for other in view.calls)
         return min(until_s, call.arrival_s + deadline_s - max(1.0, slowest) * needed_s)
 
     def _seen(self, view: View) -> tuple[float | None, float]:
@@ -96,7 +95,7 @@ def _to_go_s(flight: Flight, now_s: float) -> float:
 
 def _least_slack_s(call: Pending, view: View) -> float:
     """Of its workflow's calls that are pending or in flight: means do not tell which branch will be the longest."""
-    return min(other.outlook.slack_s for other in _calls(view) if other.workflow == call.workflow)
+    return min(other.outlook.slack_s for other in view.calls if other.workflow == call.workflow)
 
 
 def _next_s(call: Pending, view: View) -> float:
@@ -106,14 +105,8 @@ def _next_s(call: Pending, view: View) -> float:
         for f in view.in_flight.values()
         if f.call.workflow != call.workflow and f.call.outlook.last < 0.5
     ]
-    busy = {other.workflow for other in _calls(view)}
+    busy = {other.workflow for other in view.calls}
     for name, program in view.programs.items():
         if name not in busy and not program.over and program.done:
             found.append(program.done[-1].end_s + program.done[-1].call.outlook.after_s)
     return min((at_s for at_s in found if at_s >= view.now_s), default=inf)
-
-
-def _calls(view: View) -> Iterator[Pending]:
-    yield from view.pending
-    for flight in view.in_flight.values():
-        yield flight.call

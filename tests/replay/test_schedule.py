@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rejoule.replay.arrivals import arrival_times, check_arrivals
+from rejoule.replay.places import Places
 from rejoule.replay.schedule import Schedule
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.check import EDGE_SETS, problems
@@ -76,7 +77,7 @@ def scheduled(
         trace.workflows,
         arrivals,
         edge_set=edge_set,
-        concurrency=concurrency,
+        places=Places(concurrency),
         time_scale=scale,
         output_scale=output_scale,
     )

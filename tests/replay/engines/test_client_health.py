@@ -13,6 +13,7 @@ from rejoule.replay.engines.client_health import client_limit, cpu_share, quanti
 from rejoule.replay.engines.fine_loop import fine_loop
 from rejoule.replay.engines.http import timeouts_of
 from rejoule.replay.engines.wire import Timeouts
+from rejoule.replay.places import Places
 from rejoule.replay.schedule import Schedule
 from rejoule.traces import RejouleError
 from rejoule.traces.run import CallResult, Certificate, Configuration, Energy, PowerCap, Run
@@ -70,7 +71,7 @@ def test_undisturbed() -> None:
 def test_waiting_for_a_place_is_not_late() -> None:
     """A call that the limit held back could be sent when a place became free, not when it was due."""
     flows = [made_workflow([made_call(f"w{i}", "c", 0, 10)], {}, name=f"w{i}") for i in range(3)]
-    schedule = Schedule(flows, [0.0, 0.0, 9.0], concurrency=1)
+    schedule = Schedule(flows, [0.0, 0.0, 9.0], places=Places(1))
     assert [(d.call.id, d.due_s, d.ready_s) for d in schedule.due(0.0)] == [("w0/c", 0.0, 0.0)]
     schedule.failed("w0/c", 4.0)
     assert [(d.call.id, d.due_s, d.ready_s) for d in schedule.due(4.5)] == [("w1/c", 0.0, 4.0)]

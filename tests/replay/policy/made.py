@@ -38,7 +38,8 @@ def gated(
         {w.id: at_s for w, at_s in zip(workflows, arrivals_s, strict=True)},
         capacity=capacity,
     )
-    return Schedule(workflows, arrivals_s, edge_set=edge_set, concurrency=concurrency, places=places, gate=gate)
+    places = Places(concurrency) if places is None else places
+    return Schedule(workflows, arrivals_s, edge_set=edge_set, places=places, gate=gate)
 
 
 def chain(name: str, *lengths: int) -> Workflow:
