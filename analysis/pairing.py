@@ -12,7 +12,7 @@ import orjson
 from rejoule.analysis.summary.naming import varying
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import Run, knobs
+from rejoule.traces.run import OPTION, Run, knobs
 from rejoule.traces.warmth import REMEDY as WARMTH
 from rejoule.traces.warmth import unlike
 
@@ -67,17 +67,17 @@ _OPTIONS: Final = {"power_cap": "power_cap_w", "sm_clock": "sm_clock_mhz", "edge
 
 
 def _knob_name(given: str) -> str:
-    if given.startswith(("options.", "policy_options.")):
+    if given.startswith((OPTION, "policy_options.")):
         return given
     name = given.lstrip("-").replace("-", "_")
-    return f"options.{name}" if name in DEFAULTS else _OPTIONS.get(name, name)
+    return f"{OPTION}{name}" if name in DEFAULTS else _OPTIONS.get(name, name)
 
 
 def select(runs: Sequence[Run], filters: Mapping[str, Any]) -> tuple[Run, ...]:
     """The runs whose configuration, or ``trace``, has these values."""
     settings = [knobs(run.configuration) | {"trace": run.trace} for run in runs]
-    options = {name for found in settings for name in found if name.removeprefix("options.") in DEFAULTS}
-    unset = {name: DEFAULTS[name.removeprefix("options.")] for name in options if name.startswith("options.")}
+    options = {name for found in settings for name in found if name.removeprefix(OPTION) in DEFAULTS}
+    unset = {name: DEFAULTS[name.removeprefix(OPTION)] for name in options if name.startswith(OPTION)}
     settings = [unset | found for found in settings]
     for name, wanted in filters.items():
         held = {str(found[name]): found[name] for found in settings if name in found}

@@ -1,12 +1,10 @@
-"""Means with intervals, and percentiles."""
+"""Means with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum, sqrt
-
-import numpy as np
 
 from rejoule.traces.student import t_quantile
 
@@ -39,8 +37,3 @@ def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Mean:
     error = sqrt(fsum((v - centre) ** 2 for v in values) / (count - 1) / count)
     margin = t_quantile(0.5 + confidence / 2.0, count - 1) * error
     return Mean(centre, Interval(centre - margin, centre + margin), count)
-
-
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """Linear interpolation between order statistics; ``None`` of nothing."""
-    return float(np.quantile(values, share)) if values else None

@@ -16,13 +16,14 @@ from itertools import combinations
 from math import fsum, hypot, sqrt
 from typing import Any, Final
 
-from rejoule.analysis.statistics import percentile
 from rejoule.analysis.summary.naming import describe, varying
 from rejoule.traces.engine_options import DEFAULTS, KV_MEMORY
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.percentiles import percentile
 from rejoule.traces.ran_on import drifts
-from rejoule.traces.run import Configuration, Run, knobs
+from rejoule.traces.run import OPTION, Configuration, Run, knobs
 from rejoule.traces.student import t_quantile
+from rejoule.traces.summary import first_tokens_s
 from rejoule.traces.waits import served
 from rejoule.traces.warmth import coldest, warmth_notes
 from rejoule.traces.words import counted
@@ -234,15 +235,15 @@ def _compared(runs: Sequence[Run]) -> set[str]:
 
     Which option says how much the KV cache holds need not be the same, unless it is what was varied.
     """
-    always = {f"options.{name}" for name in DEFAULTS if name not in KV_MEMORY}
-    plain = {name for run in runs for name in knobs(run.configuration) if not name.startswith("options.")}
+    always = {f"{OPTION}{name}" for name in DEFAULTS if name not in KV_MEMORY}
+    plain = {name for run in runs for name in knobs(run.configuration) if not name.startswith(OPTION)}
     return {n for n in always | plain | set(varying(run.configuration for run in runs)) if n not in APART}
 
 
 def _shared(configuration: Configuration, names: set[str]) -> Iterator[tuple[str, Any]]:
     found = knobs(configuration)
     for name in sorted(names):
-        value = found.get(name, DEFAULTS.get(name.removeprefix("options.")))
+        value = found.get(name, DEFAULTS.get(name.removeprefix(OPTION)))
         yield name, str(value) if isinstance(value, list | dict) else value
 
 
@@ -263,7 +264,7 @@ def _first(side: Mapping[_Key, list[Run]], what: str) -> str:
     shared = ", ".join(
         f"{n.removeprefix('options.')}={v}"
         for n, v in values
-        if v is not None and v != DEFAULTS.get(n.removeprefix("options."))
+        if v is not None and v != DEFAULTS.get(n.removeprefix(OPTION))
     )
     return f"the first {what} is {trace} with {shared}"
 
@@ -331,10 +332,6 @@ def _stated(metric: Metric, runs: Sequence[Run]) -> float:
     return hypot(*stated) / len(stated)
 
 
-def _first_token_s(run: Run) -> list[float]:
-    return [c.first_token_s - c.sent_s for c in run.calls if c.first_token_s is not None and c.error is None]
-
-
 def _between_tokens_s(run: Run) -> float | None:
     seconds, tokens = [], 0
     for call in run.calls:
@@ -365,9 +362,9 @@ def _clock_mhz(run: Run) -> float | None:
 
 ENERGY: Final = "GPU energy"
 METRICS: Final = (
-    Metric("time to first token, mean", "s", lambda r: _mean(t) if (t := _first_token_s(r)) else None),
-    Metric("time to first token, p50", "s", lambda r: percentile(_first_token_s(r), 0.5)),
-    Metric("time to first token, p99", "s", lambda r: percentile(_first_token_s(r), 0.99)),
+    Metric("time to first token, mean", "s", lambda r: _mean(t) if (t := first_tokens_s(r)) else None),
+    Metric("time to first token, p50", "s", lambda r: percentile(first_tokens_s(r), 50)),
+    Metric("time to first token, p99", "s", lambda r: percentile(first_tokens_s(r), 99)),
     Metric("time between tokens", "s", _between_tokens_s),
     Metric("workflow time", "s", _workflow_s, compared=True),
     Metric("makespan", "s", lambda r: r.makespan_s, compared=True),

@@ -13,7 +13,7 @@ from rejoule.analysis.summary.naming import label, varying
 from rejoule.analysis.summary.units import percent
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.modelled import is_known, tested
-from rejoule.traces.run import Run
+from rejoule.traces.run import OPTION, Run
 from rejoule.traces.words import counted
 
 LEAD: Final = "GPU energy"
@@ -104,7 +104,7 @@ def model_error(runs: Sequence[Run]) -> Allowance:
         )
     errors = {name: found["p95"] for name, found in told["metrics"].items()}
     if options:
-        return _of_options(errors, [name.removeprefix("options.") for name in options], told, next(iter(names)))
+        return _of_options(errors, [name.removeprefix(OPTION) for name in options], told, next(iter(names)))
     lead = told["metrics"].get(LEAD)
     size = (
         "" if lead is None else f" by {percent(lead['median'])} in joules (median), {percent(lead['p95'])} (95 of 100)"
@@ -119,7 +119,7 @@ def model_error(runs: Sequence[Run]) -> Allowance:
 
 
 def _known_option(name: str, runs: Iterable[Run]) -> bool:
-    option = name.removeprefix("options.")
+    option = name.removeprefix(OPTION)
     return option != name and all(_held(run, option) for run in runs)
 
 

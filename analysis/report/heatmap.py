@@ -100,7 +100,7 @@ def cap_mark(cell: Cell) -> str:
 def _hover(cell: Cell | None, value: float | None, unit: str) -> str:
     if cell is None:
         return ""
-    spread = cell.mean(lambda s: s.gpu_j) if unit == "J" else cell.mean(lambda s: s.workflow_p50_s)
+    spread = cell.mean(lambda s: s.gpu_j) if unit == "J" else cell.mean(lambda s: s.figures.workflow_p50_s)
     lines = [f"<b>{cell.label}</b>", amount(value, unit)]
     if spread is not None and spread.interval is not None:
         low, high = amount(spread.interval.low, unit), amount(spread.interval.high, unit)

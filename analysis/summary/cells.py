@@ -58,7 +58,7 @@ class Cell:
     @cached_property
     def latency_s(self) -> float | None:
         """Median over workflows."""
-        return _value(self.mean(lambda s: s.workflow_p50_s))
+        return _value(self.mean(lambda s: s.figures.workflow_p50_s))
 
     @cached_property
     def jobs(self) -> tuple[float, float] | None:
@@ -169,22 +169,20 @@ class Workload:
     @cached_property
     def front(self) -> tuple[Cell, ...]:
         """Configurations that no other beats in both energy and latency, fastest first (the Pareto front)."""
-        kept: list[Cell] = []
-        for cell in sorted(self.ranked, key=lambda c: (_known(c.latency_s), _known(c.energy_j))):
-            if cell.latency_s is not None and (not kept or _known(cell.energy_j) < _known(kept[-1].energy_j)):
-                kept.append(cell)
-        return tuple(kept)
+        timed = [cell for cell in self.ranked if cell.latency_s is not None]
+        return _front(timed, lambda c: (_known(c.latency_s), _known(c.energy_j)))
 
     @cached_property
     def job_front(self) -> tuple[Cell, ...]:
         """Configurations that no other beats in both workflows an hour a user and an hour a GPU, by the first, most
         first; those that did all the work alone."""
-        kept: list[Cell] = []
         known = [cell for cell in self.cells if cell.complete and cell.jobs is not None]
-        for cell in sorted(known, key=lambda c: c.jobs or (0.0, 0.0), reverse=True):
-            if not kept or (cell.jobs or (0.0, 0.0))[1] > (kept[-1].jobs or (0.0, 0.0))[1]:
-                kept.append(cell)
-        return tuple(kept)
+
+        def less(cell: Cell) -> tuple[float, float]:
+            user, gpu = cell.jobs or (0.0, 0.0)
+            return -user, -gpu
+
+        return _front(known, less)
 
     @cached_property
     def knee(self) -> Cell | None:
@@ -246,6 +244,15 @@ def _cell(group: Sequence[Run], names: Sequence[str], rest: Sequence[str]) -> Ce
     found = coldest(sorted(group, key=lambda r: r.trial))
     label = describe(held, (*names, *set_apart(held)))
     return Cell(held, label, describe(held, rest), trials(found.alike), found.warmer)
+
+
+def _front(cells: Iterable[Cell], place: Callable[[Cell], tuple[float, float]]) -> tuple[Cell, ...]:
+    """Those that no other beats in both of two figures, of which less is better; by the first of them."""
+    kept: list[Cell] = []
+    for cell in sorted(cells, key=place):
+        if not kept or place(cell)[1] < place(kept[-1])[1]:
+            kept.append(cell)
+    return tuple(kept)
 
 
 def part_half_width_j(joules: Sequence[float], widths: Sequence[float | None]) -> float | None:

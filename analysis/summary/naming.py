@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from rejoule.traces.engine_options import SAID, option_words
-from rejoule.traces.run import Configuration, Run, knobs
+from rejoule.traces.run import OPTION, Configuration, Run, knobs
 from rejoule.traces.summary import policy_word
 
 
 def label(knob: str) -> str:
     """A knob's name as people say it."""
-    name = knob.removeprefix("policy_options.").removeprefix(_OPTION)
+    name = knob.removeprefix("policy_options.").removeprefix(OPTION)
     return _LABELS.get(knob) or SAID.get(name) or name.replace("_", " ")
 
 
@@ -34,7 +34,7 @@ def varying(configurations: Iterable[Configuration]) -> tuple[str, ...]:
 def describe(configuration: Configuration, names: Sequence[str]) -> str:
     """The named knobs in words: ``batch 64, 300 W cap``."""
     found = knobs(configuration)
-    options = {name.removeprefix(_OPTION): found.get(name) for name in names if name.startswith(_OPTION)}
+    options = {name.removeprefix(OPTION): found.get(name) for name in names if name.startswith(OPTION)}
     as_started = is_foreign(configuration) and all(value is None for value in options.values())
     told = (AS_STARTED,) if options and as_started else option_words(options)
 
@@ -50,7 +50,7 @@ def describe(configuration: Configuration, names: Sequence[str]) -> str:
             return ""
         return _knob(name, value)
 
-    plain = map(word, (name for name in names if not name.startswith(_OPTION)))
+    plain = map(word, (name for name in names if not name.startswith(OPTION)))
     return ", ".join(filter(None, dict.fromkeys((*plain, *told))))
 
 
@@ -67,7 +67,6 @@ def is_foreign(configuration: Configuration) -> bool:
 
 AS_STARTED: Final = "as the server was started"
 _SERVER: Final = ("max_num_seqs", "power_cap_w", "sm_clock_mhz")
-_OPTION: Final = "options."
 
 
 def _knob(name: str, value: Any) -> str:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from rejoule.analysis.attribution import Attribution, attribute, attribute_alike, method_of
-from rejoule.analysis.statistics import percentile
 from rejoule.analysis.summary.evidence import Evidence, evidence
 from rejoule.traces.figures import Figures, figures
+from rejoule.traces.percentiles import percentile
 from rejoule.traces.run import CallResult, Run
 from rejoule.traces.steady import Steady
+from rejoule.traces.summary import first_tokens_s
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,6 @@ class Summary:
     """Joules of the whole run for each output token."""
     ttft_p50_s: float | None
     ttft_p99_s: float | None
-    workflow_p50_s: float | None
-    workflow_p99_s: float | None
     figures: Figures
 
     @property
@@ -49,8 +48,7 @@ def summarise(run: Run, found: Attribution | None = None) -> Summary:
     found = found or attribute(run)
     gpu_j = run.energy.gpu_j
     answered = [call for call in run.calls if call.error is None]
-    first = [call.first_token_s - call.sent_s for call in answered if call.first_token_s is not None]
-    of_workflows = figures(run)
+    first = first_tokens_s(run)
     emitted = _total(answered, lambda call: call.output_tokens)
     return Summary(
         run=run,
@@ -65,11 +63,9 @@ def summarise(run: Run, found: Attribution | None = None) -> Summary:
         cached_tokens=_total(answered, lambda call: call.cached_tokens),
         output_tokens=emitted,
         token_j=gpu_j / emitted if gpu_j is not None and emitted else None,
-        ttft_p50_s=percentile(first, 0.5),
-        ttft_p99_s=percentile(first, 0.99),
-        workflow_p50_s=of_workflows.workflow_p50_s,
-        workflow_p99_s=of_workflows.workflow_p99_s,
-        figures=of_workflows,
+        ttft_p50_s=percentile(first, 50),
+        ttft_p99_s=percentile(first, 99),
+        figures=figures(run),
     )
 
 
@@ -114,8 +110,8 @@ METRICS: Final = (
     Metric("steady energy per output token", "J", lambda s: None if s.steady is None else s.steady.j_per_token),
     Metric("steady power", "W", lambda s: None if s.steady is None else s.steady.power_w),
     Metric("makespan", "s", lambda s: s.makespan_s),
-    Metric("workflow latency p50", "s", lambda s: s.workflow_p50_s),
-    Metric("workflow latency p99", "s", lambda s: s.workflow_p99_s),
+    Metric("workflow latency p50", "s", lambda s: s.figures.workflow_p50_s),
+    Metric("workflow latency p99", "s", lambda s: s.figures.workflow_p99_s),
     Metric("time to first token p50", "s", lambda s: s.ttft_p50_s),
     Metric("time to first token p99", "s", lambda s: s.ttft_p99_s),
     Metric("prompt tokens", "tokens", lambda s: s.prompt_tokens),

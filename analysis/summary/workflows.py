@@ -10,6 +10,7 @@ from rejoule.analysis.statistics import Interval, mean
 from rejoule.analysis.summary.summary import Metric, Summary
 from rejoule.analysis.summary.units import amount, percent
 from rejoule.traces.percentiles import unresolved, unresolved_note
+from rejoule.traces.summary import first_tokens_s
 
 WORKFLOW_METRICS: Final = (
     Metric("workflow latency p95", "s", lambda s: s.figures.workflow_p95_s),
@@ -82,7 +83,7 @@ def figure_notes(trials: Iterable[Summary]) -> Iterable[str]:
 
 def call_notes(trials: Iterable[Summary]) -> Iterable[str]:
     """The same of percentiles of calls."""
-    counts = [sum(c.error is None and c.first_token_s is not None for c in s.run.calls) for s in trials]
+    counts = (len(first_tokens_s(s.run)) for s in trials)
     notes = (unresolved_note("time to first token", "call", count) for count in counts)
     return dict.fromkeys(note for note in notes if note is not None)
 

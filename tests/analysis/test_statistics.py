@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rejoule.analysis.statistics import mean, percentile
+from rejoule.analysis.statistics import mean
 
 
 def test_mean_has_a_t_interval() -> None:
@@ -12,9 +12,3 @@ def test_mean_has_a_t_interval() -> None:
     assert found.interval is not None
     assert found.interval.high - 2.0 == pytest.approx(4.30265 / 3**0.5, rel=1e-5)
     assert mean([5.0]).interval is None
-
-
-def test_percentile_of_nothing() -> None:
-    """Nothing has no percentile, rather than zero."""
-    assert percentile([], 0.5) is None
-    assert percentile([1.0, 2.0], 0.5) == 1.5

@@ -38,3 +38,9 @@ def test_the_note_says_what_it_takes() -> None:
     )
     assert "p50, p95 and p99 are of 1 workflow," in (unresolved_note("latency", "workflow", 1) or "")
     assert unresolved_note("latency", "workflow", 100) is None
+
+
+def test_percentile_of_nothing() -> None:
+    """Nothing has no percentile, rather than zero."""
+    assert percentile([], 50) is None
+    assert percentile([1.0, 2.0], 50) == 1.5
