@@ -8,7 +8,6 @@ between loads that keep batches of 1 to 256 full, or are prompts or answers alon
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,15 +19,13 @@ from typing import Final
 import msgspec
 import orjson
 from benchmarks.gpu.uniform_trace import Kind, uniform_trace
-from benchmarks.validation import BLOCKS, DATA, MEASURED, PROFILE, simulated
+from benchmarks.validation import BLOCKS, DATA, MEASURED, PROFILE, ran, simulated
 
 from rejoule.analysis.comparison.allowance import key
 from rejoule.analysis.summary.summary import METRICS, Summary, trials
-from rejoule.replay.engines.open import open_engine
-from rejoule.replay.replay import replay
 from rejoule.replay.sim.profile import FOLDER, DifferenceError, ExpectedError
 from rejoule.traces.run import Configuration, Run
-from rejoule.traces.runs import PlannedRun, load_runs
+from rejoule.traces.runs import load_runs
 from rejoule.traces.student import detectable, pairs_needed
 from rejoule.traces.trials import ASKED, H200_SPREAD, LEAD_LEVEL, paired_spread
 
@@ -85,7 +82,7 @@ def between_loads() -> Iterator[tuple[str, str, float]]:
     runs = []
     for name, (kinds, batch) in loads().items():
         knobs = Configuration(profile=PROFILE, max_num_seqs=batch, arrivals="burst", options={"num_gpu_blocks": BLOCKS})
-        runs.append(asyncio.run(replay(uniform_trace(kinds), PlannedRun(name, name, knobs, 0), "", open_engine)))
+        runs.append(ran(uniform_trace(kinds), knobs, name, name))
     sim = cells(runs)
     # Whole runs alone: loads have no nodes in common.
     return errors(_whole(sim), _whole(measured))

@@ -9,7 +9,6 @@ constant, and what ``rejoule diff`` allows differences in these options for.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,16 +21,14 @@ import orjson
 from benchmarks.differences import Figures, figures, quantile
 from benchmarks.gpu.options import OPTIONS, TURNED, turned
 from benchmarks.gpu.sensors import row
-from benchmarks.validation import BLOCKS, DATA, PROFILE
+from benchmarks.validation import BLOCKS, DATA, PROFILE, ran
 
 from rejoule.analysis.summary.summary import trials
 from rejoule.analysis.validate import METRICS, validate
-from rejoule.replay.engines.open import open_engine
-from rejoule.replay.replay import replay
 from rejoule.replay.sim.profile import FOLDER, DifferenceError, OptionError, Profile, load_profile
 from rejoule.traces.percentiles import percentile
 from rejoule.traces.run import Configuration, Run
-from rejoule.traces.runs import PlannedRun, load_runs
+from rejoule.traces.runs import load_runs
 from rejoule.traces.summary import latencies_s
 
 FITTED: Final = ("agentic", "sequential")
@@ -65,7 +62,7 @@ def simulated(profile: str = PROFILE, names: Iterable[str] | None = None) -> lis
         given = next(run.configuration.options for run in folder.runs if turned(run) == option)
         options: dict[str, Any] = {key: given[key] for key in OPTIONS if key in given} | {"num_gpu_blocks": BLOCKS}
         knobs = Configuration(profile=profile, max_num_seqs=BATCH, arrivals="burst", options=options)
-        runs.append(asyncio.run(replay(traces[name], PlannedRun(f"{name} {option}", name, knobs, 0), "", open_engine)))
+        runs.append(ran(traces[name], knobs, name, f"{name} {option}"))
     return runs
 
 

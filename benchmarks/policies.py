@@ -8,31 +8,28 @@ and prints joules, times, fairness, and what explains them. ``--seed`` draws oth
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
-from math import fsum
+from math import nan
 from pathlib import Path
-from statistics import fmean, quantiles
+from statistics import fmean
 from typing import Final
 
 from benchmarks.client import put
 from benchmarks.mix import mix
+from benchmarks.validation import PROFILE, ran
 
-from rejoule.replay.engines.open import open_engine
 from rejoule.replay.policy.registry import OWN
-from rejoule.replay.replay import replay
 from rejoule.replay.sim.profile import load_profile
 from rejoule.traces.chosen import BLIND
+from rejoule.traces.figures import figures, jain
 from rejoule.traces.model import Trace
 from rejoule.traces.run import LEARNED, ORACLE, Configuration, Run
-from rejoule.traces.runs import PlannedRun
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "policies.md"
-PROFILE: Final = "h200-llama-3.1-8b"
 CAPS_W: Final = (250.0, 350.0, 500.0, 700.0)
 SEATS: Final = 16
 BASE: Final = "fcfs"
@@ -107,10 +104,6 @@ def knobs(case: Case) -> Configuration:
     )
 
 
-def replayed(trace: Trace, configuration: Configuration) -> Run:
-    return asyncio.run(replay(trace, PlannedRun("run", "mix", configuration, 0), "", open_engine))
-
-
 @cache
 def trace_of(copies: int, seed: int) -> Trace:
     return mix(copies, seed)
@@ -121,27 +114,25 @@ def alone_s(load: Load, cap_w: float) -> dict[str, float]:
     """How long each workflow takes with the engine to itself."""
     configuration = replace(knobs(Case(load, cap_w, BASE)), policy=None, arrivals="burst")
     trace = trace_of(load.copies, load.seed)
-    return {w.id: replayed(replace(trace, workflows=(w,)), configuration).makespan_s for w in trace.workflows}
+    return {w.id: ran(replace(trace, workflows=(w,)), configuration).makespan_s for w in trace.workflows}
 
 
 def measured(case: Case) -> Row:
-    run = replayed(trace_of(case.load.copies, case.load.seed), knobs(case))
-    times_s = {w.id: w.end_s - w.arrival_s for w in run.workflows if w.complete}
-    assert len(times_s) == len(run.workflows) and run.energy.gpu_j and run.steps
-    alone = alone_s(case.load, case.cap_w)
-    shares = [alone[name] / time_s for name, time_s in times_s.items()]
-    cuts_s = quantiles(times_s.values(), n=100, method="inclusive")
+    run = ran(trace_of(case.load.copies, case.load.seed), knobs(case))
+    found, alone = figures(run), alone_s(case.load, case.cap_w)
+    assert found.workflows == len(run.workflows) and run.steps
+    shares = [alone[w.id] / (w.end_s - w.arrival_s) for w in run.workflows]
     decoding = [(len(step.decode) * step.steps, step.steps) for step in run.steps if step.decode]
     return Row(
-        workflow_j=run.energy.gpu_j / len(times_s),
-        idle_j=(run.energy.idle_j or 0.0) / len(times_s),
+        workflow_j=found.workflow_j or nan,
+        idle_j=(run.energy.idle_j or 0.0) / found.workflows,
         makespan_s=run.makespan_s,
-        p50_s=cuts_s[49],
-        p99_s=cuts_s[98],
+        p50_s=found.workflow_p50_s or nan,
+        p99_s=found.workflow_p99_s or nan,
         slowdown=fmean(1 / share for share in shares),
-        jain=fsum(shares) ** 2 / (len(shares) * fsum(share * share for share in shares)),
+        jain=jain(shares) or nan,
         held_s=fmean(call.sent_s - call.due_s for call in run.calls),
-        cached=sum(c.cached_tokens or 0 for c in run.calls) / sum(c.prompt_tokens or 0 for c in run.calls),
+        cached=found.cached_share or 0.0,
         batch=sum(decodes for decodes, _ in decoding) / sum(steps for _, steps in decoding),
         waiting=crowded_s(run) / run.makespan_s,
     )

@@ -6,20 +6,17 @@ cold cache, and holds the slowdown that a run's own waiting tells against the ti
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Final
 
-from benchmarks.validation import BLOCKS, DATA, PROFILE
+from benchmarks.validation import BLOCKS, DATA, PROFILE, ran
 
-from rejoule.replay.engines.open import open_engine
-from rejoule.replay.replay import replay
 from rejoule.traces.figures import jain
 from rejoule.traces.model import Trace
-from rejoule.traces.run import Configuration, Run
-from rejoule.traces.runs import PlannedRun, load_runs
+from rejoule.traces.run import Configuration
+from rejoule.traces.runs import load_runs
 from rejoule.traces.waits import waits
 
 BATCHES: Final = (1, 4, 8, 64)
@@ -35,9 +32,8 @@ HEADS: Final = (
 )
 
 
-def ran(trace: Trace, batch: int) -> Run:
-    knobs = Configuration(profile=PROFILE, max_num_seqs=batch, arrivals="burst", options={"num_gpu_blocks": BLOCKS})
-    return asyncio.run(replay(trace, PlannedRun("r", "t", knobs, 0), "", open_engine))
+def at(batch: int) -> Configuration:
+    return Configuration(profile=PROFILE, max_num_seqs=batch, arrivals="burst", options={"num_gpu_blocks": BLOCKS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +64,8 @@ class Line:
 
 
 def line(trace: Trace, batch: int) -> Line:
-    together = waits(ran(trace, batch))
-    alone = [waits(ran(replace(trace, workflows=(w,)), batch))[0] for w in trace.workflows]
+    together = waits(ran(trace, at(batch)))
+    alone = [waits(ran(replace(trace, workflows=(w,)), at(batch)))[0] for w in trace.workflows]
     return Line(
         [1.0 / (wait.progress or 1.0) for wait in together],
         [wait.time_s / one.time_s for wait, one in zip(together, alone, strict=True)],

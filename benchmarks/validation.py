@@ -23,6 +23,7 @@ from rejoule.replay.engines.open import open_engine
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.latency import LatencyModel
 from rejoule.replay.sim.profile import load_profile
+from rejoule.traces.model import Trace
 from rejoule.traces.run import Configuration, Run, configuration_key
 from rejoule.traces.runs import PlannedRun, load_runs
 
@@ -45,9 +46,13 @@ def simulated(
             knobs = Configuration(
                 profile=profile, max_num_seqs=batch, arrivals="burst", options={"num_gpu_blocks": BLOCKS}
             )
-            plan = PlannedRun(f"{name}-{batch}", name, knobs, 0)
-            runs.append(asyncio.run(replay(traces[name], plan, "", open_engine)))
+            runs.append(ran(traces[name], knobs, name, f"{name}-{batch}"))
     return runs
+
+
+def ran(trace: Trace, knobs: Configuration, name: str = "trace", id: str = "run") -> Run:
+    """A trace, called ``name``, under one configuration of the simulated engine."""
+    return asyncio.run(replay(trace, PlannedRun(id, name, knobs, 0), "", open_engine))
 
 
 def without_card(row: Row) -> float:
