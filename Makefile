@@ -38,11 +38,13 @@ demo: $(VENV)/core ## Record, replay and compare four agent workloads, without a
 	rm -rf demo
 	$(BIN)/rejoule demo -o demo
 
+# Many tests measure time: what fails beside other work is run once more, alone, and what fails twice has failed.
 test: $(VENV)/dev ## Run the tests
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 || $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 
 test-vllm: $(VENV)/dev $(VLLM_VENV)/ready ## Record from and replay on a real vLLM, on the CPU
-	VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest -q -m vllm tests/vllm
+	VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest -q -m vllm tests/vllm || \
+		VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest -q -m vllm --last-failed --last-failed-no-failures none tests/vllm
 
 test-vllm-all: $(VENV)/dev $(VLLM_VENV)/ready ## The same, and how ReJoule starts, taps and ends vLLM
 	VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest -q -m vllm tests/vllm tests/replay

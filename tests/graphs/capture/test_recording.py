@@ -65,7 +65,7 @@ async def test_tool_loop(bench: Bench) -> None:
     assert names(workflow) == sorted([("agent", "lookup"), ("lookup", "agent")] * 2)
     for run in workflow.tool_calls:
         assert (run.name, run.node) == ("lookup", "tools")
-        assert 25e6 < run.end_ns - run.start_ns < 300e6
+        assert 25e6 < run.end_ns - run.start_ns < 2e9
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

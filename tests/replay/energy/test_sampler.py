@@ -40,7 +40,7 @@ async def test_joules(gpus: fake.FakeNvml, tmp_path: Path) -> None:
     """The energy of a window of real time is the GPUs' true energy, within what is stated and to 1 %."""
     async with Sampler(tmp_path / "gpu.samples") as sampler:
         start_s, end_s = await window_of(sampler, 1.5)
-        assert await sampler.settle(end_s, ticks=2) and monotonic() - end_s < 0.4
+        assert await sampler.settle(end_s, ticks=2) and monotonic() - end_s < 1
         samples = sampler.samples(start_s - 3, end_s + 3)
     found = measure(samples, start_s, end_s)
     true_j = sum(gpus.true_energy_j(i, round(start_s * 1e9), round(end_s * 1e9)) for i in range(2))
