@@ -1,7 +1,11 @@
-"""A load of all four workloads: the kept workflows many times over, alike but not equal, and some tools take long."""
+"""A load of all four workloads: the kept workflows many times over, alike but not equal, and some tools take long.
+
+Written as a trace: python -m benchmarks.mix COPIES SEED FILE.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from math import log
@@ -13,6 +17,7 @@ from typing import Final
 from rejoule.traces.loops import renamed
 from rejoule.traces.model import Call, ToolCall, Trace, Workflow
 from rejoule.traces.runs import load_runs
+from rejoule.traces.store import save
 
 DATA: Final = Path(__file__).parent / "h200" / "workloads"
 TAIL: Final = ((0.86, 1.0), (0.95, 10.0))
@@ -102,3 +107,9 @@ def tool_s(source: Random) -> float:
     low_z, high_z = NormalDist().inv_cdf(low), NormalDist().inv_cdf(high)
     sigma = log(high_s / low_s) / (high_z - low_z)
     return min(MOST_S, source.lognormvariate(log(low_s) - sigma * low_z, sigma))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    save(mix(int(sys.argv[1]), int(sys.argv[2])), Path(sys.argv[3]))

@@ -50,11 +50,12 @@ def refusal(place: Path, *words: object) -> str:
 
 
 def queue() -> Trace:
-    """A long call, and short ones of workflows that arrive while it is answered."""
+    """A long call, and short ones of workflows that arrive one by one while it is answered."""
     found = [made_workflow([made_call("w0", "long", 0, 400, output_tokens=400)], {}, name="w0")]
     for i, tokens in enumerate(LENGTHS, 1):
-        call = made_call(f"w{i}", f"c{tokens}", 50 + i, 60 + i, prompt=f"{i}", output_tokens=tokens)
-        found.append(made_workflow([call], {}, name=f"w{i}", arrival_ms=50 + i))
+        at_ms = 150 * i
+        call = made_call(f"w{i}", f"c{tokens}", at_ms, at_ms + 10, prompt=f"{i}", output_tokens=tokens)
+        found.append(made_workflow([call], {}, name=f"w{i}", arrival_ms=at_ms))
     return made_trace(found)
 
 
