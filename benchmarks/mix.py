@@ -24,6 +24,7 @@ TAIL: Final = ((0.86, 1.0), (0.95, 10.0))
 """Shares of an agent's calls that follow the one before within so many seconds (vllm-project/router#286)."""
 MOST_S: Final = 30.0
 """Longer tools would be most of a replay's time."""
+APART_NS: Final = 50_000_000
 STEP: Final = 7919
 TOKENS: Final = 32000
 
@@ -39,7 +40,26 @@ def mix(copies: int, seed: int) -> Trace:
         for k in range(copies)
     ]
     Random(seed).shuffle(found)
-    return replace(next(iter(traces.values())), workflows=tuple(found))
+    # A stored trace has its workflows by their arrivals.
+    placed = tuple(arriving(workflow, i * APART_NS) for i, workflow in enumerate(found))
+    return replace(next(iter(traces.values())), workflows=placed)
+
+
+def arriving(workflow: Workflow, at_ns: int) -> Workflow:
+    """As a whole so much later or sooner."""
+    by_ns = at_ns - workflow.arrival_ns
+
+    def moved_tool(tool: ToolCall) -> ToolCall:
+        return replace(tool, start_ns=tool.start_ns + by_ns, end_ns=tool.end_ns + by_ns)
+
+    return replace(
+        workflow,
+        arrival_ns=at_ns,
+        end_ns=workflow.end_ns + by_ns,
+        tasks=tuple(replace(t, start_ns=t.start_ns + by_ns, end_ns=t.end_ns + by_ns) for t in workflow.tasks),
+        calls=tuple(moved(call, by_ns) for call in workflow.calls),
+        tool_calls=tuple(map(moved_tool, workflow.tool_calls)),
+    )
 
 
 def shared_tokens(workflows: Sequence[Workflow]) -> dict[str, int]:

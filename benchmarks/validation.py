@@ -50,9 +50,9 @@ def simulated(
     return runs
 
 
-def ran(trace: Trace, knobs: Configuration, name: str = "trace", id: str = "run") -> Run:
+def ran(trace: Trace, knobs: Configuration, name: str = "trace", id: str = "run", trial: int = 0) -> Run:
     """A trace, called ``name``, under one configuration of the simulated engine."""
-    return asyncio.run(replay(trace, PlannedRun(id, name, knobs, 0), "", open_engine))
+    return asyncio.run(replay(trace, PlannedRun(id, name, knobs, trial), "", open_engine))
 
 
 def without_card(row: Row) -> float:

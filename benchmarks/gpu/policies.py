@@ -1,0 +1,104 @@
+"""Prints what scheduling policies and waves did on a GPU, and what the simulator says of them.
+
+    python -m benchmarks.gpu.policies [FOLDER]
+
+FOLDER holds ``policies`` and ``batching`` as policies.sh writes them; without one, it is what is kept of an H200. Each
+setting is replayed in virtual time too, and its change against the first setting stands beside the measured one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import nan
+from pathlib import Path
+from statistics import fmean
+from typing import Final
+
+from benchmarks.gpu.sensors import row
+from benchmarks.gpu.tables import DATA, spread
+from benchmarks.mix import mix
+from benchmarks.validation import PROFILE, ran
+
+from rejoule.analysis.diff import compare
+from rejoule.analysis.pairing import pair
+from rejoule.traces.model import Trace
+from rejoule.traces.run import STATIC, Run
+from rejoule.traces.runs import RunFolder, load_runs
+
+COPIES: Final = 4
+SEED: Final = 1
+BLOCKS: Final = "num_gpu_blocks"
+SHOWN: Final = ("GPU energy", "makespan", "workflow latency p50", "workflow latency p99")
+
+
+def setting(run: Run) -> str:
+    """What is swept: the policy, or how calls are batched."""
+    return run.configuration.policy or run.configuration.batching
+
+
+def simulated(run: Run, trace: Trace) -> Run:
+    """The same replay in virtual time, with as many KV blocks."""
+    options = {BLOCKS: run.configuration.options[BLOCKS]}
+    knobs = replace(run.configuration, engine="sim", profile=PROFILE, options=options)
+    return ran(trace, knobs, run.trace, run.id, run.trial)
+
+
+def by_setting(runs: Iterable[Run]) -> Mapping[str, Mapping[str, Sequence[Run]]]:
+    """By trace and setting, in the order in which they were planned."""
+    found: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        found[run.trace][setting(run)].append(run)
+    return found
+
+
+def changes(plain: Sequence[Run], mine: Sequence[Run]) -> Mapping[str, float]:
+    """Relative change of each figure."""
+    rows = compare(pair(plain, mine), allow_rejected=True).of("workload")
+    return {r.name: r.change if r.change is not None else nan for r in rows if r.name in SHOWN}
+
+
+def table(folder: RunFolder, trace_of: Callable[[str], Trace], base: str) -> Iterator[str]:
+    """Measured figures, their changes against ``base``, and in brackets what the simulator says the changes are."""
+    yield row("trace", "setting", "trials", "exact calls", "energy, J", *(f"{name} [simulated]" for name in SHOWN))
+    yield row("---", "---", *["--:"] * (3 + len(SHOWN)))
+    told: list[tuple[float, float]] = []
+    for name, settings in by_setting(folder.runs).items():
+        modelled = {key: [simulated(run, trace_of(name)) for run in runs] for key, runs in settings.items()}
+        for key in sorted(settings, key=lambda key: key != base):
+            runs = settings[key]
+            exact = f"{sum(r.certificate.exact_calls for r in runs)} of {sum(len(r.calls) for r in runs)}"
+            joules = [r.energy.gpu_j for r in runs if r.energy.gpu_j is not None]
+            cells = [""] * len(SHOWN)
+            if key != base:
+                real, virtual = changes(settings[base], runs), changes(modelled[base], modelled[key])
+                cells = [f"{real[figure]:+.1%} [{virtual[figure]:+.1%}]" for figure in SHOWN]
+                told += [(real[figure], virtual[figure]) for figure in SHOWN]
+            energy = spread(joules, ".0f") if len(joules) > 1 else f"{fmean(joules):.0f}" if joules else "–"
+            yield row(name, key, len(runs), exact, energy, *cells)
+        yield from orders(name, settings, modelled)
+    alike = sum(a * b > 0 for a, b in told)
+    yield f"\nOf {len(told)} changes, {alike} have the sign that the simulator gave them."
+
+
+def orders(name: str, real: Mapping[str, Sequence[Run]], virtual: Mapping[str, Sequence[Run]]) -> Iterator[str]:
+    """Settings from the least joules to the most, measured and simulated."""
+    if len(real) > 2:
+        for source, runs in (("measured", real), ("simulated", virtual)):
+            ordered = sorted(runs, key=lambda key: fmean(r.energy.gpu_j or nan for r in runs[key]))
+            yield f"\n{name}, least joules first, {source}: {', '.join(ordered)}"
+
+
+def main(place: Path) -> None:
+    kept = load_runs(DATA / "workloads").traces
+    mixed = mix(COPIES, SEED)
+    policies, batching = load_runs(place / "policies"), load_runs(place / "batching")
+    print("\n".join(table(policies, lambda _: mixed, "fcfs")), "\n")
+    assert any(run.configuration.batching == STATIC for run in batching.runs)
+    print("\n".join(table(batching, kept.__getitem__, "continuous")))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DATA / "scheduling")
