@@ -37,6 +37,7 @@ from rejoule.replay.calibration.observations import (
 )
 from rejoule.replay.sim.profile import Profile, Serving
 from rejoule.traces import RejouleError
+from rejoule.traces.engine_options import DEFAULTS, option_word
 from rejoule.traces.run import Run
 
 RECORD: Final = (
@@ -48,6 +49,8 @@ CAP_SOURCE: Final = "of a few pairs the one that explains the power readings bes
 MEMORY_SOURCE: Final = "slope of the memory's own power reading over the share of the time that it was busy"
 UNDETERMINED: Final = 0.5
 """A constant whose relative standard error stays above this was not determined by the data."""
+USUAL: Final = ("enforce_eager", "async_scheduling")
+"""Options that change what a step's constants mean: with one turned, a fit would be of another thing."""
 SERVED: Final = ("block_size", "num_gpu_blocks", "max_num_seqs", "max_num_batched_tokens")
 
 
@@ -168,6 +171,13 @@ def _check(base: Profile, runs: Sequence[Run]) -> None:
             raise RejouleError(
                 f"{run.id} ran on {gpus} GPUs, the profile {base.name} is of {base.tensor_parallel}",
                 "take a base of as many with --base, as in --base h200-llama-3.1-8b-tp2",
+            )
+        given = run.configuration.options
+        if turned := [name for name in USUAL if given.get(name) not in (None, DEFAULTS[name])]:
+            words = " and ".join(option_word(name, given[name]) for name in turned)
+            raise RejouleError(
+                f"{run.id} ran with {words}: a profile's launch times are those of a server without that",
+                f"fit runs that were served without {' and '.join(turned)}; what it costs is a constant of its own",
             )
 
 

@@ -97,6 +97,14 @@ def test_runs_without_steps_or_readings_say_how_to_record_them(runs: list[Run]) 
         calibrate(TRUE, "x", [changed(runs[0], readings=None)])
 
 
+@pytest.mark.parametrize(("option", "value"), [("enforce_eager", True), ("async_scheduling", False)])
+def test_runs_without_what_a_profile_takes_for_given_are_refused(runs: list[Run], option: str, value: bool) -> None:
+    """Launch times without CUDA graphs, or one after another, would be fitted as if they were the usual ones."""
+    turned = changed(runs[0].configuration, options={**runs[0].configuration.options, option: value})
+    with pytest.raises(RejouleError, match=f"served without {option}"):
+        calibrate(TRUE, "x", [changed(runs[0], configuration=turned)])
+
+
 def test_runs_on_other_numbers_of_gpus_are_refused(runs: list[Run]) -> None:
     with pytest.raises(RejouleError, match="ran on 2 GPUs"):
         calibrate(TRUE, "x", [changed(runs[0], engine={"tensor_parallel_size": 2})])
