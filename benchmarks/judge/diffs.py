@@ -17,6 +17,8 @@ from typing import Final
 
 from benchmarks.judge.loads import LOADS, Load
 from benchmarks.judge.made import made
+from rich.console import Console
+from rich.progress import track
 
 from rejoule.analysis.diff import compare
 from rejoule.analysis.pairing import Pair
@@ -53,7 +55,8 @@ def table(loads: Sequence[Load], counts: Sequence[int], diffs: int, pool: Proces
     yield "| load | " + " | ".join(f"{count} trials" for count in counts) + " | rows without a verdict |"
     yield "|---|" + "--:|" * (len(counts) + 1)
     for load in loads:
-        found = list(pool.map(partial(verdicts, load, counts), range(diffs), chunksize=max(1, diffs // 50)))
+        jobs = pool.map(partial(verdicts, load, counts), range(diffs), chunksize=max(1, diffs // 50))
+        found = list(track(jobs, load.name, diffs, console=Console(stderr=True)))
         columns = list(zip(*found, strict=True))
         cells = [f"{_share(v.node for v in mine)}, {_share(v.phase for v in mine)}" for mine in columns]
         silent = [v.silent for mine in columns for v in mine]
