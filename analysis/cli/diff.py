@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from rejoule.analysis.comparison.row import Row, Scope
     from rejoule.analysis.diff import Diff
+    from rejoule.analysis.gate import Judgement
 
 
 @click.command()
@@ -32,6 +34,14 @@ if TYPE_CHECKING:
 @click.option("--allow-modelled", is_flag=True, help="Compare modelled joules with measured ones.")
 @click.option("--allow-rejected", is_flag=True, help="Judge joules of runs that say not to use them.")
 @click.option("--force", is_flag=True, help="Compare joules by node even where the fit is poor.")
+@click.option(
+    "--fail-if",
+    "forbidden",
+    multiple=True,
+    metavar="CONDITION",
+    help="End with status 1 if a figure of B is shown to lie beyond a bound, as in 'joules > 3%'; may be repeated.",
+)
+@click.option("--strict", is_flag=True, help="With --fail-if: end so, too, where it cannot be told.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every row.")
 def diff(
     runs_a: Path,
@@ -43,6 +53,8 @@ def diff(
     allow_modelled: bool,
     allow_rejected: bool,
     force: bool,
+    forbidden: tuple[str, ...],
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Say what changed between two folders of runs, or two configurations of one, and how sure that is.
@@ -50,13 +62,18 @@ def diff(
     \b
     rejoule diff RUNS --a max_num_seqs=1 --b max_num_seqs=64
     rejoule diff BEFORE AFTER --a power_cap_w=300 --b power_cap_w=300
+    rejoule diff BEFORE AFTER --fail-if "joules > 3%" --fail-if "workflow.p99 > 5%"
     """
     from rejoule.analysis.diff import compare
+    from rejoule.analysis.gate import conditions, judge
     from rejoule.analysis.pairing import in_turns, pair, parse_filters, select
     from rejoule.traces.errors import RejouleError
 
     if runs_b is None and not (only_a and only_b):
         raise RejouleError("one folder needs two configurations", "choose them with --a KNOB=VALUE and --b KNOB=VALUE")
+    wanted = conditions(forbidden)
+    if strict and not wanted:
+        raise RejouleError("--strict has no condition to be strict about", "give one with --fail-if, or leave it out")
     filters_a, filters_b = parse_filters(only_a), parse_filters(only_b)
     folder_a = load_folder(runs_a)
     folder_b = folder_a if runs_b is None else load_folder(runs_b)
@@ -68,15 +85,24 @@ def diff(
     )
     turns = folder_a is folder_b and in_turns([run.id for run in folder_a.experiment.runs], pairs)
     found = compare(pairs, force, allow_rejected, turns)
+    judged = judge(found, wanted)
     if as_json:
-        print_json(_diff_json(found))
+        print_json(_diff_json(found) | ({"conditions": [asdict(one) for one in judged]} if wanted else {}))
     else:
         _print_diff(found, by)
+        _print_judged(judged)
+    if any(one.outcome == "fails" or (strict and one.outcome == "cannot tell") for one in judged):
+        raise click.exceptions.Exit(FAILED)
+
+
+def _print_judged(judged: Sequence[Judgement]) -> None:
+    from rejoule.analysis.cli.console import say
+
+    for one in judged:
+        say(str(one), {"fails": "bold red", "passes": "green"}.get(one.outcome, "yellow"))
 
 
 def _diff_json(found: Diff) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return asdict(found) | {
         "rows": [asdict(row) | {"delta": row.delta} for row in found.rows],
         "method": METHOD,
@@ -200,6 +226,8 @@ def _by_correction(row: Row) -> bool:
     return not found.low <= 0.0 <= found.high or found.within(MARGIN)
 
 
+FAILED: Final = 1
+"""Exit status where a condition of ``--fail-if`` came true; a user's mistake has another."""
 _MODEL: Final = "intervals are the model's known error"
 METHOD: Final = {
     "interval": "95 %, paired t on log ratios, of each row alone",

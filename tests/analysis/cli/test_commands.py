@@ -72,6 +72,20 @@ def test_diff_prints_a_headline_and_tables(folder: Path) -> None:
     assert "prefill" in result.stdout and "plan" not in result.stdout
 
 
+def test_a_gate_ends_with_status_1_and_says_why(folder: Path) -> None:
+    """Status 1 is for a condition that came true, with --strict also for one that cannot be told; 2 is for mistakes."""
+    wanted = ("--a", "max_num_seqs=1,power_cap_w=none", "--b", "max_num_seqs=8,power_cap_w=none")
+    kept = invoke(diff, folder, *wanted, "--fail-if", "joules > 3%")
+    assert kept.exit_code == 0 and "passes: joules > 3%: agentic: −" in kept.stdout
+    broken = invoke(diff, folder, *wanted, "--fail-if", "joules > 3%", "--fail-if", "joules < -1%", "--json")
+    assert broken.exit_code == 1
+    assert [one["outcome"] for one in orjson.loads(broken.stdout)["conditions"]] == ["passes", "fails"]
+    assert "conditions" not in orjson.loads(invoke(diff, folder, *wanted, "--json").stdout)
+    unknown = ("--fail-if", "joules.cpu > 3%")
+    assert "neither side has CPU energy" in refusal(diff, folder, *wanted, *unknown)
+    assert "no condition to be strict about" in refusal(diff, folder, *wanted, "--strict")
+
+
 def test_diff_shows_agents_beside_nodes(named: Path) -> None:
     """In a table below that of nodes, alone where asked for, and as rows of a scope of their own in JSON."""
     wanted = ("--a", "max_num_seqs=1", "--b", "max_num_seqs=8")

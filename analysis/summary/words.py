@@ -1,0 +1,44 @@
+"""Short words for figures, as options name them: ``joules``, ``workflow.p99``, ``ttft.p50``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from rejoule.analysis.summary.summary import METRICS, Metric
+from rejoule.analysis.summary.workflows import WORKFLOW_METRICS
+from rejoule.traces.errors import RejouleError
+
+WORDS: Final[Mapping[str, str]] = {
+    "joules": "GPU energy",
+    "joules.net": "GPU energy less idle power",
+    "joules.memory": "GPU memory energy",
+    "joules.cpu": "CPU energy",
+    "joules.dram": "DRAM energy",
+    "joules.token": "energy per output token",
+    "joules.workflow": "energy per workflow",
+    "power": "average power",
+    "clock": "mean SM clock",
+    "makespan": "makespan",
+    "workflow.p50": "workflow latency p50",
+    "workflow.p95": "workflow latency p95",
+    "workflow.p99": "workflow latency p99",
+    "ttft.p50": "time to first token p50",
+    "ttft.p99": "time to first token p99",
+    "workflows.gpu": "workflows an hour a GPU",
+    "workflows.user": "workflows an hour a user",
+    "slowdown": "slowdown by waiting",
+    "jain": "Jain's index",
+    "held": "held time per workflow",
+    "queued": "queue time per workflow",
+}
+"""What tables call each of them."""
+BY_NAME: Final[Mapping[str, Metric]] = {metric.name: metric for metric in (*METRICS, *WORKFLOW_METRICS)}
+
+
+def metric_named(word: str) -> Metric:
+    """The figure that is called so, by a short word or as tables call it. Raises RejouleError."""
+    name = WORDS.get(word, word)
+    if name not in BY_NAME:
+        raise RejouleError(f"no figure is called '{word}'", f"choose among {', '.join(WORDS)}")
+    return BY_NAME[name]
