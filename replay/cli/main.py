@@ -32,6 +32,10 @@ COMMANDS: Final = {
         "rejoule.analysis.cli.diff:diff",
         "Say what one configuration costs against another, and how sure that is.",
     ),
+    "sensitivity": (
+        "rejoule.analysis.cli.sensitivity:sensitivity",
+        "Say which knob moves energy and time, by how much, and which moves nothing.",
+    ),
     "report": ("rejoule.analysis.cli.report:report", "Write the pictures of a run folder into one HTML file."),
     "calibrate": ("rejoule.replay.cli.calibrate:calibrate", "Fit a profile of the simulator to measured runs."),
     "doctor": (

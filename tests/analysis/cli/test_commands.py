@@ -17,6 +17,7 @@ from tests.analysis import builders
 from rejoule.analysis.cli.diff import _print_rows, _style, diff
 from rejoule.analysis.cli.energy import energy
 from rejoule.analysis.cli.report import report
+from rejoule.analysis.cli.sensitivity import sensitivity
 from rejoule.analysis.comparison.row import Row
 from rejoule.analysis.report import file
 from rejoule.analysis.statistics import Interval
@@ -84,6 +85,20 @@ def test_a_gate_ends_with_status_1_and_says_why(folder: Path) -> None:
     unknown = ("--fail-if", "joules.cpu > 3%")
     assert "neither side has CPU energy" in refusal(diff, folder, *wanted, *unknown)
     assert "no condition to be strict about" in refusal(diff, folder, *wanted, "--strict")
+
+
+def test_sensitivity_says_which_knob_matters(folder: Path) -> None:
+    """A sentence, a table in which every knob has its effect, and the same in JSON with how it was found."""
+    result = invoke(sensitivity, folder)
+    assert result.exit_code == 0, result.exception
+    assert "agentic: GPU energy depends most on batch size: −" in result.stdout
+    assert "batch 1 → batch 8" in result.stdout and "300 W cap → no cap" in result.stdout
+    (found,) = orjson.loads(invoke(sensitivity, folder, "--json", "--figure", "makespan").stdout)["workloads"]
+    assert {e["knob"]: e["verdict"] for e in found["effects"]} == {"max_num_seqs": "moves", "power_cap_w": "inert"}
+    assert "choose among joules" in refusal(sensitivity, folder, "--figure", "watts")
+    assert "under two configurations or more" in refusal(
+        sensitivity, folder, "--only", "max_num_seqs=1,power_cap_w=none"
+    )
 
 
 def test_diff_shows_agents_beside_nodes(named: Path) -> None:

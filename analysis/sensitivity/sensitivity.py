@@ -1,0 +1,163 @@
+"""The knobs of each workload by how much they move a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rejoule.analysis.comparison.allowance import Allowance, model_error
+from rejoule.analysis.sensitivity.design import Design, design
+from rejoule.analysis.sensitivity.effects import Effect, between, effect
+from rejoule.analysis.sensitivity.interplay import Interplay, interplays
+from rejoule.analysis.sensitivity.noise import values
+from rejoule.analysis.sensitivity.shares import shares
+from rejoule.analysis.summary.cells import Cell, Workload, gather
+from rejoule.analysis.summary.naming import source_label
+from rejoule.analysis.summary.summary import METRICS, Metric
+from rejoule.analysis.summary.units import change, percent
+from rejoule.analysis.summary.words import metric_named
+from rejoule.traces.errors import RejouleError
+from rejoule.traces.model import Trace
+from rejoule.traces.run import Run
+from rejoule.traces.words import counted
+
+LEAD: Final = "joules"
+BESIDE: Final = ("joules", "workflow.p50", "workflow.p99", "ttft.p50")
+"""Figures that a table has beside the one that it is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """Of one figure of one workload."""
+
+    trace: str
+    figure: str
+    """As tables call it."""
+    unit: str
+    source: str
+    """Of the joules."""
+    cells: int
+    effects: tuple[Effect, ...]
+    """By the size of their change, greatest first; what cannot be separated comes last."""
+    beside: Mapping[str, Mapping[str, float | None]]
+    """By knob, what other figures do between the same two levels, by their name."""
+    interplays: tuple[Interplay, ...]
+    noise: float | None
+    """95 %, relative: two configurations must differ by more to be told apart; ``None`` where nothing says."""
+    noise_degrees: int
+    modelled: bool
+    notes: tuple[str, ...]
+
+    @property
+    def headline(self) -> str:
+        """The one sentence."""
+        moving = [e for e in self.effects if e.verdict == "moves" and e.change is not None]
+        inert = [e.label for e in self.effects if e.verdict == "inert"]
+        if not moving:
+            words = f"{self.figure} is not shown to depend on any knob"
+        else:
+            most = moving[0]
+            share = "" if most.share is None else f", {percent(most.share)} of the variance"
+            words = f"{self.figure} depends most on {most.label}: "
+            words += f"{change(most.change)} from {most.start} to {most.end}{share}"
+        if inert:
+            words += f"; inert{' in the model' if self.modelled else ''}: {', '.join(inert)}"
+        return f"{self.trace}: {words}"
+
+
+def sensitivities(
+    runs: Sequence[Run], traces: Mapping[str, Trace], figure: str = LEAD, beside: Sequence[str] = BESIDE
+) -> tuple[Sensitivity, ...]:
+    """Of every workload that was replayed under several configurations.
+
+    Raises RejouleError if none was, if no run knows the figure, or if modelled and measured joules are mixed.
+    """
+    metric = metric_named(figure)
+    others = tuple(m for m in map(metric_named, beside) if m.name != metric.name)
+    if len({run.measured for run in runs if run.energy.gpu_j is not None}) > 1:
+        raise RejouleError(
+            "some of these joules are modelled and some measured", "choose one kind, as in --only engine=sim"
+        )
+    found = [s for w in gather(runs, traces) if (s := _of_workload(w, metric, others)) is not None]
+    if not found:
+        raise RejouleError(
+            f"no workload has {metric.name} under two configurations or more",
+            "replay a matrix, as in rejoule replay T -o RUNS --max-num-seqs 1,8,64 --power-cap 300,500,700",
+        )
+    return tuple(found)
+
+
+def _of_workload(workload: Workload, metric: Metric, others: Sequence[Metric]) -> Sensitivity | None:
+    cells, notes = _usable(workload, metric)
+    if len(cells) < 2:
+        return None
+    plan = design(cells)
+    runs = [s.run for cell in cells for s in cell.trials]
+    simulated = all(run.configuration.engine == "sim" for run in runs)
+    mine = values(cells, metric.value, simulated)
+    known = [i for i, value in enumerate(mine.logs) if value is not None]
+    if len(known) < 2:
+        return None
+    crossed = len(known) == plan.combinations
+    parts = shares([plan.levels[i] for i in known], [mine.logs[i] or 0.0 for i in known]) if crossed else None
+    off = [_error(plan, k) for k in range(len(plan.knobs))]
+    scope = "workload" if metric in METRICS else "workflows"
+    effects = [
+        effect(plan, mine, k, metric.name, None if parts is None else parts[k], off[k].of(scope, metric.name))
+        for k in range(len(plan.knobs))
+    ]
+    effects.sort(key=lambda e: (e.change is None, -abs(e.change or 0.0)))
+    return Sensitivity(
+        workload.name,
+        metric.name,
+        metric.unit,
+        source_label(runs),
+        len(cells),
+        tuple(effects),
+        _beside(plan, cells, effects, others),
+        interplays(plan, mine, effects),
+        mine.half_width,
+        mine.degrees,
+        any(not run.measured for run in runs),
+        tuple(dict.fromkeys((*notes, *(note for each in off for note in each.notes), *_holes(plan)))),
+    )
+
+
+def _error(plan: Design, knob: int) -> Allowance:
+    """Of differences between cells that differ in this knob alone."""
+    rows = plan.rows(knob)
+    return model_error([s.run for i in rows[0].values() for s in plan.cells[i].trials]) if rows else Allowance()
+
+
+def _beside(
+    plan: Design, cells: Sequence[Cell], effects: Sequence[Effect], others: Sequence[Metric]
+) -> dict[str, dict[str, float | None]]:
+    figures = {metric.name: values(cells, metric.value, False) for metric in others}
+    places = {knob.name: k for k, knob in enumerate(plan.knobs)}
+    return {
+        e.knob: {name: between(plan, found, places[e.knob], e.start, e.end) for name, found in figures.items()}
+        for e in effects
+    }
+
+
+def _usable(workload: Workload, metric: Metric) -> tuple[list[Cell], list[str]]:
+    """Cells that did all the work, and whose joules may be used if they are asked for; what is left out is told."""
+    kept, left = [], []
+    for cell in workload.cells:
+        if not cell.complete:
+            left.append(f"{cell.label} is left out: not all of its work was done")
+        elif metric.unit in ("J", "W") and cell.evidence.rejected:
+            left.append(f"{cell.label} is left out: do not use its joules: {'; '.join(cell.evidence.rejected)}")
+        else:
+            kept.append(cell)
+    return kept, left
+
+
+def _holes(plan: Design) -> Iterator[str]:
+    whole = plan.combinations
+    if len(plan.cells) < whole:
+        yield (
+            f"{len(plan.cells)} of {counted(whole, 'combination')} of these knobs' values were run: an effect is told "
+            "from those that differ in its knob alone, and shares of the variance are not"
+        )
