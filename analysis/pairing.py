@@ -53,11 +53,29 @@ def parse_filters(words: Iterable[str]) -> dict[str, Any]:
         name = _knob_name(name)
         if not equals or not name:
             raise RejouleError(f"'{word}' selects nothing", "write KNOB=VALUE, such as max_num_seqs=64")
-        try:
-            filters[name] = _SPELT[text] if text in _SPELT else orjson.loads(text)
-        except orjson.JSONDecodeError:
-            filters[name] = text
+        filters[name] = _parsed(text)
     return filters
+
+
+def parse_values(words: Iterable[str]) -> dict[str, list[Any]]:
+    """``max_num_seqs=1,8,64`` as a knob and its values, named and spelt as in ``parse_filters``."""
+    found: dict[str, list[Any]] = {}
+    for word in words:
+        name, equals, text = (part.strip() for part in word.partition("="))
+        if not equals or not name or not text:
+            raise RejouleError(f"'{word}' has no values", "write KNOB=V1,V2, such as max_num_seqs=2,4,16")
+        parts = [part.strip() for part in text.split(",")]
+        found.setdefault(_knob_name(name), []).extend(map(_parsed, parts))
+    return found
+
+
+def _parsed(text: str) -> Any:
+    if text in _SPELT:
+        return _SPELT[text]
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
 
 
 _NEXT: Final = re.compile(r",(?=\s*[A-Za-z][\w.-]*=)")

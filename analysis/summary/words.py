@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from rejoule.analysis.summary.summary import METRICS, Metric
+from rejoule.analysis.summary.summary import METRICS, Metric, Summary
 from rejoule.analysis.summary.workflows import WORKFLOW_METRICS
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.percentiles import percentile
+from rejoule.traces.summary import latencies_s
 
 WORDS: Final[Mapping[str, str]] = {
     "joules": "GPU energy",
@@ -24,7 +26,11 @@ WORDS: Final[Mapping[str, str]] = {
     "workflow.p95": "workflow latency p95",
     "workflow.p99": "workflow latency p99",
     "ttft.p50": "time to first token p50",
+    "ttft.p95": "time to first token p95",
     "ttft.p99": "time to first token p99",
+    "itl.p50": "time between tokens p50",
+    "itl.p95": "time between tokens p95",
+    "itl.p99": "time between tokens p99",
     "workflows.gpu": "workflows an hour a GPU",
     "workflows.user": "workflows an hour a user",
     "slowdown": "slowdown by waiting",
@@ -33,7 +39,18 @@ WORDS: Final[Mapping[str, str]] = {
     "queued": "queue time per workflow",
 }
 """What tables call each of them."""
-BY_NAME: Final[Mapping[str, Metric]] = {metric.name: metric for metric in (*METRICS, *WORKFLOW_METRICS)}
+
+
+def _of_calls(kind: str, part: float) -> Callable[[Summary], float | None]:
+    return lambda s: percentile(latencies_s(s.run)[kind], part)
+
+
+MORE: Final = (
+    Metric("time to first token p95", "s", _of_calls("ttft", 95)),
+    *(Metric(f"time between tokens p{part}", "s", _of_calls("itl", part)) for part in (50, 95, 99)),
+)
+"""Figures that no table of a diff has, but an objective may be about. Time between tokens is a call's mean."""
+BY_NAME: Final[Mapping[str, Metric]] = {metric.name: metric for metric in (*METRICS, *WORKFLOW_METRICS, *MORE)}
 
 
 def metric_named(word: str) -> Metric:

@@ -11,7 +11,7 @@ import msgspec
 
 from rejoule.replay.plan import configurations
 from rejoule.traces import RejouleError
-from rejoule.traces.run import OPTION, Configuration
+from rejoule.traces.run import OPTION, Configuration, configuration_key
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -20,6 +20,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     seed: int = 0
     configuration: dict[str, Any] = {}
     sweep: dict[str, Any] = {}
+    cells: list[dict[str, Any]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,24 @@ def read(path: Path) -> ExperimentFile:
     except RecursionError:
         raise RejouleError(f"{path}: nested too deeply", remedy) from None
     try:
-        found = configurations({"seed": body.seed, **body.configuration}, _named(body.sweep))
-        found = tuple(replace(c, policy=beside(path.parent, c.policy)) for c in found)
+        bases = [_within(body.configuration, cell) for cell in body.cells] or [body.configuration]
+        made = [configurations({"seed": body.seed, **base}, _named(body.sweep)) for base in bases]
+        found = tuple(replace(c, policy=beside(path.parent, c.policy)) for group in made for c in group)
+        found = tuple({configuration_key(c): c for c in found}.values())
     except RejouleError as error:
         raise RejouleError(f"{path}: {error.what}", error.remedy) from None
     _check(path, body)
     return ExperimentFile(tuple(path.parent / t for t in body.traces), found, body.trials, body.seed)
+
+
+def _within(configuration: dict[str, Any], cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell with what all cells share; its options are added to theirs."""
+    tables = {
+        name: {**configuration[name], **cell[name]}
+        for name in ("options", "policy_options")
+        if isinstance(configuration.get(name), dict) and isinstance(cell.get(name), dict)
+    }
+    return {**configuration, **cell, **tables}
 
 
 def beside(folder: Path, policy: str | None) -> str | None:
@@ -70,7 +83,7 @@ def _named(sweep: dict[str, Any]) -> dict[str, Any]:
 
 def _check(path: Path, body: _File) -> None:
     swept = {name for name in body.sweep if not (name == "options" and isinstance(body.sweep[name], dict))}
-    if twice := sorted(set(body.configuration) & swept):
+    if twice := sorted({*body.configuration, *(name for cell in body.cells for name in cell)} & swept):
         raise RejouleError(f"{path}: {', '.join(twice)} is both set and swept", "leave one of them out")
     if not body.traces:
         raise RejouleError(f"{path}: traces is an empty list", "give at least one value")

@@ -36,6 +36,10 @@ COMMANDS: Final = {
         "rejoule.analysis.cli.sensitivity:sensitivity",
         "Say which knob moves energy and time, by how much, and which moves nothing.",
     ),
+    "advise": (
+        "rejoule.analysis.cli.advise:advise",
+        "Say which configuration takes the least joules and keeps an objective, and what to run next.",
+    ),
     "report": ("rejoule.analysis.cli.report:report", "Write the pictures of a run folder into one HTML file."),
     "calibrate": ("rejoule.replay.cli.calibrate:calibrate", "Fit a profile of the simulator to measured runs."),
     "doctor": (

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.analysis import builders
 
+from rejoule.analysis.cli.advise import advise
 from rejoule.analysis.cli.diff import _print_rows, _style, diff
 from rejoule.analysis.cli.energy import energy
 from rejoule.analysis.cli.report import report
@@ -99,6 +100,24 @@ def test_sensitivity_says_which_knob_matters(folder: Path) -> None:
     assert "under two configurations or more" in refusal(
         sensitivity, folder, "--only", "max_num_seqs=1,power_cap_w=none"
     )
+
+
+def test_advise_names_the_configuration_and_what_to_run_next(folder: Path, tmp_path: Path) -> None:
+    """A sentence, a table with where each figure is from, a file for what to run, and all of it in JSON."""
+    wanted = ("--slo", "workflow.p50=60s", "--power", "600W", "--today", "max_num_seqs=1,power_cap_w=none")
+    result = invoke(advise, folder, *wanted)
+    assert result.exit_code == 0, result.exception
+    assert "agentic: batch 8, 300 W cap takes the least joules and keeps workflow latency p50 ≤ 60.0" in result.stdout
+    assert "against batch 1, no cap" in result.stdout and "modelled" in result.stdout and "best" in result.stdout
+    more = ("--consider", "max_num_seqs=4,16", "--write", tmp_path / "next.toml")
+    written = invoke(advise, folder, *wanted, *more)
+    assert written.exit_code == 0, written.exception
+    assert "[[cells]]" in (tmp_path / "next.toml").read_text() and "predicted" in written.stdout
+    (found,) = orjson.loads(invoke(advise, folder, *wanted, "--json").stdout)["workloads"]
+    assert found["best"]["settings"] == {"max_num_seqs": 8, "power_cap_w": 300.0} and len(found["candidates"]) == 4
+    assert "nothing that was run keeps" in invoke(advise, folder, "--slo", "workflow.p50=1ms").stdout
+    assert "is no objective" in refusal(advise, folder, "--slo", "fast")
+    assert "has no values" in refusal(advise, folder, "--consider", "max_num_seqs")
 
 
 def test_diff_shows_agents_beside_nodes(named: Path) -> None:

@@ -1,0 +1,141 @@
+"""The configurations that runs are of, simulated and measured ones together, and those between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from math import exp, fsum, inf, log, prod
+from typing import Any, Final
+
+from rejoule.analysis.advice.surface import Place
+from rejoule.analysis.summary.cells import Cell
+from rejoule.analysis.summary.naming import varying
+from rejoule.analysis.summary.summary import Metric
+from rejoule.traces.engine_options import DEFAULTS
+from rejoule.traces.errors import RejouleError
+from rejoule.traces.run import OPTION, Configuration, knobs
+
+Key = tuple[Any, ...]
+"""A configuration: its values of the knobs that vary."""
+
+APART: Final = ("engine", "profile", "loops", "seed")
+"""Knobs in which cells may differ and still be of one configuration."""
+MOST: Final = 5000
+"""Combinations beyond which there is no looking at each."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All combinations of the values that knobs have, and the cells that were run."""
+
+    names: tuple[str, ...]
+    levels: tuple[tuple[Any, ...], ...]
+    """Of each knob; ascending where they are numbers, with the engine's own last."""
+    cells: Mapping[Key, Cell]
+    unscaled: frozenset[Key] = frozenset()
+    """Simulated cells beside measured ones."""
+    scaled_by: Mapping[str, float] = field(default_factory=dict)
+    """What simulated figures are multiplied by, so that they agree with measured ones where both are known."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> list[Key]:
+        return list(product(*self.levels))
+
+    def place(self, key: Key) -> Place:
+        """Ranks and words: values as close as they are listed."""
+        return tuple(
+            str(value) if not _ordered(held) else held.index(value) / max(1, len(held) - 1)
+            for value, held in zip(key, self.levels, strict=True)
+        )
+
+
+def matrix(cells: Sequence[Cell], more: Mapping[str, Sequence[Any]], figures: Sequence[Metric]) -> Matrix:
+    """``more`` has values of knobs that were not run, to be thought of as well. Raises RejouleError."""
+    names = _names(cells, more)
+    known: dict[Key, Cell] = {}
+    notes: list[str] = []
+    for cell in sorted(cells, key=lambda c: not is_measured(c)):
+        key = tuple(setting(cell.configuration, name) for name in names)
+        if key in known:
+            both = is_measured(known[key]) and is_measured(cell)
+            if both or not is_measured(known[key]):
+                notes.append(f"{cell.label} is there twice: the first counts")
+        else:
+            known[key] = cell
+    levels = tuple(_levels([*(key[k] for key in known), *more.get(name, ())]) for k, name in enumerate(names))
+    if prod(map(len, levels)) > MOST:
+        raise RejouleError(
+            f"these knobs have {prod(map(len, levels)):,} combinations",
+            f"name fewer values: at most {MOST:,} are looked at",
+        )
+    simulated = frozenset(key for key, cell in known.items() if not is_measured(cell))
+    beside = simulated if len(simulated) < len(known) else frozenset()
+    shared = _ratios(cells, known, names, figures)
+    if beside:
+        notes.append(_scaling(shared))
+    return Matrix(names, levels, known, beside, shared, tuple(dict.fromkeys(notes)))
+
+
+def _scaling(ratios: Mapping[str, float]) -> str:
+    if not ratios:
+        return "no configuration is both measured and simulated: simulated cells are as the model has them"
+    return "simulated figures are scaled to the measured ones, by the configurations that are both"
+
+
+def _ratios(
+    cells: Sequence[Cell], known: Mapping[Key, Cell], names: Sequence[str], figures: Sequence[Metric]
+) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for cell in cells:
+        real = known[tuple(setting(cell.configuration, name) for name in names)]
+        if not is_measured(cell) and is_measured(real):
+            for metric in figures:
+                a, b = cell.mean(metric.value), real.mean(metric.value)
+                if a is not None and b is not None and a.value > 0.0 and b.value > 0.0:
+                    found.setdefault(metric.name, []).append(log(b.value / a.value))
+    return {name: exp(fsum(logs) / len(logs)) for name, logs in found.items()}
+
+
+def _names(cells: Sequence[Cell], more: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+    found = [name for name in varying(cell.configuration for cell in cells) if name not in APART and _is_knob(name)]
+    return tuple(dict.fromkeys((*found, *more)))
+
+
+def _is_knob(name: str) -> bool:
+    return not name.startswith(OPTION) or name.removeprefix(OPTION) in DEFAULTS
+
+
+def setting(configuration: Configuration, name: str) -> Any:
+    """A knob's value; of an option of the engine that was not given, its default."""
+    value = knobs(configuration).get(name)
+    return DEFAULTS.get(name.removeprefix(OPTION)) if value is None and name.startswith(OPTION) else value
+
+
+def is_measured(cell: Cell) -> bool:
+    """Whether a real engine answered."""
+    return cell.trials[0].run.configuration.engine != "sim"
+
+
+def _levels(found: Iterable[Any]) -> tuple[Any, ...]:
+    there = list(dict.fromkeys(found))
+    return tuple(sorted(there, key=lambda v: inf if v is None else v)) if _ordered(there) else tuple(there)
+
+
+def _ordered(levels: Sequence[Any]) -> bool:
+    return all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in levels)
+
+
+def configured(like: Configuration, settings: Mapping[str, Any]) -> Configuration:
+    """A configuration with these knobs, and options under ``options.NAME``."""
+    plain: dict[str, Any] = {"options": dict(like.options), "policy_options": dict(like.policy_options)}
+    for name, value in settings.items():
+        group, dot, own = name.partition(".")
+        if dot and value is None:
+            plain[group].pop(own, None)
+        elif dot:
+            plain[group][own] = value
+        elif name != "policy_knows" or value is not None:
+            plain[name] = value
+    return replace(like, **plain)

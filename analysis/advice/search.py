@@ -1,0 +1,130 @@
+"""Which cells to run next: those that may well take fewer joules than the best so far, and keep every objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import exp, inf, log, pi, sqrt
+from typing import Final
+
+from rejoule.analysis.advice.known import Known
+from rejoule.analysis.advice.matrix import Key, Matrix
+from rejoule.analysis.advice.objective import Objective
+from rejoule.analysis.advice.surface import Guess, fitted
+from rejoule.traces.student import normal_cdf
+
+WORTH: Final = 0.002
+"""Expected saving, relative, for which a cell is not worth running."""
+SLIM: Final = 0.01
+"""A chance to keep all objectives below which a cell is not tried for that."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of every figure."""
+
+    joules: Known
+    of: tuple[tuple[Objective, Known], ...]
+
+
+def next_cells(plan: Matrix, state: State, most: int) -> tuple[Key, ...]:
+    """At most ``most`` cells that were not run, the most promising first; none if none is worth it.
+
+    Expected improvement by the chance to keep the objectives (Schonlau, Welch and Jones, IMS Lecture Notes 34, 1998);
+    where nothing keeps them yet, the greatest chance to. With too few cells to guess from, those farthest from all
+    that were run. Each next one is chosen as if the ones before had come out as guessed.
+    """
+    chosen: list[Key] = []
+    while len(chosen) < most:
+        left = [key for key in plan.keys if key not in state.joules.guesses and key not in chosen]
+        if not left:
+            break
+        key = _turned(plan, state, chosen) or _farthest(plan, [*state.joules.guesses, *chosen], left)
+        if _seen(plan, state, chosen) and state.joules.surface is not None:
+            best = _best(state)
+            worth = {key: _worth(plan, state, key, best) for key in left}
+            key = max(left, key=lambda key: worth[key])
+            if worth[key] < (SLIM if best is None else WORTH):
+                break
+        chosen.append(key)
+        state = _believing(plan, state, key)
+    return tuple(chosen)
+
+
+def _seen(plan: Matrix, state: State, chosen: Sequence[Key]) -> bool:
+    """Whether two values of every knob were run or are to be."""
+    return all(len({key[k] for key in (*state.joules.guesses, *chosen)}) > 1 for k in range(len(plan.names)))
+
+
+def _turned(plan: Matrix, state: State, chosen: Sequence[Key]) -> Key | None:
+    """The best cell with a knob turned of which one value alone was run, to the middle of its others."""
+    there = [*state.joules.guesses, *chosen]
+    start = min(state.joules.guesses, key=lambda key: state.joules.guesses[key].log, default=None)
+    if start is None:
+        return None
+    for k, levels in enumerate(plan.levels):
+        others = [value for value in levels if value != start[k]]
+        if others and len({key[k] for key in there}) == 1:
+            return (*start[:k], others[len(others) // 2], *start[k + 1 :])
+    return None
+
+
+def _best(state: State) -> float | None:
+    """The least logarithm of joules among cells that were run and keep everything, by their values."""
+    found = [guess.log for key, guess in state.joules.guesses.items() if _keeps(state, key)]
+    return min(found, default=None)
+
+
+def _keeps(state: State, key: Key) -> bool:
+    return all(
+        key in known.guesses and (log(objective.bound) - known.guesses[key].log) * objective.sign >= 0.0
+        for objective, known in state.of
+    )
+
+
+def _worth(plan: Matrix, state: State, key: Key, best: float | None) -> float:
+    place = plan.place(key)
+    chance = 1.0
+    for objective, known in state.of:
+        guess = None if known.surface is None else known.surface.at(place)
+        if guess is not None:
+            chance *= normal_cdf((log(objective.bound) - guess.log) * objective.sign / guess.error)
+    surface = state.joules.surface
+    if best is None or surface is None:
+        return chance
+    return chance * _improvement(best, surface.at(place))
+
+
+def _improvement(best: float, guess: Guess) -> float:
+    """Expected, of a logarithm below ``best``."""
+    z = (best - guess.log) / guess.error
+    return (best - guess.log) * normal_cdf(z) + guess.error * exp(-z * z / 2.0) / sqrt(2.0 * pi)
+
+
+def _farthest(plan: Matrix, known: Sequence[Key], left: Sequence[Key]) -> Key:
+    def apart(key: Key) -> float:
+        here = plan.place(key)
+        return min((_distance(here, plan.place(other)) for other in known), default=inf)
+
+    return max(left, key=apart)
+
+
+def _distance(a: Sequence[float | str], b: Sequence[float | str]) -> float:
+    return sqrt(
+        sum(
+            float(x != y) if isinstance(x, str) or isinstance(y, str) else (x - y) ** 2
+            for x, y in zip(a, b, strict=True)
+        )
+    )
+
+
+def _believing(plan: Matrix, state: State, key: Key) -> State:
+    def believed(known: Known) -> Known:
+        guess = known.surface.at(plan.place(key)) if known.surface is not None else None
+        if guess is None:
+            return known
+        guesses = {**known.guesses, key: guess}
+        surface = fitted([plan.place(k) for k in guesses], [g.log for g in guesses.values()])
+        return replace(known, guesses=guesses, surface=surface)
+
+    return State(believed(state.joules), tuple((objective, believed(known)) for objective, known in state.of))

@@ -1,0 +1,158 @@
+"""``rejoule advise``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rejoule.analysis.advice import Advice, Candidate, Estimate
+
+SHOWN: Final = 10
+"""Configurations that the table has, besides those that the advice is about."""
+
+
+@click.command()
+@click.argument("runs", type=FOLDER, nargs=-1, required=True)
+@click.option(
+    "--slo", multiple=True, metavar="FIGURE=BOUND", help="As in workflow.p99=20s or ttft.p50=500ms; repeated."
+)
+@click.option("--power", metavar="WATTS", help="Most mean power of the GPUs, as in 400W.")
+@click.option("--joules", metavar="JOULES", help="Most joules a workflow, as in 300J.")
+@click.option("--consider", multiple=True, metavar="KNOB=V1,V2", help="Further values of a knob to think of; repeated.")
+@click.option("--today", multiple=True, metavar="KNOB=VALUE", help="The configuration in use, to count savings from.")
+@click.option("--only", multiple=True, metavar="KNOB=VALUE", help="Keep these runs; may be repeated.")
+@click.option("--confirm", type=click.IntRange(0), default=3, show_default=True, help="Cells to name for running next.")
+@click.option("--write", type=click.Path(path_type=Path), help="Write the cells to run next as an experiment file.")
+@click.option("--trials", type=click.IntRange(1), default=1, show_default=True, help="Of that file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every configuration.")
+def advise(
+    runs: tuple[Path, ...],
+    slo: tuple[str, ...],
+    power: str | None,
+    joules: str | None,
+    consider: tuple[str, ...],
+    today: tuple[str, ...],
+    only: tuple[str, ...],
+    confirm: int,
+    write: Path | None,
+    trials: int,
+    as_json: bool,
+) -> None:
+    """Say which configuration in RUNS takes the least joules and keeps an objective, how sure, and what to run next.
+
+    \b
+    rejoule advise RUNS --slo workflow.p99=20s --power 400W
+    rejoule advise RUNS --slo ttft.p50=500ms --consider max_num_seqs=2,4,16 --write next.toml
+    rejoule run next.toml -o MORE && rejoule advise RUNS MORE --slo ttft.p50=500ms
+    """
+    from rejoule.analysis.advice import advise as advised
+    from rejoule.analysis.advice import objectives
+    from rejoule.analysis.advice.file import experiment
+    from rejoule.analysis.pairing import parse_filters, parse_values, select
+    from rejoule.traces.errors import RejouleError
+
+    budgets = [f"{figure}={bound}" for figure, bound in (("power", power), ("joules.workflow", joules)) if bound]
+    wanted = objectives([*slo, *budgets])
+    folders = [load_folder(path) for path in runs]
+    found = advised(
+        select([run for folder in folders for run in folder.runs], parse_filters(only)),
+        {name: trace for folder in folders for name, trace in folder.traces.items()},
+        wanted,
+        parse_values(consider),
+        today,
+        confirm,
+    )
+    if write is not None:
+        if len(found) > 1:
+            names = ", ".join(one.trace for one in found)
+            raise RejouleError("an experiment file is of one workload", f"choose one with --only trace=NAME: {names}")
+        write.write_text(experiment(found[0], found[0].confirm, runs[0] / "traces", trials, write.name))
+    if as_json:
+        print_json({"workloads": [_json(one) for one in found], "method": METHOD})
+        return
+    for one in found:
+        _print(one)
+    if write is not None:
+        click.echo(f"{write} is written: rejoule run {write} -o MORE, then advise on both folders", err=True)
+
+
+def _json(found: Advice) -> dict[str, Any]:
+    from rejoule.traces.run import knobs
+
+    return asdict(found) | {"like": knobs(found.like), "headline": found.headline}
+
+
+def _print(found: Advice) -> None:
+    from rejoule.analysis.cli.console import say
+
+    say(found.headline, "bold")
+    for note in found.notes:
+        say(f"note: {note}", "yellow")
+    named = [("best", found.best), ("today", found.today), ("closest", found.nearest)]
+    marks: dict[int, list[str]] = {}
+    for word, one in (*named, *(("front", c) for c in found.front), *(("as good?", c) for c in found.rivals)):
+        if one is not None:
+            marks.setdefault(id(one), []).append(word)
+    rest = [c for c in found.candidates if c.kind != "predicted" and id(c) not in marks][:SHOWN]
+    shown = [c for c in found.candidates if id(c) in marks or any(c is other for other in rest)]
+    _table(f"{found.trace}: configurations by joules a workflow, {found.source}", found, shown, marks)
+    if found.confirm:
+        _table(f"{found.trace}: to run next; what is predicted was never run", found, found.confirm, {})
+    elif any(c.kind == "predicted" for c in found.candidates):
+        say(f"{found.trace}: no configuration that was not run is expected to be better", "dim")
+    hidden = sum(c.kind != "predicted" for c in found.candidates) - len(shown)
+    if hidden > 0:
+        say(f"{found.trace}: {hidden} more were run: --json has them", "dim")
+
+
+def _table(title: str, found: Advice, shown: Sequence[Candidate], marks: dict[int, list[str]]) -> None:
+    from rejoule.analysis.cli.console import show
+    from rejoule.analysis.summary.units import amount, percent
+    from rejoule.analysis.summary.words import BY_NAME
+
+    names = list(shown[0].figures) if shown else []
+    rows = [
+        (
+            one.label,
+            _shown(one.joules, "J"),
+            *(_shown(one.figures[name], BY_NAME[name].unit) for name in names),
+            one.kind,
+            one.verdict if found.objectives else "",
+            percent(one.chance) if one.chance is not None and found.objectives else "",
+            "" if one.workflows_per_gpu_h is None else amount(one.workflows_per_gpu_h, "/h"),
+            "" if one.agents_per_mw is None else f"{one.agents_per_mw:,.0f}",
+            ", ".join(marks.get(id(one), [])),
+        )
+        for one in shown
+    ]
+    heads = ("", "J a workflow", *names, "from", "objectives", "chance", "workflows a GPU", "agents a MW", "")
+    show(title, heads, rows)
+
+
+def _shown(found: Estimate | None, unit: str) -> str:
+    from rejoule.analysis.summary.units import amount
+
+    if found is None:
+        return amount(None, unit)
+    if found.low is None or found.high is None:
+        return amount(found.value, unit)
+    return f"{amount(found.value, unit)} ±{amount((found.high - found.low) / 2.0, unit)}"
+
+
+METHOD: Final = {
+    "low, high": "95 %: of measured cells from trials, pooled; of modelled ones what the profile's differences may be "
+    "off by; of predicted ones that and the surface's own error; null where none is known",
+    "verdict": "keeps or misses: the whole interval does; may miss: the bound lies within it; by value without one",
+    "chance": "that all objectives are kept, errors taken for independent",
+    "predicted": "kriging over the knobs' values from the cells that were run",
+    "confirm": "expected improvement by the chance to keep the objectives",
+    "agents_per_mw": "workflows under way on average by mean GPU power; the rest of the machine is not in it",
+}

@@ -1,0 +1,243 @@
+"""What is advised is best among what was run, and keeps what it says; what was not run is never taken for it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import exp, log
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.analysis import builders
+
+from rejoule.analysis.advice import Advice, advise, objectives
+from rejoule.analysis.advice.file import experiment
+from rejoule.analysis.advice.surface import Place, fitted
+from rejoule.replay.cli.experiment_file import read
+from rejoule.traces.errors import RejouleError
+from rejoule.traces.run import Configuration, Run, knobs
+from rejoule.traces.store import save
+
+TRACE = builders.trace(3)
+PLAIN = builders.run(TRACE, None)
+BATCHES = (1, 4, 16, 64)
+CAPS = (300.0, 500.0, None)
+Figure = Callable[[Configuration], float]
+
+
+def configurations(batches: Sequence[int] = BATCHES, caps: Sequence[float | None] = CAPS) -> list[Configuration]:
+    return [Configuration(profile="made-up", max_num_seqs=b, power_cap_w=c) for b in batches for c in caps]
+
+
+def joules(c: Configuration) -> float:
+    return float((c.max_num_seqs or 1) ** -0.3) * (0.8 if c.power_cap_w == 300.0 else 1.0)
+
+
+def seconds(c: Configuration) -> float:
+    return float((c.max_num_seqs or 1) ** 0.2) * (1.5 if c.power_cap_w == 300.0 else 1.0)
+
+
+def run_of(
+    c: Configuration,
+    j: Figure = joules,
+    s: Figure = seconds,
+    trial: int = 0,
+    measured: bool = False,
+    noise: float = 1.0,
+) -> Run:
+    """A run whose joules and times are so many times those of the plain one."""
+    engine, source = ("vllm", "nvml-counter") if measured else ("sim", "model:made-up")
+    slow = s(c)
+    return replace(
+        PLAIN,
+        id=f"{source}-{c.max_num_seqs}-{c.power_cap_w}-{trial}",
+        configuration=replace(c, engine=engine),
+        trial=trial,
+        makespan_s=PLAIN.makespan_s * slow,
+        workflows=tuple(replace(w, end_s=w.arrival_s + slow * (w.end_s - w.arrival_s)) for w in PLAIN.workflows),
+        steps=None,
+        energy=replace(PLAIN.energy, gpu_j=(PLAIN.energy.gpu_j or 0.0) * j(c) * noise, source={"gpu": source}),
+    )
+
+
+def of(runs: Sequence[Run], *slo: str, **more: object) -> Advice:
+    (one,) = advise(runs, {"agentic": TRACE}, objectives(slo), **more)  # type: ignore[arg-type]
+    return one
+
+
+def longest_s(c: Configuration) -> float:
+    """The p50 of a workflow's time."""
+    return sorted(w.end_s - w.arrival_s for w in run_of(c).workflows)[1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(bound=st.floats(0.9, 4.0))
+def test_the_best_of_what_was_run_is_advised(bound: float) -> None:
+    """Of all configurations that keep the objective, it has the least joules; if none keeps it, that is said."""
+    limit_s = bound * longest_s(Configuration(max_num_seqs=1))
+    found = of([run_of(c) for c in configurations()], f"workflow.p50={limit_s}")
+    fit = [c for c in configurations() if longest_s(c) <= limit_s]
+    if not fit:
+        assert found.best is None and found.nearest is not None and "nothing that was run keeps" in found.headline
+        return
+    best = min(fit, key=joules)
+    assert found.best is not None
+    assert dict(found.best.settings) == {"max_num_seqs": best.max_num_seqs, "power_cap_w": best.power_cap_w}
+    assert all(c.verdict in ("keeps", "misses") for c in found.candidates)
+
+
+def test_without_an_objective_joules_alone_decide() -> None:
+    found = of([run_of(c) for c in configurations()])
+    assert found.best is not None and found.best.label == "batch 64, 300 W cap" and found.sure
+    assert found.front == () and found.confirm == ()
+
+
+def test_the_saving_is_counted_from_today() -> None:
+    """Today is the configuration without a knob set, or the one that is named."""
+    runs = [run_of(c) for c in configurations()]
+    found = of(runs, today=["max_num_seqs=1", "power_cap_w=none"])
+    assert found.today is not None and found.today.label == "batch 1, no cap"
+    assert found.saving is not None and found.saving.value == pytest.approx(1 - 0.8 * 64**-0.3)
+    assert of(runs).today is None
+    with pytest.raises(RejouleError, match="3 configurations have max_num_seqs=1"):
+        of(runs, today=["max_num_seqs=1"])
+    with pytest.raises(RejouleError, match="batching does not vary here"):
+        of(runs, today=["batching=static"])
+
+
+def test_what_was_not_run_is_predicted_and_never_advised() -> None:
+    """A cell between those that were run may be named to be run next; the advice is one of those that were."""
+    some = [c for c in configurations() if c.max_num_seqs != 64]
+    found = of([run_of(c) for c in some], more={"max_num_seqs": [64]})
+    assert found.best is not None and found.best.kind == "modelled"
+    assert {c.kind for c in found.candidates if c.settings["max_num_seqs"] == 64} == {"predicted"}
+    assert found.confirm[0].kind == "predicted" and found.confirm[0].settings == {
+        "max_num_seqs": 64,
+        "power_cap_w": 300.0,
+    }
+    assert found.confirm[0].trials == 0 and found.confirm[0].power_w is None
+
+
+def test_running_what_is_named_finds_the_best() -> None:
+    """From one configuration on, the cells that it names lead to the best of all before half of them were run."""
+    more = {"max_num_seqs": BATCHES, "power_cap_w": CAPS}
+    ran = [run_of(Configuration(profile="made-up", max_num_seqs=64))]
+    limit_s = 1.6 * longest_s(Configuration(max_num_seqs=1))
+    while (found := of(ran, f"workflow.p50={limit_s}", more=more, confirm=1)).confirm and len(ran) < 6:
+        ran.append(run_of(Configuration(profile="made-up", **found.confirm[0].settings)))
+    best = min((c for c in configurations() if longest_s(c) <= limit_s), key=joules)
+    assert found.best is not None and found.best.settings["max_num_seqs"] == best.max_num_seqs
+
+
+def test_trials_say_how_sure_it_is() -> None:
+    """A bound within the interval may be missed; without a second trial nothing is known of an interval."""
+    random = np.random.default_rng(1)
+
+    def timed(spread: float) -> Figure:
+        return lambda c: seconds(c) * exp(spread * random.standard_normal())
+
+    limit_s = 1.05 * longest_s(Configuration(max_num_seqs=4))
+    some = configurations((1, 4), (None,))
+    steady, wide = (
+        of([run_of(c, s=timed(x), trial=t, measured=True) for c in some for t in range(3)], f"workflow.p50={limit_s}")
+        for x in (0.002, 0.1)
+    )
+    four = {found.candidates[0].label: found.candidates[0] for found in (steady, wide)}["batch 4"]
+    assert steady.best is not None and steady.best.verdict == "keeps" and steady.best.chance is not None
+    assert steady.best.label == four.label == "batch 4" and steady.best.chance > 0.99
+    assert {c.verdict for c in wide.candidates} & {"may miss"}
+    once = of([run_of(c, measured=True) for c in some], f"workflow.p50={limit_s}")
+    assert once.best is not None and once.best.chance is None and "without knowing how far off" in once.headline
+
+
+def test_measured_cells_count_and_simulated_ones_are_scaled_to_them() -> None:
+    """A simulator that is off by a factor is held to what was measured; what was measured stands for itself."""
+    off = [run_of(c, j=lambda c: 1.2 * joules(c)) for c in configurations()]
+    real = [run_of(c, measured=True, trial=t) for c in configurations((1,), (None, 500.0)) for t in range(2)]
+    found = of([*off, *real], "workflow.p50=9s")
+    kinds = {c.label: c for c in found.candidates}
+    alone = of([run_of(c) for c in configurations()], "workflow.p50=9s")
+    assert kinds["batch 1, no cap"].kind == "measured" and kinds["batch 64, no cap"].kind == "modelled"
+    for one in alone.candidates:
+        mine = kinds[one.label]
+        assert one.joules is not None and mine.joules is not None
+        assert mine.joules.value == pytest.approx(one.joules.value)
+    assert any("scaled to the measured ones" in note for note in found.notes)
+
+
+def test_what_is_named_is_an_experiment_file(tmp_path: Path) -> None:
+    """It holds the very cells, with the knobs that all share, and reads as any experiment."""
+    save(TRACE, tmp_path / "agentic.jsonl.zst")
+    some = [replace(c, options={"enforce_eager": True}) for c in configurations((1, 16))]
+    found = of([run_of(c) for c in some], more={"max_num_seqs": [4, 64]}, confirm=2)
+    text = experiment(found, found.confirm, tmp_path, 3, "next.toml")
+    (tmp_path / "next.toml").write_text(text)
+    held = read(tmp_path / "next.toml")
+    assert held.trials == 3 and [path.name for path in held.traces] == ["agentic.jsonl.zst"]
+    wanted = [dict(one.settings) for one in found.confirm]
+    assert [{name: knobs(c)[name] for name in wanted[0]} for c in held.configurations] == wanted
+    assert all(c.profile == "made-up" and c.options == {"enforce_eager": True} for c in held.configurations)
+    assert tomllib.loads(text)["cells"]
+    with pytest.raises(RejouleError, match="nothing to run"):
+        experiment(found, (), tmp_path, 1, "next.toml")
+    with pytest.raises(RejouleError, match="has no trace agentic"):
+        experiment(found, found.confirm, tmp_path / "none", 1, "next.toml")
+
+
+@pytest.mark.parametrize(
+    ("slo", "told"),
+    [
+        (["workflow.p99"], "is no objective"),
+        (["workflow.p99=0s"], "no bound above 0"),
+        (["workflow.p99=20 J"], "has no unit 'J'"),
+        (["latency=20s"], "no figure is called 'latency'"),
+        (["workflow.p99=20s", "workflow.p99=2s"], "has two bounds"),
+        (["joules.cpu=2J"], "no run knows CPU energy"),
+    ],
+)
+def test_what_is_no_objective_is_refused_with_a_remedy(slo: list[str], told: str) -> None:
+    with pytest.raises(RejouleError, match=told):
+        of([run_of(c) for c in configurations()], *slo)
+
+
+def test_too_many_combinations_are_refused() -> None:
+    with pytest.raises(RejouleError, match="combinations"):
+        of([run_of(c) for c in configurations()], more={"max_num_seqs": list(range(1, 3000))})
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from("ab")), min_size=3, max_size=8, unique=True))
+def test_a_surface_goes_through_what_was_run(places: list[Place]) -> None:
+    """At a cell that was run it says what came out; away from all, it says that it knows less."""
+    logs = [0.3 * float(x) + (0.1 if word == "a" else 0.0) for x, word in places]
+    surface = fitted(places, logs)
+    assert surface is not None
+    for place, value in zip(places, logs, strict=True):
+        assert surface.at(place).log == pytest.approx(value, abs=2e-2)
+    at = [surface.at(place).error for place in places]
+    assert surface.at((9.0, "c")).error >= max(at)
+    assert fitted(places[:2], logs[:2]) is None
+
+
+def test_agents_a_megawatt_are_workflows_under_way_by_power() -> None:
+    found = of([run_of(c) for c in configurations()])
+    run = run_of(configurations()[-1])
+    one = next(c for c in found.candidates if c.label == "batch 64, no cap")
+    way = sum(w.end_s - w.arrival_s for w in run.workflows) / run.makespan_s
+    watts = (run.energy.gpu_j or 0.0) / run.makespan_s
+    assert one.agents_per_mw == pytest.approx(way / watts * 1e6)
+
+
+def settings_of(found: Advice) -> Mapping[str, object]:
+    assert found.best is not None
+    return found.best.settings
+
+
+def test_ratios_of_joules_do_not_depend_on_the_unit() -> None:
+    """Ten times the joules everywhere advise the same."""
+    few = of([run_of(c) for c in configurations((1, 16))])
+    many = of([run_of(c, j=lambda c: 10 * joules(c)) for c in configurations((1, 16))])
+    assert settings_of(few) == settings_of(many) and log(joules(configurations()[0])) == pytest.approx(log(0.8))
