@@ -54,11 +54,10 @@ def _rows(records: Sequence[StepRecord], players: int, latency: LatencyModel, po
     added = np.array([_added(record, players, latency) for record in records])
     base = np.array(latency.demand(EMPTY))
     greatest = float(power.greatest_clock_mhz)
-    value = {
-        coalition: power.joules(base + added[:, coalition, :].sum(axis=1), greatest)
-        for size in range(players + 1)
-        for coalition in combinations(range(players), size)
-    }
+    held: dict[tuple[int, ...], Array] = {(): np.broadcast_to(base, (len(records), len(base)))}
+    for size in range(1, players + 1):
+        held |= {c: held[c[:-1]] + added[:, c[-1]] for c in combinations(range(players), size)}
+    value = {coalition: power.joules(demands, greatest) for coalition, demands in held.items()}
     everyone = value[tuple(range(players))]
     shares = np.stack([shapley(value, player, players) for player in range(players)], axis=1)
     clocks = np.array([record.sm_clock_mhz for record in records])
