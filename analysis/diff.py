@@ -8,6 +8,7 @@ from math import expm1, fsum
 from typing import Final, get_args
 
 from rejoule.analysis.attribution import Contrast, Names, Table, contrast, ordered
+from rejoule.analysis.causes import Causes, causes
 from rejoule.analysis.comparison.allowance import LEAD, Allowance, allowance
 from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.comparison.row import Row, Scope, corrected, judged
@@ -42,6 +43,8 @@ class Diff(Tabular):
     """What the trials of each trace can see of its joules, where they were measured."""
     left_out: tuple[LeftOut, ...] = ()
     """Runs without a counterpart."""
+    causes: tuple[Causes, ...] = ()
+    """Of each trace, why its joules differ; none where joules are not to be compared."""
 
     def columns(self) -> Columns:
         return columns_of(
@@ -86,7 +89,7 @@ def compare(
     by_trace: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_trace.setdefault(pair.a.trace, []).append(pair)
-    rows, sights = list[Row](), list[Sight]()
+    rows, sights, why = list[Row](), list[Sight](), list[Causes]()
     off_by: list[str] = []
     for trace, mine in by_trace.items():
         found = [(sides[id(pair.a)], sides[id(pair.b)]) for pair in mine]
@@ -97,6 +100,10 @@ def compare(
         lead = next((row for row in made if row.name == LEAD and row.scope == "workload"), None)
         if lead is not None and lead.withheld is None and all(run.measured for p in mine for run in (p.a, p.b)):
             sights.append(sight(trace, LEAD, lead.pairs, lead.spread))
+        if lead is not None and lead.withheld is None and not all(same_runs(p.a, p.b) for p in mine):
+            used = [p for p, sides_of in zip(mine, found, strict=True) if allow_rejected or not _rejected(sides_of)]
+            split = causes(used)
+            why += [] if split is None else [split]
     name_a, name_b = _side_names(pairs)
     source = source_label([*(pair.a for pair in pairs), *(pair.b for pair in pairs)])
     notes = (
@@ -106,7 +113,7 @@ def compare(
         *attribution_notes([(sides[id(pair.a)], sides[id(pair.b)]) for pair in pairs], force),
     )
     headlines = tuple(_headline(row, name_a, name_b, source) for row in rows if row.name == LEAD)
-    return Diff(name_a, name_b, source, headlines, notes, tuple(rows), tuple(sights), left_out)
+    return Diff(name_a, name_b, source, headlines, notes, tuple(rows), tuple(sights), left_out, tuple(why))
 
 
 def _configurations(pairs: Iterable[Pair]) -> Iterable[Sequence[Run]]:
@@ -123,7 +130,7 @@ Sides = Sequence[tuple[Summary, Summary]]
 
 def _rows(trace: str, found: Sides, off: Allowance, force: bool, allow_rejected: bool) -> Iterable[Row]:
     """The rows of a table for each scope, each a family of claims."""
-    fit = [sides for sides in found if allow_rejected or not any(side.evidence.rejected for side in sides)]
+    fit = [sides for sides in found if allow_rejected or not _rejected(sides)]
 
     fits = _fits(found)
 
@@ -162,6 +169,10 @@ def _rows(trace: str, found: Sides, off: Allowance, force: bool, allow_rejected:
 
         values = {name: joules(name) for name in names} | {name: joules(*map(line, sums[name])) for name in sums}
         yield from corrected([r for name, value in values.items() for r in row(scope, name, "J", value)])
+
+
+def _rejected(sides: tuple[Summary, Summary]) -> bool:
+    return any(side.evidence.rejected for side in sides)
 
 
 @dataclass(frozen=True, slots=True)

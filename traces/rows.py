@@ -36,6 +36,7 @@ class _StepRow(msgspec.Struct, array_like=True, frozen=True):
     preempted: tuple[int, ...]
     prefill_context: tuple[Count, ...] = ()
     decode_context: tuple[Count, ...] = ()
+    makeup: tuple[float, ...] = ()
 
 
 _STEP: Final = msgspec.json.Decoder(_StepRow).decode
@@ -115,6 +116,7 @@ def _step_row(run: Run) -> Callable[[Step], Sequence[Any]]:
             [place[call] for call in step.preempted],
             step.prefill_context,
             step.decode_context,
+            step.makeup,
         )
 
     return row
@@ -139,6 +141,7 @@ def _steps(rows: Sequence[_StepRow], run: Run) -> tuple[Step, ...]:
             preempted=tuple(names[i] for i in preempted),
             prefill_context=row.prefill_context,
             decode_context=row.decode_context,
+            makeup=row.makeup,
         )
 
     return tuple(map(step, rows))

@@ -141,6 +141,10 @@ class Step:
     """Tokens that lay in the KV cache before each entry of ``prefill``; empty if unknown."""
     decode_context: tuple[int, ...] = ()
     """Tokens that each entry of ``decode`` attended to, summed over its steps; empty if unknown."""
+    makeup: tuple[float, ...] = ()
+    """What a model says that ``energy_j`` is made of: joules at the greatest clock without a cap over ``energy_j``,
+    then the shares of them that decoded tokens, their contexts, prompts' launches, prompt tokens and their contexts add
+    to an empty step. Steps without prompts have no shares of prompts; empty if unknown."""
 
     @property
     def idle(self) -> bool:

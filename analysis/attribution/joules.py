@@ -18,6 +18,7 @@ from rejoule.analysis.attribution.experts import ASLEEP
 from rejoule.analysis.attribution.gpus import working
 from rejoule.analysis.attribution.intervals import with_intervals
 from rejoule.analysis.attribution.ledger import IDLE, Ledger, ledger, with_experts
+from rejoule.analysis.attribution.nnls import Array
 from rejoule.analysis.attribution.pace import Timed, pace
 from rejoule.analysis.attribution.result import TOLERANCE, Attribution, CallEnergy, PhaseEnergy, method_of
 from rejoule.analysis.attribution.shares import Shares, share
@@ -29,7 +30,7 @@ CLEARLY: Final = 0.95
 
 
 @dataclass(frozen=True)
-class _Laid:
+class Laid:
     """A run with its working GPUs' joules laid over what was done."""
 
     run: Run
@@ -42,26 +43,29 @@ class _Laid:
 
 def fit(runs: Iterable[Run]) -> Costs:
     """The costs that describe all these runs best, such as the trials of one configuration."""
-    return _fitted(_laid([run for run in runs if run.energy.gpu_j is not None]))
+    return fitted(lay([run for run in runs if run.energy.gpu_j is not None]))
 
 
 def attribute(run: Run, costs: Costs | None = None) -> Attribution | None:
     """Attribute the run's GPU energy, by these costs or by its own; ``None`` when none was measured."""
     if run.energy.gpu_j is None:
         return None
-    laid = _laid([run], None if costs is None else costs.asleep)
-    return _attributed(laid[0], costs or _fitted(laid))
+    laid = lay([run], None if costs is None else costs.asleep)
+    return attributed(laid[0], costs or fitted(laid))
 
 
 def attribute_alike(runs: Sequence[Run]) -> tuple[Attribution, ...]:
     """Attribute runs whose GPU energy was measured, by one fit to all of them."""
-    laid = _laid(runs)
-    costs = _fitted(laid)
-    return tuple(_attributed(one, costs) for one in laid)
+    laid = lay(runs)
+    costs = fitted(laid)
+    return tuple(attributed(one, costs) for one in laid)
 
 
-def _laid(runs: Sequence[Run], asleep: float | None = None) -> list[_Laid]:
-    """``asleep`` is the chance that a token leaves an expert asleep; ``None`` to ask the steps for it."""
+def lay(runs: Sequence[Run], asleep: float | None = None) -> list[Laid]:
+    """Runs whose GPU energy was measured, as an attribution sees them.
+
+    ``asleep`` is the chance that a token leaves an expert asleep; ``None`` to ask the steps for it.
+    """
     known = [working(run) for run in runs]
     slices = [slices_of(run) for run, _ in known]
     plain = [ledger(mine, _names(run)) for mine, (run, _) in zip(slices, known, strict=True)]
@@ -71,16 +75,18 @@ def _laid(runs: Sequence[Run], asleep: float | None = None) -> list[_Laid]:
     for whole, (run, idle_gpus_j), mine, book in zip(runs, known, slices, plain, strict=True):
         laid = with_experts(book, asleep) if asleep else book
         bins = _bins(run, mine, laid, run.energy.gpu_j or 0.0)
-        found.append(_Laid(run, whole.energy.gpu_j or 0.0, idle_gpus_j, laid, bins, asleep))
+        found.append(Laid(run, whole.energy.gpu_j or 0.0, idle_gpus_j, laid, bins, asleep))
     return found
 
 
-def _fitted(laid: Sequence[_Laid]) -> Costs:
+def fitted(laid: Sequence[Laid]) -> Costs:
+    """The costs that describe all these best."""
     samples = [_sample(one.run, one.book, one.bins, _timed(one.run, one.book)) for one in laid]
     return fitting.fit(samples, laid[0].asleep if laid else 0.0)
 
 
-def _attributed(laid: _Laid, costs: Costs) -> Attribution:
+def attributed(laid: Laid, costs: Costs) -> Attribution:
+    """By these costs."""
     run, book, bins = laid.run, laid.book, laid.bins
     total_j, method, names = run.energy.gpu_j or 0.0, method_of(run), _names(run)
     shares = share(book, bins, costs)
@@ -191,6 +197,11 @@ def _bounds(run: Run, names: Sequence[str], book: Ledger, shares: Shares, costs:
 
 def _tool_wait(book: Ledger, shares: Shares, tools: Sequence[ToolResult]) -> float:
     """Idle joules of the time in which some tool ran, by time within each idle stretch."""
+    return fsum(shares.stretches_j * waiting(book, tools))
+
+
+def waiting(book: Ledger, tools: Sequence[ToolResult]) -> Array:
+    """Of each stretch, the share of its time that was idle while some tool ran; 0 of those with work."""
     spans: list[list[float]] = []
     for tool in sorted(tools, key=lambda t: (t.start_s, t.end_s)):
         if spans and tool.start_s <= spans[-1][1]:
@@ -198,14 +209,14 @@ def _tool_wait(book: Ledger, shares: Shares, tools: Sequence[ToolResult]) -> flo
         else:
             spans.append([tool.start_s, tool.end_s])
     if not spans:
-        return 0.0
+        return np.zeros(len(book.idle))
     edges = np.array(spans).ravel()
     # Time spent in tools from the start until each edge, and between edges by interpolation.
     spent = np.concatenate([[0.0], np.cumsum(np.diff(edges) * (np.arange(len(edges) - 1) % 2 == 0))])
     inside = np.interp(book.end_s, edges, spent) - np.interp(book.start_s, edges, spent)
     duration = book.duration_s
     part = np.where(book.idle & (duration > 0.0), inside / np.where(duration > 0.0, duration, 1.0), 0.0)
-    return fsum(shares.stretches_j * np.clip(part, 0.0, 1.0))
+    return np.clip(part, 0.0, 1.0).astype(np.float64)
 
 
 def _balanced(found: Attribution) -> Attribution:

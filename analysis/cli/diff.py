@@ -103,13 +103,17 @@ def _print_judged(judged: Sequence[Judgement]) -> None:
 
 
 def _diff_json(found: Diff) -> dict[str, Any]:
+    from rejoule.analysis.cli.causes_table import causes_json
+
     return asdict(found) | {
         "rows": [asdict(row) | {"delta": row.delta} for row in found.rows],
+        "causes": [causes_json(each) for each in found.causes],
         "method": METHOD,
     }
 
 
 def _print_diff(found: Diff, by: Scope) -> None:
+    from rejoule.analysis.cli.causes_table import show_causes
     from rejoule.analysis.cli.console import say
 
     for headline in found.headlines:
@@ -130,6 +134,9 @@ def _print_diff(found: Diff, by: Scope) -> None:
                 say(
                     f"note: {trace} has no joules by agent: its runs do not name several agents on both sides", "yellow"
                 )
+        for why in found.causes:
+            if why.trace == trace:
+                show_causes(why)
     for sight in found.sights:
         say(f"{sight}", "dim")
 

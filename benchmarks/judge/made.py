@@ -53,10 +53,21 @@ class Judged:
 
 def made(load: Load, seed: int, trial: int | None = None) -> Judged:
     """One run; with ``trial``, one of several that do the same work."""
-    log = serve(load.stages, load.rate, load.length_s, load.physics, load.slots, seed, trial)
+    log = served(load, seed, trial)
     found = truth(log, load.physics, ORDERS[len(log.step) > 6 * sum(log.busy)], seed)
+    run = recorded(load, log, seed, trial)
+    pairs = zip(_names(log), found.prefill_j.tolist(), found.decode_j.tolist(), strict=True)
+    return Judged(run, {name: (prefill, decode) for name, prefill, decode in pairs}, found.idle_j)
+
+
+def served(load: Load, seed: int, trial: int | None = None) -> Log:
+    return serve(load.stages, load.rate, load.length_s, load.physics, load.slots, seed, trial)
+
+
+def recorded(load: Load, log: Log, seed: int, trial: int | None = None) -> Run:
+    """What a recorder knows of what was served."""
     seen = watch(log, load.sensor, load.company, seed if trial is None else 1000 * seed + trial)
-    names = [f"c{job.call:05}" for job in log.jobs]
+    names = _names(log)
     calls = tuple(
         CallResult(
             name,
@@ -72,7 +83,7 @@ def made(load: Load, seed: int, trial: int | None = None) -> Judged:
         )
         for name, job in zip(names, log.jobs, strict=True)
     )
-    run = Run(
+    return Run(
         id=f"judged-{seed}" if trial is None else f"judged-{seed}-{trial}",
         trace=load.name,
         trace_digest="judged",
@@ -96,8 +107,10 @@ def made(load: Load, seed: int, trial: int | None = None) -> Judged:
             after_w=seen.after_w,
         ),
     )
-    pairs = zip(names, found.prefill_j.tolist(), found.decode_j.tolist(), strict=True)
-    return Judged(run, {name: (prefill, decode) for name, prefill, decode in pairs}, found.idle_j)
+
+
+def _names(log: Log) -> list[str]:
+    return [f"c{job.call:05}" for job in log.jobs]
 
 
 def _workflows(calls: tuple[CallResult, ...]) -> tuple[WorkflowResult, ...]:

@@ -22,6 +22,7 @@ from rejoule.replay.policy.interface import Capacity
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
+from rejoule.replay.sim.makeup import makeup
 from rejoule.replay.sim.profile import Profile, load_profile, profile_digest
 from rejoule.replay.sim.records import StepRecord
 from rejoule.traces import RejouleError, Trace
@@ -192,7 +193,7 @@ class SimEngine:
                 bound_fraction=log.bound_s / log.busy_s if log.busy_s else None,
                 attainable=log.attainable,
             ),
-            steps=_steps(log.records),
+            steps=_steps(log.records, makeup(log.records, engine.latency, engine.power)),
             engine={
                 **self.identity,
                 "calibrated": profile.calibrated,
@@ -250,12 +251,12 @@ class _Emitted(dict[str, tuple[str, int]]):
         return self.setdefault(call, (call, self._tokens))
 
 
-def _steps(records: Sequence[StepRecord]) -> tuple[Step, ...]:
+def _steps(records: Sequence[StepRecord], made: Sequence[tuple[float, ...]]) -> tuple[Step, ...]:
     emitted = {tokens: _Emitted(tokens) for tokens in {record.steps for record in records}}
-    return tuple(_step(record, emitted[record.steps]) for record in records)
+    return tuple(_step(r, emitted[r.steps], parts) for r, parts in zip(records, made, strict=True))
 
 
-def _step(record: StepRecord, emitted: _Emitted) -> Step:
+def _step(record: StepRecord, emitted: _Emitted, parts: tuple[float, ...]) -> Step:
     return Step(
         start_s=record.start_s,
         end_s=record.end_s,
@@ -268,4 +269,5 @@ def _step(record: StepRecord, emitted: _Emitted) -> Step:
         preempted=record.preempted,
         prefill_context=record.prefill_context,
         decode_context=record.decode_context,
+        makeup=parts,
     )

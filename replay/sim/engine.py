@@ -39,7 +39,7 @@ class StepEngine:
         self.limits = config.limits()
         self.pool = config.pool()
         self.scheduler = Scheduler(self.pool, self.limits)
-        latency = config.latency()
+        self.latency = latency = config.latency()
         self.power = PowerModel(config.profile, latency, config.power_cap_w, config.sm_clock_mhz)
         self.log = StepLog(keep_steps)
         self._costs = StepCosts(latency, self.power)

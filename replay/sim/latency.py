@@ -31,7 +31,12 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rejoule.replay.sim.profile import Profile
+
+Array = NDArray[np.float64]
 
 ACTIVATION_BYTES = 2
 """Of one value that GPUs exchange: 16 bits."""
@@ -74,6 +79,15 @@ class StepTime(NamedTuple):
     gpu_s: float
     step_s: float
     cache_s: float = 0.0
+
+
+class StepTimes(NamedTuple):
+    """The same of S steps."""
+
+    compute_s: Array
+    memory_s: Array
+    step_s: Array
+    cache_s: Array
 
 
 class LatencyModel:
@@ -156,6 +170,15 @@ class LatencyModel:
         gpu = (compute**norm + slowed**norm) ** (1 / norm) + demand.overhead_s
         step = max(gpu, demand.host_s) + demand.serial_s
         return StepTime(compute, demand.memory_s, gpu, step, demand.cache_s)
+
+    def times(self, demands: Array, clock_mhz: Array | float) -> StepTimes:
+        """``time`` of many: ``demands`` is S × the fields of a `Demand`, ``clock_mhz`` one for all or S."""
+        compute_s, memory_s, overhead_s, host_s, cache_s, _, serial_s = demands.T
+        slower = self._max_clock_mhz / np.asarray(clock_mhz)
+        compute, norm = compute_s * slower, self._norm
+        slowed = memory_s * np.maximum(1.0, self._timing.memory_knee * slower)
+        gpu = (compute**norm + slowed**norm) ** (1 / norm) + overhead_s
+        return StepTimes(compute, memory_s, np.maximum(gpu, host_s) + serial_s, cache_s)
 
     def _padded(self, tokens: int) -> int:
         sizes = self._graph_sizes

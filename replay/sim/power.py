@@ -24,7 +24,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from rejoule.replay.sim.latency import Demand, LatencyModel, StepTime
+import numpy as np
+
+from rejoule.replay.sim.latency import Array, Demand, LatencyModel, StepTime
 from rejoule.replay.sim.profile import Profile
 from rejoule.traces.errors import RejouleError
 
@@ -122,6 +124,27 @@ class PowerModel:
     def settling(self, demand: Demand, at_s: float) -> bool:
         """Whether a step that begins at ``at_s`` would run above the cap, so that the next one may differ."""
         return self._window_s > 0 and self._overdraws(self.operate(demand), self._mean(at_s))
+
+    @property
+    def greatest_clock_mhz(self) -> int:
+        """Of the GPU, whatever the lock."""
+        return self._max_clock_mhz
+
+    def idle_at(self, clock_mhz: float) -> float:
+        """Watts of all GPUs that rest at a clock."""
+        return self._gpus * (self._curve.idle_w + self._curve.awake_w * self._dynamic(clock_mhz / self._max_clock_mhz))
+
+    def joules(self, demands: Array, clock_mhz: Array | float) -> Array:
+        """Of one step for each row of ``demands`` (S × the fields of a `Demand`), at any clock and whatever the cap."""
+        time = self._latency.times(demands, clock_mhz)
+        curve, step_s = self._curve, time.step_s
+        parts = (time.compute_s, time.memory_s, time.cache_s)
+        compute, memory, cache = (np.minimum(1.0, part / step_s) for part in parts)
+        share = np.asarray(clock_mhz) / self._max_clock_mhz
+        scale = share * (1 + curve.voltage_slope * np.maximum(0.0, share - curve.knee)) ** 2
+        dynamic = curve.awake_w + curve.compute_w * compute + curve.traffic_w * memory + curve.cache_w * cache
+        watts: Array = curve.idle_w + curve.memory_w * memory + dynamic * scale
+        return self._gpus * watts * step_s
 
     def power_at(self, demand: Demand, clock_mhz: float) -> float:
         """Watts of all GPUs in a step at any clock, whatever the cap."""

@@ -1,0 +1,99 @@
+"""Why two configurations differ in joules, as an answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import fsum
+from typing import Final, Literal
+
+from rejoule.analysis.causes.split import CauseName
+from rejoule.analysis.causes.words import name_of, said
+from rejoule.analysis.summary.units import change
+from rejoule.traces.tabular import Columns, Tabular, columns_of
+
+Basis = Literal["counterfactual steps", "fitted costs", "step times", "totals"]
+"""What causes were told from: the makeup of modelled steps, costs fitted to both sides, what work's time is worth at
+the mean power of its run, or joules of whole runs."""
+
+SAID: Final = 0.01
+"""Of A's joules: what is less is not worth a word."""
+MENTIONED: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Joules of B less those of A that have one cause, or several that these runs cannot tell apart: means over pairs.
+
+    ``half_width_j`` is that of the 95 % interval; ``None`` where nothing tells. Joules by node hold the lines that no
+    call owes, too, and are empty where they are not known; so are those by agent.
+    """
+
+    names: tuple[CauseName, ...]
+    joules: float
+    share: float | None
+    """Of A's joules."""
+    half_width_j: float | None = None
+    by_node: Mapping[str, float] = field(default_factory=dict)
+    by_agent: Mapping[str, float] = field(default_factory=dict)
+    reason: str | None = None
+    """Why several are one, or what else the number holds."""
+
+    @property
+    def words(self) -> str:
+        return name_of(self.names)
+
+    @property
+    def unclear(self) -> bool:
+        """Whether its interval holds nothing at all, so that its direction is not known."""
+        return self.half_width_j is not None and abs(self.joules) <= self.half_width_j
+
+
+@dataclass(frozen=True, slots=True)
+class Causes(Tabular):
+    """The difference B − A of one trace's joules by cause, the largest first: they add up to ``delta_j``."""
+
+    trace: str
+    a_j: float
+    b_j: float
+    pairs: int
+    basis: Basis
+    causes: tuple[Cause, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def delta_j(self) -> float:
+        return self.b_j - self.a_j
+
+    def of(self, name: CauseName) -> Cause | None:
+        """The one that holds this cause; ``None`` where it is nothing."""
+        return next((cause for cause in self.causes if name in cause.names), None)
+
+    def sentence(self) -> str:
+        """In plain words: ``−41.0 %: mostly fuller steps (−38.0 %), then less idle time (−5.1 %) …``."""
+        whole = change(self.delta_j / self.a_j) if self.a_j else "of nothing"
+        told = [c for c in self.causes if not c.unclear and c.share is not None and abs(c.share) >= SAID][:MENTIONED]
+        if not told:
+            return f"{whole}: no cause of it is clear" if abs(self.delta_j) > SAID * self.a_j else f"{whole}: no cause"
+        way = self.delta_j < 0.0
+        along = [cause for cause in told if (cause.joules < 0.0) == way]
+        against = [cause for cause in told if (cause.joules < 0.0) != way]
+        parts = [f"{said(c.names, c.joules)} ({change(c.share)})" for c in (*along, *against)]
+        if along and abs(along[0].joules) >= 0.5 * fsum(abs(c.joules) for c in self.causes):
+            parts[0] = f"mostly {parts[0]}"
+        words = ", then ".join(parts[: len(along)])
+        rest = ", ".join(parts[len(along) :])
+        return f"{whole}: {words}{'; against it ' if words and rest else ''}{rest}"
+
+    def columns(self) -> Columns:
+        return columns_of(
+            {
+                "trace": self.trace,
+                "cause": cause.words,
+                "energy_j": cause.joules,
+                "share": cause.share,
+                "uncertainty_j": cause.half_width_j,
+                "reason": cause.reason,
+            }
+            for cause in self.causes
+        )
