@@ -16,9 +16,11 @@ Place = Callable[[Cell], tuple[float, float]]
 """Where a configuration lies, in the units of the axes."""
 WIDTH: Final = 560
 HEIGHT: Final = 400
-LEFT: Final = 58
+LEFT: Final = 64
 TOP: Final = 44
 BOTTOM: Final = HEIGHT - 74
+CLOSE: Final = 120
+"""Points nearer than this, across, have their names at different heights."""
 
 
 def scatter(
@@ -66,22 +68,18 @@ def _point(cell: Cell, x: Scale, y: Scale, place: Place, best: bool, colour: str
 
 
 def _labels(named: Mapping[str, Cell], x: Scale, y: Scale, place: Place) -> list[Markup]:
-    """Beside their points, on the side that has room."""
-    found = []
-    for name, cell in named.items():
-        a, b = (scale(value) for scale, value in zip((x, y), place(cell), strict=True))
+    """Above their points, each with a line to it; neighbours stand at different heights."""
+    found: list[Markup] = []
+    at = sorted((x(place(cell)[0]), y(place(cell)[1]), name) for name, cell in named.items())
+    level, before = 0, -1000.0
+    for a, b, name in at:
+        level = level + 1 if a - before < CLOSE else 0
+        before = a
+        top = b - 20 - 18 * level
         right = a < WIDTH - 130
-        found.append(
-            words(
-                name,
-                a + (11 if right else -11),
-                b - 9,
-                text_anchor="start" if right else "end",
-                font_size=12,
-                font_weight=600,
-                fill="var(--ink)",
-            )
-        )
+        found.append(element("line", x1=a, x2=a, y1=b - 8, y2=top + 3, stroke="var(--ink-3)"))
+        beside = {"text_anchor": "start" if right else "end", "font_size": 12, "font_weight": 600, "fill": "var(--ink)"}
+        found.append(words(name, a - 3 if right else a + 3, top, **beside))
     return found
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from html import escape
-from typing import NewType
+from html import escape as escaped
+from typing import Final, NewType
 
 Markup = NewType("Markup", str)
 """What came out of these functions, and goes in again as it is."""
+
+_NEVER: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+"""What XML has no way to say."""
 
 FONT = 'Inter, ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, sans-serif'
 
@@ -60,3 +64,8 @@ def drawing(width: float, height: float, label: str, *inside: Markup) -> Markup:
 
 def _plain(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def escape(text: str) -> str:
+    """Fit for an element or an attribute."""
+    return escaped(_NEVER.sub("�", text))
