@@ -127,7 +127,7 @@ def digests(path: Path) -> dict[str, str]:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a file of evidence."""
-    found = msgspec.json.schema(Evidence)
+    found = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Evidence)))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ReJoule evidence", **found}
 
 

@@ -381,7 +381,9 @@ def test_calls_are_packed_whole() -> None:
     assert count == len(run.calls) + len(run.tools) and len(raw) == 4 * count * len(said["columns"])
     place = [name for name, _ in said["columns"]].index("joules")
     joules = np.frombuffer(raw, "<f4")[place * count : (place + 1) * count]
-    whole = sum(c.energy.total_j for c in summarise(run).attribution.calls)  # type: ignore[union-attr]
+    found = summarise(run).attribution
+    assert found is not None
+    whole = sum(call.energy.total_j for call in found.calls)
     assert float(np.nansum(joules)) == pytest.approx(whole, rel=1e-4)
     assert np.isnan(joules).sum() == len(run.tools)
 
