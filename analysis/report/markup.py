@@ -16,15 +16,17 @@ def paragraph(text: str, kind: str = "") -> str:
     return f"<p{_class(kind)}>{escape(text)}</p>"
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    """A table that can be sorted by its headings, a page at a time; the first column names the row."""
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") -> str:
+    """A table that can be sorted by its headings, a page at a time; the first column names the row.
+
+    ``name`` is for those who hear the page.
+    """
     found = list(rows)
     if not found:
         return ""
     head = "".join(heading(h) for h in heads)
     body = "".join(f"<tr>{''.join(map(_field, row))}</tr>" for row in found)
-    said = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return scrolled(f"<table>{said}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>", caption or heads[0])
+    return scrolled(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>", name or heads[0])
 
 
 def heading(text: str) -> str:

@@ -30,12 +30,27 @@ const download = (blob, name) => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 };
+const labelled = (canvas, title, source) => {
+  const made = element("canvas"), scale = devicePixelRatio || 1, room = 34 * scale;
+  made.width = canvas.width;
+  made.height = canvas.height + 2 * room;
+  const pen = made.getContext("2d");
+  pen.fillStyle = colour("surface");
+  pen.fillRect(0, 0, made.width, made.height);
+  pen.drawImage(canvas, 0, room);
+  pen.fillStyle = colour("ink");
+  pen.font = `600 ${15 * scale}px Inter, system-ui, sans-serif`;
+  pen.fillText(title, 8 * scale, 22 * scale);
+  pen.font = `${12 * scale}px Inter, system-ui, sans-serif`;
+  pen.fillText(source, 8 * scale, made.height - 10 * scale);
+  return made;
+};
 // A saved picture has its colours, its title and whose joules these are in itself.
 const save = box => {
   const title = box.querySelector("h3").textContent, source = box.querySelector(".badge")?.title ?? "";
   const name = title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
   const canvas = box.querySelector("canvas");
-  if (canvas) return canvas.toBlob(blob => download(blob, `${name}.png`));
+  if (canvas) return labelled(canvas, title, source).toBlob(blob => download(blob, `${name}.png`));
   const drawn = box.querySelector("svg").cloneNode(true);
   const [, , width, height] = drawn.getAttribute("viewBox").split(" ").map(Number);
   drawn.setAttribute("viewBox", `0 -34 ${width} ${height + 62}`);
@@ -62,6 +77,8 @@ const enlarge = box => {
     shot.src = canvas.toDataURL();
     room.replaceChildren(shot);
   }
+  const badge = box.querySelector(".badge")?.cloneNode(true);
+  large.querySelector("header").replaceChildren(element("h3", "", box.querySelector("h3").textContent), ...(badge ? [badge] : []));
   large.showModal();
 };
 large.addEventListener("click", event => { if (event.target === large) large.close(); });

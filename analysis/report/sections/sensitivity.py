@@ -26,7 +26,7 @@ def _one(found: Sensitivity) -> str:
     said = listed(
         [*map(str, found.interplays), *(f"{e.label}: {e.reason}" for e in found.effects if e.reason)], "notes"
     )
-    return f'<div class="box">{paragraph(found.headline, "lead")}{table(heads, rows)}{said}</div>'
+    return f'<div class="box">{paragraph(found.headline, "lead")}{table(heads, rows, found.trace)}{said}</div>'
 
 
 def _row(found: Sensitivity, effect: Effect) -> tuple[str, ...]:

@@ -80,6 +80,7 @@ async def test_every_control_works(page: Path) -> None:
 
             await click(found, "#w0 [data-do='enlarge']")
             assert await found.value("document.querySelector('dialog').open")
+            assert "modelled" in await found.value("document.querySelector('dialog .badge').textContent")
             await found.key("Escape")
             assert not await found.value("document.querySelector('dialog').open")
 
