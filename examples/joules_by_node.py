@@ -1,6 +1,6 @@
 # %% [markdown]
 # Which node of an agent spends the energy, and what does a larger batch change? Run me as a script, or cell by cell in
-# a notebook: `pip install pandas`, then `python examples/joules_by_node.py`.
+# a notebook: `pip install pandas plotly`, then `python examples/joules_by_node.py`.
 
 # %%
 from tempfile import mkdtemp

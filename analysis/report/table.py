@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any, Final
 
+from rejoule.analysis.report.markup import heading
 from rejoule.analysis.summary.cells import GRID, Workload
 from rejoule.analysis.summary.naming import is_foreign, label, varying
 from rejoule.analysis.summary.summary import Summary
@@ -70,7 +71,7 @@ def table(workload: Workload) -> str:
     heads += [head for head, _, _ in COLUMNS] + ["tier", "failed"]
     best = workload.best.trials if workload.best else ()
     rows = "".join(_row(s, names, any(s is b for b in best)) for s in summaries)
-    head = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
+    head = "".join(map(heading, heads))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 

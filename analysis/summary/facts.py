@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rejoule.analysis.statistics import Mean
+from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.evidence import Evidence
 from rejoule.analysis.summary.units import UNKNOWN, amount, percent
 
@@ -67,3 +68,14 @@ def conditions(found: Evidence) -> Facts:
     if found.sampler_share is not None:
         facts.append(("sampling took", f"{percent(found.sampler_share)} of a core"))
     return tuple(facts)
+
+
+def cap_mark(cell: Cell) -> str:
+    """What became of a configuration's cap, where there was one and it is known."""
+    if cell.failed_calls:
+        return "calls failed"
+    if cell.unmet_cap:
+        return f"{cell.in_force_w:g} W in force"
+    if cell.configuration.power_cap_w is None or cell.bound_fraction is None:
+        return ""
+    return "cap not bound" if cell.bound_fraction == 0.0 else f"bound {percent(cell.bound_fraction)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import floor, log10
+from typing import overload
 
 UNKNOWN = "–"
 
@@ -62,3 +63,12 @@ def digits(value: float) -> str:
         if size >= bound:
             return f"{value:.{decimals}f}"
     return f"{value:.{2 - floor(log10(size))}f}"
+
+
+@overload
+def rounded(value: float, significant: int = 5) -> float: ...
+@overload
+def rounded(value: float | None, significant: int = 5) -> float | None: ...
+def rounded(value: float | None, significant: int = 5) -> float | None:
+    """Short enough to keep a page small, long enough not to be seen."""
+    return None if value is None else float(f"{value:.{significant}g}")

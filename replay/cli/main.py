@@ -40,7 +40,14 @@ COMMANDS: Final = {
         "rejoule.analysis.cli.advise:advise",
         "Say which configuration takes the least joules and keeps an objective, and what to run next.",
     ),
-    "report": ("rejoule.analysis.cli.report:report", "Write the pictures of a run folder into one HTML file."),
+    "report": (
+        "rejoule.analysis.cli.report:report",
+        "Write the answer, the pictures and the evidence into one HTML file.",
+    ),
+    "export": (
+        "rejoule.analysis.cli.export:export",
+        "Write runs for Perfetto, data frames, a pull request, slides, or as evidence.",
+    ),
     "calibrate": ("rejoule.replay.cli.calibrate:calibrate", "Fit a profile of the simulator to measured runs."),
     "doctor": (
         "rejoule.replay.cli.doctor:doctor",

@@ -1,24 +1,30 @@
 from __future__ import annotations
 
+import base64
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
 import orjson
 import pytest
 from tests.analysis import builders
 
+from rejoule.analysis.export.svg_files import pictures
+from rejoule.analysis.pictures.dag import node_graph
+from rejoule.analysis.pictures.power import MOST_POINTS, power_line
 from rejoule.analysis.report import render
-from rejoule.analysis.report.dag import node_graph
 from rejoule.analysis.report.file import MARK
-from rejoule.analysis.report.power import MOST_POINTS, power_line
+from rejoule.analysis.report.packed import packed
 from rejoule.analysis.summary.cells import gather
 from rejoule.analysis.summary.summary import summarise
 from rejoule.traces.model import Trace
 from rejoule.traces.refused import Refused
-from rejoule.traces.run import Energy, PowerCap, Reading, Run, Step
+from rejoule.traces.run import Conditions, Energy, PowerCap, Reading, Run, Step
 from rejoule.traces.runs import Experiment
 
 AGENTIC = builders.trace(3)
@@ -36,12 +42,17 @@ class Page(HTMLParser):
         self.text: dict[str, str] = {}
         self.data: Mapping[str, Any] = {}
         self.classes: list[str] = []
+        self.hints: list[str] = []
+        self.titles: list[str] = []
         self.feed(html)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        self.loads += [str(given[name]) for name in ("src", "href", "srcset", "action", "poster") if name in given]
+        loads = (str(given[name]) for name in ("src", "href", "srcset", "action", "poster") if name in given)
+        self.loads += [place for place in loads if not place.startswith("#")]
+        self.hints += [given["data-said"] or ""] if "data-said" in given else []
+        self.titles += [given["aria-label"] or ""] if tag == "svg" else []
         self.classes.append(given.get("class") or "")
         if tag not in VOID:
             self.open.append("data" if given.get("id") == "data" else tag)
@@ -58,31 +69,29 @@ class Page(HTMLParser):
 
 def page(runs: Sequence[Run], traces: Mapping[str, Trace] | None = None, title: str | None = None) -> Page:
     """The rendered page, checked as every page must be."""
-    import plotly.graph_objects as go
-    from plotly.offline import get_plotlyjs
-
     experiment = Experiment({}, (), trials=1, seed=3, rejoule_version="0.1.0")
     html = render(runs, TRACES if traces is None else traces, experiment, title)
-    assert len(html) < 8_000_000
-    library = get_plotlyjs()
-    assert html.count(library) == 1
-    own = html.replace(library, "")
-    assert not re.search(r"https?://|//cdn|@import|url\(", own)
-    assert "nan" not in re.findall(r">(\w+)<", own.lower())
-    found = Page(own)
+    assert len(html) < 2_000_000
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|//cdn|@import|url\((?!#)", html)
+    assert "nan" not in re.findall(r">(\w+)<", html.lower())
+    found = Page(html)
     assert not found.open and not found.loads
-    for figure in found.data["figures"].values():
-        go.Figure(figure)
     return found
 
 
 def test_a_whole_experiment() -> None:
     """Two workloads × batch sizes × caps × trials give every picture, with the badge on each that shows joules."""
     found = page(builders.grid(TRACES, [1, 4, None], [300.0, 500.0, None], trials=2), title="A <title> & more")
-    figures = {name.removeprefix("w0-") for name in found.data["figures"] if name.startswith("w0-")}
-    assert {"energy-0", "latency-0", "pareto", "nodes", "time-0", "time-1"} <= figures
+    drawn = (
+        "GPU energy (J) against median workflow latency (s)",
+        "workflows an hour a GPU against workflows an hour a user",
+    )
+    for picture in (*drawn, "nodes of the workflow", "joules by node, every configuration"):
+        assert found.titles.count(picture) == 2
+    assert set(found.data["maps"]) == {"w0", "w1"} and {"w0-time-0", "w0-time-1"} <= set(found.data["timelines"])
     assert "A <title> & more" in found.text["h1"]
     assert sum("badge" in name for name in found.classes) >= 2 * 6
+    assert found.text["h2"].split("\n")[:4] == ["The answer", "What moves it", "Pictures", "Evidence"]
     assert all("modelled" in name for name in found.classes if "badge" in name)
     assert "never bound" in found.text["li"]
 
@@ -179,7 +188,7 @@ def test_a_cap_not_in_force_is_warned_of() -> None:
     run = builders.run(AGENTIC, 8, 300.0)
     found = page([replace(run, power_cap=PowerCap(300.0, 350.0, 0.0)), builders.run(AGENTIC, 8, 500.0)])
     assert "300 W was asked for, 350 W were in force" in found.text["li"]
-    assert "350 W in force" in str(found.data["figures"]["w0-energy-0"]["data"][0]["text"])
+    assert "350 W in force" in found.data["maps"]["w0"]["marks"]
 
 
 def test_the_front_is_what_nothing_beats() -> None:
@@ -212,14 +221,14 @@ def test_the_job_pareto_has_every_configuration_that_is_known() -> None:
     runs = builders.grid({"agentic": AGENTIC}, [1, 8], [None])
     part = replace(runs[1], workflows=(replace(runs[1].workflows[0], complete=False), *runs[1].workflows[1:]))
     found = page([runs[0], part])
-    front, *points = found.data["figures"]["w0-jobs"]["data"]
-    hover = [text for trace in points for text in trace["hovertext"]]
-    assert len(hover) == 2 and all("energy per workflow" in text for text in hover)
-    assert front["x"] == points[0]["x"] and "on no front" in hover[1]
+    hover = [said for said in found.hints if "workflows an hour a GPU" in said]
+    assert len(hover) == 2 and all("energy per workflow" in said for said in hover)
+    assert sum("on no front" in said for said in hover) == 1
     bare = page([replace(run, energy=Energy()) for run in runs])
-    assert "energy per workflow" not in str(bare.data["figures"]["w0-jobs"]["data"])
+    assert not any("energy per workflow" in said for said in bare.hints)
     unknown = page([replace(run, engine={}) for run in runs])
-    assert "w0-jobs" not in unknown.data["figures"] and "how many GPUs served is not known" in unknown.text["li"]
+    assert not any("workflows an hour" in title for title in unknown.titles)
+    assert "how many GPUs served is not known" in unknown.text["li"]
 
 
 def test_figures_of_workflows_follow_the_chosen_configuration() -> None:
@@ -255,8 +264,8 @@ def test_power_keeps_its_energy_when_thinned() -> None:
 def test_one_configuration_says_what_took_the_joules() -> None:
     """With nothing to compare, the headline is the node that takes most, and there is neither heatmap nor front."""
     found = page([one()], {"agentic": AGENTIC})
-    figures = set(found.data["figures"])
-    assert figures == {"w0-time-0"}
+    assert not found.data["maps"] and found.titles == ["nodes of the workflow"]
+    assert "What moves it" not in found.text["h2"]
     assert "of it in " in found.text["p"] and "thriftiest" not in found.text["p"]
     assert "per workflow" in found.text["li"] and "idle" in found.text["li"]
 
@@ -281,9 +290,9 @@ def test_power_is_not_invented() -> None:
     """Where only the total was measured there is no line of power, the title promises none, and the basis is said."""
     run = builders.run(AGENTIC, engine="vllm", energy_source="nvml-counter")
     found = page([replace(run, steps=tuple(replace(s, energy_j=None) for s in run.steps or ()))])
-    assert not any(trace.get("name") == "GPU power" for trace in found.data["figures"]["w0-time-0"]["data"])
+    assert found.data["timelines"]["w0-time-0"]["power"] is None
     assert "and the power they drew" not in found.text["h3"]
-    assert "the total spread over them by time" in found.text["span"]
+    assert "the total spread over them by time" in found.text["p"]
 
 
 def test_mixed_bases_are_warned_of() -> None:
@@ -325,10 +334,10 @@ def test_readings_are_drawn() -> None:
     steps = tuple(replace(step, energy_j=None) for step in run.steps or ())
     readings = tuple(Reading(i / 10, (i + 1) / 10, 50.0 + i, 1980.0, hbm_w=90.0, cap_bound=i % 2) for i in range(20))
     found = page([replace(run, steps=steps, readings=readings)])
-    drawn = {trace["name"]: trace["y"] for trace in found.data["figures"]["w0-time-0"]["data"]}
-    assert drawn["GPU power"][:2] == pytest.approx([500.0, 510.0])
-    assert set(drawn["SM clock"]) == {1980.0} and set(drawn["its memory (HBM)"]) == {90.0}
-    assert drawn["cap bound"][:4] == [0.0, 1.0, 0.0, 1.0]
+    drawn = found.data["timelines"]["w0-time-0"]["power"]
+    assert drawn["watts"][:2] == pytest.approx([500.0, 510.0])
+    assert set(drawn["clock_mhz"]) == {1980.0} and set(drawn["hbm_w"]) == {90.0}
+    assert drawn["bound"][:4] == [0.0, 1.0, 0.0, 1.0]
 
 
 def test_thinning_keeps_means() -> None:
@@ -349,3 +358,52 @@ def test_what_was_left_out_is_listed() -> None:
     html = render([one()], TRACES, Experiment({}, (), 1, 0, "0.1.0"), refused=refused)
     assert html.count("100 W cap: below what the &lt;GPU&gt; allows (3 runs)") == 1
     assert "Left out" not in render([one()], TRACES, Experiment({}, (), 1, 0, "0.1.0"))
+
+
+def test_a_map_has_every_knob_and_every_figure_that_is_known() -> None:
+    """The reader may choose any two of the knobs that vary; settings stand in order, what was not set last."""
+    runs = builders.grid({"agentic": AGENTIC}, [8, 1, None], [500.0, None])
+    longer = [replace(r, id=f"{r.id}x", configuration=replace(r.configuration, output_scale=2.0)) for r in runs]
+    found = page([*runs, *longer]).data["maps"]["w0"]
+    assert [knob["label"] for knob in found["knobs"]] == ["batch size", "power cap", "output scale"]
+    assert found["knobs"][0]["values"] == ["batch 1", "batch 8", "default batch"]
+    assert len({tuple(at) for at in found["at"]}) == len(found["cells"]) == 12
+    names = {figure["name"] for figure in found["figures"]}
+    assert {"GPU energy", "workflow latency p50", "energy per workflow"} <= names and "DRAM energy" not in names
+
+
+def test_calls_are_packed_whole() -> None:
+    """The picture of a run has every call and tool call, however many, with the joules that they were given."""
+    run = builders.run(builders.trace(40))
+    said, text = packed(summarise(run), "x")
+    raw = zlib.decompress(base64.b64decode(text))
+    count = said["count"]
+    assert count == len(run.calls) + len(run.tools) and len(raw) == 4 * count * len(said["columns"])
+    place = [name for name, _ in said["columns"]].index("joules")
+    joules = np.frombuffer(raw, "<f4")[place * count : (place + 1) * count]
+    found = summarise(run).attribution
+    assert found is not None
+    whole = sum(call.energy.total_j for call in found.calls)
+    assert float(np.nansum(joules)) == pytest.approx(whole, rel=1e-4)
+    assert np.isnan(joules).sum() == len(run.tools)
+
+
+def test_no_name_is_markup() -> None:
+    """Nodes, agents, workflows and tools are called as they are, and nothing of it is taken for an element."""
+    evil = '"><img src=x onerror=alert(1)>\x07</script><!--'
+    source = builders.trace(2, evil, (evil, "b"))
+    runs = [replace(builders.run(source, batch, name=evil), trace=evil) for batch in (1, 8)]
+    found = page(runs, {evil: source}, evil)
+    assert not any("onerror" in name for name in found.classes) and "img" not in found.text
+    svg = [picture.svg for w in gather(runs, {evil: source}) for picture in pictures(w)]
+    for drawn in svg:
+        ElementTree.fromstring(drawn)
+
+
+def test_what_the_figures_rest_on_is_listed() -> None:
+    """Every run's certificate, source and use are in a table, with what speaks against its joules."""
+    run = builders.run(AGENTIC, engine="vllm", energy_source="nvml-counter")
+    held = Conditions(gpus=("GPU-secret-uuid",), driver="570.1", loaded_w=110.0, rejected=("too short",))
+    html = render([replace(run, conditions=held)], TRACES, Experiment({}, (), 1, 0, "0.1.0"))
+    assert "no: too short" in html and "nvml-counter" in html and "570.1" in html
+    assert "GPU-secret-uuid" not in html

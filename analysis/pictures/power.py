@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from rejoule.analysis.report.figures import Figure, rounded
+from rejoule.analysis.summary.units import rounded
 from rejoule.traces.run import Run
 
 MOST_POINTS: Final = 1500
@@ -20,7 +20,9 @@ that while the step before still counts."""
 Line = list[float | None]
 
 
-class _Stretch(NamedTuple):
+class Stretch(NamedTuple):
+    """Of a reading, or of an engine step; ``bound`` is the share of it in which the cap held the clock down."""
+
     start_s: float
     end_s: float
     energy_j: float
@@ -46,10 +48,10 @@ def power_line(run: Run) -> PowerLine | None:
 
     Where there are too many, over equal stretches of time with the same energy.
     """
-    stretches = _stretches(run)
-    if not stretches:
+    found = stretches(run)
+    if not found:
         return None
-    edges = np.array([stretches[0].start_s, *(s.end_s for s in stretches)], dtype=np.float64)
+    edges = np.array([found[0].start_s, *(s.end_s for s in found)], dtype=np.float64)
     most = MOST_POINTS if run.readings else min(MOST_POINTS, 2 + int((edges[-1] - edges[0]) / STEPS_S))
     points = np.linspace(edges[0], edges[-1], most) if len(edges) > most else edges
 
@@ -62,66 +64,27 @@ def power_line(run: Run) -> PowerLine | None:
         means = [float(a / b) if b > 0.0 else None for a, b in zip(summed, spent, strict=True)]
         return [rounded(mean, 4) for mean in (*means, means[-1])]
 
-    joules = np.array([s.energy_j for s in stretches], dtype=np.float64)
+    joules = np.array([s.energy_j for s in found], dtype=np.float64)
     watts = [float(w) for w in _between(points, edges, joules) / np.diff(points)]
     return PowerLine(
         [rounded(float(t)) for t in points],
         [rounded(w, 4) for w in (*watts, watts[-1])],
-        line([s.clock_mhz for s in stretches]),
-        line([s.bound for s in stretches]),
-        line([s.hbm_w for s in stretches]),
+        line([s.clock_mhz for s in found]),
+        line([s.bound for s in found]),
+        line([s.hbm_w for s in found]),
     )
 
 
-def power_traces(line: PowerLine) -> list[Figure]:
-    """Power on axis 2, the clock on axis 3, and a shade over the height of axis 4 where the cap held the clock."""
-    common: Figure = {"type": "scatter", "mode": "lines", "x": line.times_s}
-    filled = {"fill": "tozeroy", "fillcolor": "var(--power-fill)"}
-    found = [
-        common
-        | filled
-        | {
-            "name": "GPU power",
-            "y": line.watts,
-            "yaxis": "y2",
-            "line": {"shape": "hv", "color": "var(--power)", "width": 1.5},
-            "hovertemplate": "%{y:.0f} W at %{x:.2f} s<extra></extra>",
-        }
-    ]
-    if any(line.bound):
-        shade = (
-            common
-            | filled
-            | {
-                "name": "cap bound",
-                "y": line.bound,
-                "yaxis": "y4",
-                "fillcolor": "var(--bound)",
-                "line": {"shape": "hv", "color": "rgba(0,0,0,0)", "width": 0},
-                "hoverinfo": "skip",
-            }
-        )
-        found.insert(0, shade)
-    if line.hbm_w:
-        memory = {"name": "its memory (HBM)", "y": line.hbm_w, "yaxis": "y2"}
-        drawn = {"line": {"shape": "hv", "color": "var(--series-2)", "width": 1.2}}
-        found.append(common | memory | drawn | {"hovertemplate": "%{y:.0f} W of memory at %{x:.2f} s<extra></extra>"})
-    if line.clock_mhz:
-        clock = {"name": "SM clock", "y": line.clock_mhz, "yaxis": "y3"}
-        drawn = {"line": {"shape": "hv", "color": "var(--ink-3)", "width": 1.2}}
-        found.append(common | clock | drawn | {"hovertemplate": "%{y:.0f} MHz at %{x:.2f} s<extra></extra>"})
-    return found
-
-
-def _stretches(run: Run) -> list[_Stretch]:
+def stretches(run: Run) -> list[Stretch]:
+    """In time, by the energy counter's readings, or else the engine's steps that have energy."""
     if run.readings:
         return [
-            _Stretch(r.start_s, r.end_s, r.energy_j, r.sm_clock_mhz, r.cap_bound, r.hbm_w)
+            Stretch(r.start_s, r.end_s, r.energy_j, r.sm_clock_mhz, r.cap_bound, r.hbm_w)
             for r in run.readings
             if r.end_s > r.start_s
         ]
     return [
-        _Stretch(
+        Stretch(
             s.start_s, s.end_s, s.energy_j, s.sm_clock_mhz, None if s.cap_bound is None else float(s.cap_bound), None
         )
         for s in run.steps or ()

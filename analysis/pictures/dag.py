@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 
+from rejoule.analysis.pictures.picture import Picture
+from rejoule.analysis.pictures.svg import Markup, drawing, element, title, words
+from rejoule.analysis.summary.cells import Cell, Workload
+from rejoule.analysis.summary.lines import line
+from rejoule.analysis.summary.units import UNKNOWN, amount, percent
 from rejoule.traces.model import Trace, Workflow
 from rejoule.traces.words import counted
 
@@ -101,8 +105,20 @@ def _ordered(
     return tuple(tuple(nodes) for nodes in layers)
 
 
-def svg(graph: NodeGraph) -> str:
-    """Cards joined by curves. The page's script fills in joules for the chosen configuration."""
+def dag(workload: Workload, cell: Cell) -> Picture | None:
+    """With the joules of one configuration; ``None`` where the trace is not at hand."""
+    if workload.trace is None:
+        return None
+    note = f"of {cell.label}; means over its trials"
+    if cell.withheld:
+        note += f"; joules by node are withheld: {cell.withheld}"
+    whole = cell.energy_j or 0.0
+    joules = {name: (energy.total_j, energy.total_j / whole if whole else 0.0) for name, energy in cell.nodes.items()}
+    return Picture("nodes", "Nodes of the workflow, and their joules", note, drawn(node_graph(workload.trace), joules))
+
+
+def drawn(graph: NodeGraph, joules: Mapping[str, tuple[float, float]]) -> Markup:
+    """Cards joined by curves, with joules and their share of the run's by node."""
 
     def height(name: str) -> int:
         return HEIGHT if name in graph.calls else LANE
@@ -111,7 +127,7 @@ def svg(graph: NodeGraph) -> str:
         return sum(map(height, names)) + GAP_Y * (len(names) - 1)
 
     inner = max(map(tall, graph.layers), default=HEIGHT)
-    width = 2 * PAD + len(graph.layers) * (WIDTH + GAP_X) - GAP_X
+    width = 2 * PAD + max(1, len(graph.layers)) * (WIDTH + GAP_X) - GAP_X
     at: dict[str, Point] = {}
     for i, names in enumerate(graph.layers):
         y = PAD + (inner - tall(names)) / 2
@@ -121,40 +137,81 @@ def svg(graph: NodeGraph) -> str:
     back = any(at[a][0] >= at[b][0] for a, b in graph.edges)
     bottom = 2 * PAD + inner + (34 if back else 0)
     most = max(graph.edges.values(), default=1)
-    curves = "".join(_curve(graph, at, link, 1 + 2 * times / most, bottom) for link, times in graph.edges.items())
-    cards = "".join(_card(node, at[node][0], at[node][1] - HEIGHT / 2, n) for node, n in graph.calls.items())
-    return (
-        f'<svg class="dag" viewBox="0 0 {width} {bottom:g}" style="width:{width}px;min-width:{0.75 * width:g}px" '
-        f'role="img" aria-label="nodes of the workflow">{curves}{cards}</svg>'
+    highest = max((share for _, share in joules.values()), default=0.0)
+    return drawing(
+        width,
+        bottom,
+        "nodes of the workflow",
+        *(_curve(graph, at, link, 1 + 2 * times / most, bottom) for link, times in graph.edges.items()),
+        *(
+            _card(node, at[node][0], at[node][1] - HEIGHT / 2, n, joules.get(line(node)), highest)
+            for node, n in graph.calls.items()
+        ),
     )
 
 
-def _curve(graph: NodeGraph, at: dict[str, Point], link: Link, stroke: float, bottom: float) -> str:
+def _curve(graph: NodeGraph, at: dict[str, Point], link: Link, stroke: float, bottom: float) -> Markup:
     (x1, y1), (x2, y2) = at[link[0]], at[link[1]]
-    if x1 < x2:
-        kind, path = "edge", f"M{x1 + WIDTH:g} {y1:g}"
+    back = x1 >= x2
+    if not back:
+        path = f"M{x1 + WIDTH:g} {y1:g}"
         for a, b in pairwise((link[0], *graph.lanes.get(link, ()), link[1])):
             start, end, bend = at[a][0] + WIDTH, at[b][0], GAP_X / 2
             path += f"H{start:g}C{start + bend:g} {at[a][1]:g} {end - bend:g} {at[b][1]:g} {end:g} {at[b][1]:g}"
     else:
         # A loop back leaves and arrives below the cards.
-        kind, low = "edge back", bottom - PAD / 2
+        low = bottom - PAD / 2
         x1, y1, x2, y2 = x1 + WIDTH / 2 + 12, y1 + HEIGHT / 2, x2 + WIDTH / 2 - 12, y2 + HEIGHT / 2
         path = f"M{x1:g} {y1:g}C{x1:g} {low:g} {x2:g} {low:g} {x2:g} {y2:g}"
-    title = escape(f"{link[0]} → {link[1]}, {graph.edges[link]} times")
-    return f'<path class="{kind}" d="{path}" stroke-width="{stroke:.2g}"><title>{title}</title></path>'
-
-
-def _card(node: str, x: float, y: float, calls: int) -> str:
-    name = node if len(node) <= LONGEST else "…" + node[-LONGEST + 1 :]
-    label = counted(calls, "call") if calls else "tools only"
-    return (
-        f'<g class="card{"" if calls else " quiet"}" data-node="{escape(node)}" transform="translate({x:g} {y:g})">'
-        f"<title>{escape(node)}</title>"
-        f'<rect class="base" width="{WIDTH}" height="{HEIGHT}" rx="10"/>'
-        f'<rect class="level" x="12" y="{HEIGHT - 11}" width="{WIDTH - 24}" height="4" rx="2"/>'
-        f'<rect class="fill" x="12" y="{HEIGHT - 11}" width="0" height="4" rx="2"/>'
-        f'<text class="name" x="12" y="21">{escape(name)}</text>'
-        f'<text class="joules" x="12" y="44">–</text>'
-        f'<text class="share" x="{WIDTH - 12}" y="44" text-anchor="end">{label}</text></g>'
+    return element(
+        "path",
+        title(f"{link[0]} → {link[1]}, {graph.edges[link]} times"),
+        d=path,
+        fill="none",
+        stroke="var(--ink-3)",
+        stroke_opacity=0.5,
+        stroke_width=round(stroke, 2),
+        stroke_dasharray="4 4" if back else None,
     )
+
+
+def _card(node: str, x: float, y: float, calls: int, joules: tuple[float, float] | None, highest: float) -> Markup:
+    name = node if len(node) <= LONGEST else "…" + node[-LONGEST + 1 :]
+    share = 0.0 if joules is None else max(0.0, joules[1])
+    hot = share > 0.0 and share == highest
+    shown, part = (UNKNOWN, counted(calls, "call")) if joules is None else (amount(joules[0], "J"), percent(share))
+    track = WIDTH - 24
+    parts = [
+        title(f"{node}: {counted(calls, 'call') if calls else 'tools only'}"),
+        element(
+            "rect",
+            class_="base",
+            width=WIDTH,
+            height=HEIGHT,
+            rx=10,
+            fill="var(--accent-soft)" if hot else "var(--surface)",
+            stroke="var(--accent)" if hot else "var(--line)",
+            stroke_width=1.2,
+            stroke_dasharray=None if calls else "4 3",
+        ),
+        words(name, 12, 21, font_weight=600, fill="var(--ink)" if calls else "var(--ink-3)"),
+    ]
+    if calls:
+        bar: dict[str, object] = {"x": 12, "y": HEIGHT - 11, "height": 4, "rx": 2}
+        parts += [
+            element("rect", **bar, width=track, fill="var(--level)"),
+            element(
+                "rect",
+                **bar,
+                class_="fill",
+                data_of=track,
+                width=round(track * share, 1),
+                fill="var(--accent)",
+            ),
+            words(shown, 12, 44, class_="joules", font_size=16, font_weight=600, fill="var(--ink)"),
+            words(part, WIDTH - 12, 44, class_="share", text_anchor="end"),
+        ]
+    else:
+        parts.append(words("tools only", 12, 44, fill="var(--ink-3)"))
+    kind = "card" if calls else "card quiet"
+    return element("g", *parts, class_=kind, data_node=line(node), transform=f"translate({x:g} {y:g})")

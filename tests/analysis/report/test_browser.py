@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.analysis import builders
+from tests.analysis.report.browser import FOUND, Tab, tab
+
+from rejoule.analysis.report import render
+from rejoule.traces.runs import Experiment
+
+pytestmark = pytest.mark.skipif(FOUND is None, reason="no Chromium is installed")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    traces = {"agentic": builders.trace(3), "search": builders.trace(4, "search", ("query", "answer"))}
+    runs = builders.grid(traces, [1, 4, 16], [300.0, None])
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    file.write_text(render(runs, traces, Experiment({}, (), 1, 3, "0.1.0")))
+    return file
+
+
+async def click(page: Tab, selector: str) -> None:
+    await page.value(f"document.querySelector({selector!r}).dispatchEvent(new MouseEvent('click', {{bubbles: true}}))")
+
+
+async def drawn(page: Tab, name: str) -> None:
+    """Waits for a timeline."""
+    await page.value(
+        "new Promise(done => { const canvas = document.querySelector('.panel:not([hidden]) canvas.time');"
+        "canvas.scrollIntoView();"
+        f"const look = () => canvas.dataset.drawn === '{name}' ? done() : setTimeout(look, 5); look(); }})"
+    )
+
+
+async def test_every_control_works(page: Path) -> None:
+    """On a desk and on a phone: choosing, tabs by key, maps, sorting, zoom, enlarging and Escape; no complaint, and
+    nothing wider than the window."""
+    async with tab() as found:
+        for width, dark in ((1400, False), (390, True)):
+            await found.open(page, width, dark=dark)
+            assert await found.value("document.documentElement.scrollWidth") <= width
+            first = await found.value("document.querySelector('#w0 .chosen dd').textContent")
+            await click(found, "#w0 circle:not(.current)")
+            label = await found.value("document.querySelector('#w0 [data-cell]').dataset.cell")
+            assert await found.value("document.querySelector('#w0 .configuration').value") == label
+            await found.value(
+                "(() => { const s = document.querySelector('#w0 .configuration'); s.selectedIndex = 0;"
+                "s.dispatchEvent(new Event('change')); })()"
+            )
+            assert await found.value("document.querySelector('#w0 .chosen dd').textContent") != first
+
+            head = "document.querySelector('#w0 .heat thead').textContent"
+            before = await found.value(head)
+            await found.value(
+                "(() => { const s = document.querySelectorAll('#w0 .choices select')[1]; s.value = '1';"
+                "s.dispatchEvent(new Event('change')); })()"
+            )
+            assert "cap" in await found.value(head) and await found.value(head) != before
+
+            sort = "#w0 table:not(.heat) th:nth-child(4) button"
+            cells = "document.querySelectorAll('#w0 table:not(.heat) tbody td:nth-child(4)')"
+            column = f"[...{cells}].map(cell => +cell.dataset.value)"
+            await click(found, sort)
+            assert await found.value(column) == sorted(await found.value(column))
+            await click(found, sort)
+            assert await found.value(column) == sorted(await found.value(column), reverse=True)
+
+            await drawn(found, "w0-time-0")
+            ink = "document.querySelector('#w0 canvas.time').toDataURL()"
+            whole = await found.value(ink)
+            await found.value("document.querySelector('#w0 canvas.time').focus()")
+            await found.key("+")
+            assert await found.value(ink) != whole
+            await found.key("Escape")
+            assert await found.value(ink) == whole
+            await click(found, "#w0 [data-timeline='w0-time-1']")
+            await drawn(found, "w0-time-1")
+
+            await click(found, "#w0 [data-do='enlarge']")
+            assert await found.value("document.querySelector('dialog').open")
+            assert "modelled" in await found.value("document.querySelector('dialog .badge').textContent")
+            await found.key("Escape")
+            assert not await found.value("document.querySelector('dialog').open")
+
+            await found.value("document.querySelector('#w0-tab').focus()")
+            await found.key("ArrowRight")
+            assert await found.value("document.activeElement.id") == "w1-tab"
+            assert await found.value("[...document.querySelectorAll('.panel')].map(p => p.hidden)") == [True, False]
+        assert not found.complaints
+
+
+async def test_what_is_pointed_at_is_told(page: Path) -> None:
+    """A call of the timeline says its node and its joules; a point says its configuration, by pointer and by key."""
+    async with tab() as found:
+        await found.open(page)
+        await drawn(found, "w0-time-0")
+        x, y = await found.value(
+            "(() => { const r = document.querySelector('#w0 canvas.time').getBoundingClientRect();"
+            "return [r.left + 70, r.top + 26]; })()"
+        )
+        await found.mouse("mouseMoved", x, y)
+        said = await found.value("document.querySelector('.tip').textContent")
+        assert "plan · agentic-0" in said and " J" in said
+        await found.value("document.querySelector('#w0 .pick').scrollIntoView({block: 'center'})")
+        await found.value("document.querySelector('#w0 .pick').focus({focusVisible: true})")
+        await found.key("Enter")
+        label = await found.value("document.activeElement.dataset.cell")
+        assert await found.value("document.querySelector('#w0 .configuration').value") == label
+        assert not found.complaints
