@@ -118,7 +118,7 @@ class HttpEngine:
             engine = cls(wire, url, model, rules)
             engine._isolation = _isolation(configuration, exact_lengths)
             engine._by_priority = queues_by_priority(configuration)
-            engine._meters, engine._watch = await _meters(wire, url, watch)
+            engine._meters, engine._watch = await open_meters(wire, url, watch)
         except BaseException:
             await wire.close()
             raise
@@ -418,7 +418,7 @@ async def _version(wire: Wire) -> str | None:
         return None
 
 
-async def _meters(wire: Wire, url: str, watch: GpuWatch | None) -> tuple[list[Meter], GpuWatch | None]:
+async def open_meters(wire: Wire, url: str, watch: GpuWatch | None) -> tuple[list[Meter], GpuWatch | None]:
     """The meters of a server's machine, and the watch over its GPUs; a modelled server has one of its own."""
     if (embedded := await open_embedded(wire)) is not None:
         return [embedded], None
