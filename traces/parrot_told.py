@@ -27,3 +27,5 @@ def _notes(run: Run) -> Iterator[str]:
             f"Parrot had {told['submitted_ahead']:,} of {counted(told['calls'], 'call')} before they were due, as a "
             "graph of its own; the others it was sent one by one when they were due, after the client's own time"
         )
+        if told.get("behind") is None and run.energy.gpu_j is not None:
+            yield "which server answers behind Parrot was not said (behind): nothing tells who else used its GPUs"

@@ -141,6 +141,11 @@ class HttpEngine:
         return {**self._model, **next(modelled, {})}
 
     @property
+    def _computing_port(self) -> int | None:
+        """Where that listens whose processes are expected on the GPUs."""
+        return urlsplit(self._url).port
+
+    @property
     def capacity(self) -> Capacity:
         said = self.identity
         blocks, block_size = said.get("num_gpu_blocks"), said.get("block_size")
@@ -195,7 +200,7 @@ class HttpEngine:
         )
         if self._watch is None:
             return measured
-        gpus = await self._watch.run(self._origin, self._end, self._calls, urlsplit(self._url).port)
+        gpus = await self._watch.run(self._origin, self._end, self._calls, self._computing_port)
         return _with_gpus(measured, gpus)
 
     async def close(self) -> None:

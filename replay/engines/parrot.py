@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 from rejoule.replay.energy.gpus import GpuWatch
 from rejoule.replay.engine import Measured
-from rejoule.replay.engines.http import HttpEngine, api_url, open_meters, timeouts_of
+from rejoule.replay.engines.http import HttpEngine, api_url, open_meters, served_models, timeouts_of
 from rejoule.replay.engines.parrot_calls import AHEAD, ahead, changed, check_texts_for_parrot, template
 from rejoule.replay.engines.parrot_client import LATENCY, ParrotClient, ParrotError, submitting_s
 from rejoule.replay.engines.run_options import RUN_OPTIONS
@@ -30,7 +31,11 @@ from rejoule.traces.run import PARROT, CallResult, Configuration, Tier
 from rejoule.traces.secrets import api_key, hidden
 
 MODEL: Final = "the Parrot server's model"
-OPTIONS: Final = (AHEAD, *(name for name in RUN_OPTIONS if name != "first_token_timeout_s"))
+BEHIND: Final = "behind"
+"""The option that says which OpenAI-compatible server Parrot's engine asks: its meters are read."""
+NOBODY: Final = 0
+"""A port at which nothing listens: then no process on the GPUs is taken for another's."""
+OPTIONS: Final = (AHEAD, BEHIND, *(name for name in RUN_OPTIONS if name != "first_token_timeout_s"))
 PROBE_S: Final = 5.0
 """How often a workflow that waits asks whether Parrot still has its session."""
 
@@ -65,6 +70,8 @@ class ParrotEngine(HttpEngine):
         self._outcomes: dict[str, asyncio.Future[_Outcome]] = {}
         """Of each call that was submitted, or is about to be."""
         self._probed_s: dict[int, float] = {}
+        self._behind: Wire | None = None
+        self._behind_url: str | None = None
 
     @classmethod
     async def connect(
@@ -81,7 +88,7 @@ class ParrotEngine(HttpEngine):
         try:
             submit_s = await submitting_s(ParrotClient(wire), url)
             engine = cls(wire, url, configuration, trace, models, submit_s)
-            engine._meters, engine._watch = await open_meters(wire, url, watch)
+            await engine._open_meters(configuration.options.get(BEHIND), watch)
         except BaseException:
             await wire.close()
             raise
@@ -117,9 +124,33 @@ class ParrotEngine(HttpEngine):
             "calls": self._sent,
             "submitted_ahead": len(self._ahead),
             "submitting_s": self._submit_s,
+            "behind": self._behind_url,
             "scheduler_flags": None,
         }
         return replace(measured, engine={**measured.engine, "parrot": told})
+
+    async def close(self) -> None:
+        await super().close()
+        if self._behind is not None:
+            await self._behind.close()
+
+    @property
+    def _computing_port(self) -> int | None:
+        return NOBODY if self._behind_url is None else urlsplit(self._behind_url).port
+
+    async def _open_meters(self, behind: str | None, watch: GpuWatch | None) -> None:
+        """Opens the meters of the machine where answers are computed. Raises RejouleError if nothing is ``behind``."""
+        if behind is None:
+            self._meters, self._watch = await open_meters(self._wire, self._url, watch)
+            return
+        self._behind_url = api_url(behind)
+        self._behind = Wire(self._behind_url.removesuffix("/v1"), key=api_key())
+        try:
+            self._model = {**self._model, "id": (await served_models(self._behind, self._behind_url))[0].id}
+            self._meters, self._watch = await open_meters(self._behind, self._behind_url, watch)
+        except BaseException:
+            await self._behind.close()
+            raise
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -258,6 +289,8 @@ def check_parrot(configuration: Configuration) -> None:
             f"{', '.join(unknown)} cannot be set on a Parrot server that is already running",
             f"set it where Parrot's engine is started; parrot:URL takes {', '.join(OPTIONS)}",
         )
+    if (behind := c.options.get(BEHIND)) is not None:
+        api_url(str(behind))
     gap_s = c.options.get(AHEAD, 0.0)
     if isinstance(gap_s, bool) or not isinstance(gap_s, int | float) or not 0 <= gap_s <= 1e6:
         raise RejouleError(f"{AHEAD}={gap_s} is no time", f"give seconds, as in {AHEAD}=0.1, or leave it out")

@@ -165,8 +165,7 @@ def _cut(piece: tuple[str | None, str], source: str, answer: str) -> list[tuple[
     of, text = piece
     if of is not None:
         return [piece]
-    first, *others = text.split(answer)
-    found: list[tuple[str | None, str]] = [(None, first)]
-    for other in others:
-        found += [(source, answer), (None, other)]
-    return found
+    found: list[tuple[str | None, str]] = []
+    for stretch in text.split(answer):
+        found += [(source, answer), (None, stretch)]
+    return found[1:]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.replay.engines.parrot_stand_in import StandIn, served
 
+from rejoule.replay.embedded.server import ServerThread
 from rejoule.replay.engines import parrot
 from rejoule.replay.engines.open import check_engine, open_engine
 from rejoule.replay.engines.parrot_calls import template
@@ -15,7 +16,10 @@ from rejoule.replay.engines.parrot_client import ParrotClient, submitting_s
 from rejoule.replay.engines.wire import Wire
 from rejoule.replay.remarks import between_runs
 from rejoule.replay.replay import replay
+from rejoule.replay.sim.config import EngineConfig
+from rejoule.replay.sim.profile import load_profile
 from rejoule.traces import RejouleError, Trace
+from rejoule.traces.model import Call, ToolCall
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.store import trace_digest
@@ -30,7 +34,7 @@ async def replayed(trace: Trace, engine: str, **knobs: Any) -> Run:
 def quoting() -> Trace:
     """Two drafts, a review that quotes both whole, a tool, and a call after it that quotes the review."""
     both = "Compare: an answer of left\nand: an answer of right\nwhich {{is}} better?"
-    calls = [
+    vertices: list[Call | ToolCall] = [
         made_call("w0000", "left", 0, 10, prompt="{{answer}} left", output_tokens=3),
         made_call("w0000", "right", 0, 20, prompt="Write right", output_tokens=5),
         made_call("w0000", "review", 25, 40, prompt=both, output_tokens=4),
@@ -38,7 +42,7 @@ def quoting() -> Trace:
         made_call("w0000", "last", 60, 70, prompt="So: an answer of review", output_tokens=2),
     ]
     edges = [("left", "review"), ("right", "review"), ("review", "search"), ("search", "last")]
-    return made_trace([made_workflow(calls, {"barrier": edges})])
+    return made_trace([made_workflow(vertices, {"barrier": edges})])
 
 
 async def test_every_call_in_order_with_its_length() -> None:
@@ -85,6 +89,23 @@ async def test_calls_that_wait_for_answers_alone_go_ahead() -> None:
     assert calls["review"].sent_s >= calls["left"].end_s
     assert calls["last"].sent_s >= calls["review"].end_s + 0.018
     assert any("quoting this run's answers" in reason for reason in calls["review"].altered)
+
+
+async def test_joules_of_what_answers_behind_it() -> None:
+    """With the server behind Parrot named, its meter is read, and its model is the run's."""
+    config = EngineConfig(load_profile("h200-llama-3.1-8b"))
+    with ServerThread(config, "m", time_scale=20) as behind:
+        async with served(StandIn()) as engine:
+            run = await replayed(quoting(), engine, options={"behind": behind})
+    assert run.energy.gpu_j is not None and str(run.energy.source["gpu"]).startswith("model:")
+    assert run.engine["id"] == "m"
+
+
+async def test_nothing_behind_it() -> None:
+    """A server that is said to be behind Parrot and is not ends the replay in one line."""
+    async with served(StandIn()) as engine:
+        with pytest.raises(RejouleError, match="cannot reach a server at"):
+            await replayed(quoting(), engine, options={"behind": "http://127.0.0.1:1"})
 
 
 @pytest.mark.parametrize(("knobs", "ahead"), [({}, 0), ({"time_scale": 0.0}, 1), ({"concurrency": 2}, 0)])
@@ -158,7 +179,7 @@ async def test_a_simulated_network_is_refused() -> None:
     stand_in = StandIn()
     stand_in.network_s = 0.03
     async with served(stand_in) as engine:
-        with pytest.raises(RejouleError, match="simulates a network.*SIMULATE_NETWORK_LATENCY_PRT=0"):
+        with pytest.raises(RejouleError, match=r"simulates a network.*SIMULATE_NETWORK_LATENCY_PRT=0"):
             await replayed(quoting(), engine)
 
 
@@ -168,7 +189,7 @@ async def test_a_server_without_an_engine() -> None:
     stand_in.loses = "none"
     async with served(stand_in) as engine:
         wire = Wire(engine.removeprefix("parrot:"))
-        with pytest.raises(RejouleError, match="did not answer a call of one token.*api_endpoint chat"):
+        with pytest.raises(RejouleError, match=r"did not answer a call of one token.*api_endpoint chat"):
             await submitting_s(ParrotClient(wire), engine, limit_s=0.2)
         await wire.close()
 
@@ -187,6 +208,7 @@ async def test_a_server_without_an_engine() -> None:
         ("parrot:http://localhost:9000", {"options": {"tier": "tokens"}}, "tier cannot be set"),
         ("parrot:http://localhost:9000", {"options": {"ahead_gap_s": -1}}, "ahead_gap_s=-1 is no time"),
         ("parrot:http://localhost:9000", {"options": {"ahead_gap_s": float("nan")}}, "ahead_gap_s=nan is no time"),
+        ("parrot:http://localhost:9000", {"options": {"behind": "vllm"}}, "is unknown"),
         ("parrot:http://localhost:9000", {"options": {"call_timeout_s": 0}}, "is no timeout"),
         ("parrot:http://far.example:9000", {"power_cap_w": 300.0}, "power"),
     ],
