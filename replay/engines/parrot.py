@@ -62,6 +62,7 @@ class ParrotEngine(HttpEngine):
         self._ahead = ahead(trace, "trigger" if configuration.edge_set == "trigger" else "barrier", configuration)
         self._later = {name: call for call in trace.calls if (name := call.id) in self._ahead}
         self._sent = sum(map(is_sent, trace.calls))
+        self._went_ahead: set[str] = set()
         self._batch: list[Call] = []
         self._sessions: dict[str, asyncio.Task[int]] = {}
         self._variables: dict[str, str] = {}
@@ -108,9 +109,7 @@ class ParrotEngine(HttpEngine):
                 loop.call_soon(self._submit_batch)
             self._batch.append(call)
             self._outcomes[call.id] = loop.create_future()
-            self._spawn(self._tell(call, due_s, ready_s, submitted_ahead=False))
-        else:
-            self._spawn(self._tell(call, due_s, ready_s, submitted_ahead=True))
+        self._spawn(self._tell(call, due_s, ready_s))
 
     async def finish(self) -> Measured:
         measured = await super().finish()
@@ -122,7 +121,7 @@ class ParrotEngine(HttpEngine):
                     break
         told = {
             "calls": self._sent,
-            "submitted_ahead": len(self._ahead),
+            "submitted_ahead": len(self._went_ahead),
             "submitting_s": self._submit_s,
             "behind": self._behind_url,
             "scheduler_flags": None,
@@ -166,6 +165,7 @@ class ParrotEngine(HttpEngine):
         for name, call in self._later.items():
             if name not in self._outcomes and known.issuperset(self._ahead[name]):
                 known.add(name)
+                self._went_ahead.add(name)
                 self._outcomes[name] = loop.create_future()
                 graphs.setdefault(call.workflow, []).append(call)
         needed = {source for calls in graphs.values() for call in calls for source in self._ahead[call.id]}
@@ -224,11 +224,11 @@ class ParrotEngine(HttpEngine):
             self._sessions[workflow] = asyncio.create_task(self._client.session())
         return await self._sessions[workflow]
 
-    async def _tell(self, call: Call, due_s: float, ready_s: float, submitted_ahead: bool) -> None:
+    async def _tell(self, call: Call, due_s: float, ready_s: float) -> None:
         """Makes a result of a call that is due, once it has ended."""
         outcome = await self._outcomes[call.id]
         sent_s, end_s = outcome.sent_s - self._origin, outcome.end_s - self._origin
-        if submitted_ahead:
+        if call.id in self._went_ahead:
             # It began when the last answer that it waits for was there, and its client's own time was left out.
             before = [await self._outcomes[source] for source in self._ahead[call.id]]
             sent_s = min(end_s, max(one.end_s for one in before) - self._origin)
@@ -254,7 +254,7 @@ class ParrotEngine(HttpEngine):
                 exact=None if outcome.error is None else False,
                 prompt_digest=digest(asked.prompt),
                 output_digest=str(None),
-                altered=(*asked.altered, *changed(call, quotes=submitted_ahead)),
+                altered=(*asked.altered, *changed(call, quotes=call.id in self._ahead)),
                 error=None if outcome.error is None else hidden(outcome.error),
             )
         )

@@ -86,8 +86,11 @@ def template(body: Mapping[str, Any], answers: Mapping[str, str]) -> Template:
 def changed(call: Call, quotes: bool) -> tuple[str, ...]:
     """In what a call through Parrot is not just the recorded one."""
     found = ["its answer as long as the server chose, up to the recorded length"]
-    if len(call.request.get("messages") or ()) > 1:
+    messages = call.request.get("messages") or ()
+    if len(messages) > 1:
         found.append("its messages as one text")
+    if any(not _is_text(message) for message in messages):
+        found.append("without what of its messages is no text")
     if missing := [name for name in UNSENT if call.request.get(name) not in (None, [], {})]:
         found.append(f"without its {', '.join(missing)}")
     if quotes:
@@ -143,8 +146,8 @@ def _answer(vertex: object) -> str:
 
 
 def _has_system(body: Mapping[str, Any]) -> bool:
-    first = next(iter(body.get("messages") or ()), {})
-    return first.get("role") == "system"
+    messages: Sequence[Mapping[str, Any]] = body.get("messages") or ()
+    return bool(messages) and messages[0].get("role") == "system"
 
 
 def _texts(body: Mapping[str, Any]) -> list[str]:
@@ -159,6 +162,12 @@ def _text(content: Any) -> str:
         return content
     parts: Sequence[Any] = content if isinstance(content, list) else ()
     return "".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def _is_text(message: Mapping[str, Any]) -> bool:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else ()
+    return not message.get("tool_calls") and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in parts)
 
 
 def _cut(piece: tuple[str | None, str], source: str, answer: str) -> list[tuple[str | None, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.replay.engines.parrot_stand_in import StandIn, served
 from rejoule.replay.embedded.server import ServerThread
 from rejoule.replay.engines import parrot
 from rejoule.replay.engines.open import check_engine, open_engine
-from rejoule.replay.engines.parrot_calls import template
+from rejoule.replay.engines.parrot_calls import changed, template
 from rejoule.replay.engines.parrot_client import ParrotClient, submitting_s
 from rejoule.replay.engines.wire import Wire
 from rejoule.replay.remarks import between_runs
@@ -24,6 +25,8 @@ from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.store import trace_digest
 from rejoule.traces.testing import made_call, made_tool, made_trace, made_workflow, random_trace
+
+MS = 1_000_000
 
 
 async def replayed(trace: Trace, engine: str, **knobs: Any) -> Run:
@@ -108,6 +111,21 @@ async def test_nothing_behind_it() -> None:
             await replayed(quoting(), engine, options={"behind": "http://127.0.0.1:1"})
 
 
+async def test_answers_of_calls_that_began_apart() -> None:
+    """A call that quotes two answers is submitted once the later of their calls is."""
+    trace = quoting()
+    calls = tuple(
+        replace(c, submit_ns=c.submit_ns + 60 * MS, end_ns=c.end_ns + 60 * MS) if not c.id.endswith("left") else c
+        for c in trace.workflows[0].calls
+    )
+    stand_in = StandIn()
+    async with served(stand_in) as engine:
+        later = replace(trace, workflows=(replace(trace.workflows[0], calls=calls),))
+        run = await replayed(later, engine, options={"ahead_gap_s": 0.1})
+    assert run.engine["parrot"]["submitted_ahead"] == 1 and not run.failed_calls
+    assert len(stand_in.replayed["w0000/review"].sources) == 2
+
+
 @pytest.mark.parametrize(("knobs", "ahead"), [({}, 0), ({"time_scale": 0.0}, 1), ({"concurrency": 2}, 0)])
 async def test_the_clients_own_time_is_kept(knobs: dict[str, Any], ahead: int) -> None:
     """A recorded gap keeps a call from going ahead, and so does a limit on what is in flight."""
@@ -128,6 +146,18 @@ def test_a_system_prompt_is_constant_text() -> None:
     assert made.sampling == {"temperature": 0, "max_gen_length": 7}
     odd = template({"messages": [{"role": "system", "content": "{{a}}"}, *chat[1:]], "max_tokens": 7}, {})
     assert odd.text == "{{piece0}}{{answer}}" and odd.values == {"piece0": "{{a}}\n\n{{answer}}?"}
+
+
+def test_what_is_left_out_of_a_prompt_is_named() -> None:
+    """Roles, tools, images and calls of tools do not reach Parrot, and the call says so."""
+    call = made_call("w0000", "a", 0, 10)
+    image = {"role": "user", "content": [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": {}}]}
+    asked = {**call.request, "messages": [{"role": "assistant", "tool_calls": [{}]}, image], "tools": [{}], "seed": 1}
+    found = changed(replace(call, request=asked), quotes=False)
+    assert found[1:] == (
+        "its messages as one text", "without what of its messages is no text", "without its tools, seed",
+    )  # fmt: skip
+    assert len(changed(call, quotes=False)) == 1
 
 
 async def test_a_call_that_parrots_engine_loses(monkeypatch: pytest.MonkeyPatch) -> None:
