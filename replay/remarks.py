@@ -10,6 +10,7 @@ from rejoule.replay.engines.client_health import client_limit
 from rejoule.replay.protocol.rejection import advice
 from rejoule.traces.chosen import policy_notes
 from rejoule.traces.modelled import option_notes
+from rejoule.traces.parrot_told import parrot_notes
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Run, configuration_key
 from rejoule.traces.summary import described
@@ -33,6 +34,7 @@ def between_runs(runs: Sequence[Run]) -> Iterator[str]:
     for (trace, _), mine in trials.items():
         yield from (f"{trace}, {described(mine[0].configuration)}: {note}" for note in warmth_notes(mine))
     yield from policy_notes(runs)
+    yield from parrot_notes(runs)
     yield from (f"runs differ: {drift}" for drift in drifts(runs))
     yield from option_notes(runs)
 

@@ -23,6 +23,8 @@ OPTION: Final = "options."
 """Before the name of an engine's option, where options stand beside knobs."""
 CONTINUOUS: Final = "continuous"
 STATIC: Final = "static"
+PARROT: Final = "parrot:"
+"""Before the URL of a Parrot server, where an engine is named."""
 
 Tier = Literal["tokens", "spliced", "lengths", "none"]
 

@@ -17,6 +17,7 @@ from rejoule.analysis.summary.summary import Summary, trials
 from rejoule.analysis.summary.trust import withheld
 from rejoule.traces.chosen import policy_notes
 from rejoule.traces.model import Trace
+from rejoule.traces.parrot_told import parrot_notes
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Configuration, Run, configuration_key
 from rejoule.traces.warmth import coldest, warmth_notes
@@ -44,7 +45,7 @@ class Cell:
         """What a reader must know of how alike the trials are, and of the policy that scheduled them."""
         runs = [s.run for s in self.trials]
         found = [f"its trials differ: {drift}" for drift in drifts(runs)]
-        return (*warmth_notes([*runs, *self.warmer]), *policy_notes(runs), *found)
+        return (*warmth_notes([*runs, *self.warmer]), *policy_notes(runs), *parrot_notes(runs), *found)
 
     def mean(self, value: Callable[[Summary], float | None]) -> Mean | None:
         """Over the trials in which it is known."""

@@ -118,7 +118,7 @@ class HttpEngine:
             engine = cls(wire, url, model, rules)
             engine._isolation = _isolation(configuration, exact_lengths)
             engine._by_priority = queues_by_priority(configuration)
-            engine._meters, engine._watch = await _meters(wire, url, watch)
+            engine._meters, engine._watch = await open_meters(wire, url, watch)
         except BaseException:
             await wire.close()
             raise
@@ -139,6 +139,11 @@ class HttpEngine:
     def identity(self) -> Mapping[str, Any]:
         modelled = (meter.identity for meter in self._meters if isinstance(meter, EmbeddedMeter))
         return {**self._model, **next(modelled, {})}
+
+    @property
+    def _computing_port(self) -> int | None:
+        """Where that listens whose processes are expected on the GPUs."""
+        return urlsplit(self._url).port
 
     @property
     def capacity(self) -> Capacity:
@@ -195,7 +200,7 @@ class HttpEngine:
         )
         if self._watch is None:
             return measured
-        gpus = await self._watch.run(self._origin, self._end, self._calls, urlsplit(self._url).port)
+        gpus = await self._watch.run(self._origin, self._end, self._calls, self._computing_port)
         return _with_gpus(measured, gpus)
 
     async def close(self) -> None:
@@ -418,7 +423,7 @@ async def _version(wire: Wire) -> str | None:
         return None
 
 
-async def _meters(wire: Wire, url: str, watch: GpuWatch | None) -> tuple[list[Meter], GpuWatch | None]:
+async def open_meters(wire: Wire, url: str, watch: GpuWatch | None) -> tuple[list[Meter], GpuWatch | None]:
     """The meters of a server's machine, and the watch over its GPUs; a modelled server has one of its own."""
     if (embedded := await open_embedded(wire)) is not None:
         return [embedded], None

@@ -12,7 +12,7 @@ from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.exactness.tiers import SALT
 from rejoule.replay.policy.acting import URL_OPTION
 from rejoule.traces import RejouleError, Trace
-from rejoule.traces.run import Configuration, Run
+from rejoule.traces.run import PARROT, Configuration, Run
 
 if TYPE_CHECKING:
     from rejoule.replay.energy.gpus import GpuSampling, GpuWatch
@@ -40,6 +40,11 @@ def check_engine(configuration: Configuration) -> None:
         from rejoule.replay.engines.vllm import check_vllm
 
         check_vllm(configuration)
+        return
+    if configuration.engine.startswith(PARROT):
+        from rejoule.replay.engines.parrot import check_parrot
+
+        check_parrot(configuration)
         return
     from rejoule.replay.engines.http import api_url
 
@@ -168,6 +173,10 @@ async def open_engine(configuration: Configuration, trace: Trace, watch: GpuWatc
         from rejoule.replay.engines.sim import SimEngine
 
         return SimEngine(configuration, trace)
+    if configuration.engine.startswith(PARROT):
+        from rejoule.replay.engines.parrot import ParrotEngine
+
+        return await ParrotEngine.connect(configuration, trace, watch=watch)
     from rejoule.replay.engines.http import HttpEngine
     from rejoule.replay.exactness.tiers import check_texts, check_tokens
 

@@ -224,14 +224,16 @@ class Wire:
         self._idle: list[_Connection] = []
         self._all: set[_Connection] = set()
 
-    def request(self, path: str, body: bytes, sink: Sink, *, name: str | None = None) -> Request:
-        """A POST of JSON, to be sent; ``sink`` takes an answer with status 200 as it comes.
+    def request(
+        self, path: str, body: bytes, sink: Sink | None, *, name: str | None = None, method: str = "POST"
+    ) -> Request:
+        """A request with JSON, to be sent; ``sink`` takes an answer with status 200 as it comes.
 
         ``name`` is sent as ``X-Request-Id``, by which a server's log knows the request.
         """
         fields = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         fields += f"X-Request-Id: {name}\r\n" if name else ""
-        return Request(self, self._head("POST", path, fields) + body, sink)
+        return Request(self, self._head(method, path, fields) + body, sink)
 
     async def get(self, path: str, *, timeout_s: float = 15.0) -> Request:
         """A GET and its answer, whatever its status. Raises WireError if none comes in time."""

@@ -16,7 +16,7 @@ from rejoule.replay.knobs.restore import restore_journaled
 from rejoule.replay.knobs.setting import KnobRefused, Setting
 from rejoule.replay.knobs.temperature import COOL_DOWN_S, TOLERANCE_C, StartTemperature
 from rejoule.traces import RejouleError
-from rejoule.traces.run import Configuration, Run
+from rejoule.traces.run import PARROT, Configuration, Run
 
 OPTIONS: Final = {"settle_s": SETTLE_S, "temperature_tolerance_c": TOLERANCE_C, "cool_down_s": COOL_DOWN_S}
 """Options of a configuration that say how its GPUs are made ready, with their defaults."""
@@ -28,7 +28,7 @@ CLOCK_TOLERANCE_MHZ: Final = 30.0
 def on_this_machine(configuration: Configuration) -> bool:
     """Whether its server runs, or will run, where this machine's GPUs are."""
     engine = configuration.engine
-    return engine == "vllm" or (engine != "sim" and urlsplit(engine).hostname in LOCAL_HOSTS)
+    return engine == "vllm" or (engine != "sim" and urlsplit(engine.removeprefix(PARROT)).hostname in LOCAL_HOSTS)
 
 
 def check_knobs(configuration: Configuration) -> None:
