@@ -43,6 +43,9 @@ INTERRUPTED = 130
 @click.option("--configurable", multiple=True, metavar="KEY=VALUE",
               help="A key of the config's configurable part; may be repeated.")  # fmt: skip
 @click.option("--resume", multiple=True, help="JSON, or text, that answers an interrupt; may be repeated.")
+@click.option("--success", metavar="TEST",
+              help="Whether a workflow reached its goal, by its final state: KEY, KEY=VALUE, KEY>=NUMBER, or "
+              "FILE.py:FUNCTION.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Write over an existing trace.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -65,6 +68,7 @@ def record(
     config_text: str | None,
     configurable: tuple[str, ...],
     resume: tuple[str, ...],
+    success: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -107,6 +111,7 @@ def record(
             concurrency=concurrency,
             arrivals=arrivals,
             resume=answers,
+            success=success,
             on_progress=on_progress,
         )
 
@@ -242,6 +247,7 @@ def _print(found: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from rejoule.traces.overview import words_of
     from rejoule.traces.terminal import console, shown
 
     out = console()
@@ -261,6 +267,8 @@ def _print(found: Mapping[str, Any]) -> None:
         Text.assemble((found["trace"], "bold"), f": {what}, {counted(found['tool_calls'], 'tool call')}"),
         soft_wrap=True,
     )
+    if found["success"] is not None:
+        out.print(Text(words_of(found["success"])))
     out.print(table)
 
 

@@ -41,6 +41,23 @@ def find(target: str) -> tuple[Any, str]:
     return found, f"{place}:{name}" if name else place
 
 
+def function_named(target: str) -> Callable[..., Any]:
+    """The function that ``FILE.py:FUNCTION`` or ``MODULE:FUNCTION`` names.
+
+    A file that was loaded already, as the graph's is, is not loaded again. Raises RejouleError for none.
+    """
+    place, _, name = target.rpartition(":")
+    path = Path(place).resolve()
+    modules = reversed([*sys.modules.values()]) if place.endswith(".py") else ()
+    module = next((m for m in modules if getattr(m, "__file__", None) == str(path)), None)
+    if module is None:
+        module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
+    function: Callable[..., Any] | None = getattr(module, name, None)
+    if not callable(function):
+        raise RejouleError(f"{place} has no function {name!r}", "define it there: it is given the final state")
+    return function
+
+
 @asynccontextmanager
 async def opened_graph(target: str, config: Mapping[str, Any]) -> AsyncIterator[Graph]:
     """The graph that a target names, through a ``langgraph.json`` or not, made with this config.

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from langgraph.pregel import Pregel
 
-from rejoule.graphs.capture import Net, Recording, Rewrite, ServerInfo
+from rejoule.graphs.capture import Judge, Net, Recording, Rewrite, ServerInfo
 from rejoule.graphs.capture.exits import exits_contained
 from rejoule.graphs.failures import failure, lacking
-from rejoule.graphs.main_thread import MAIN
+from rejoule.graphs.main_thread import MAIN, on_main
 from rejoule.graphs.situation import Situation
+from rejoule.graphs.success import Criterion
 from rejoule.traces.arrivals import poisson_rate, poisson_times
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.model import Call, Header, Task, ToolCall, Trace, Unrecorded, Workflow
+from rejoule.traces.model import Call, Header, Task, ToolCall, Trace, Unrecorded, Workflow, WorkflowStatus
 from rejoule.traces.words import counted
 from rejoule.traces.work import account, sentences
 
@@ -58,6 +59,10 @@ class Recorded:
 
     unasked: int = 0
     """Answers given for interrupts, of all workflows that came to their end, that nothing asked for."""
+    judged: bool = False
+    """Whether somebody asked which of them reached their goal."""
+    untold: Mapping[str, str] = field(default_factory=dict)
+    """By workflow, why that is not known."""
 
     @property
     def failed(self) -> tuple[Workflow, ...]:
@@ -86,6 +91,9 @@ class Recorded:
             yield f"{counted(stopped, 'workflow')} stopped at an interrupt; {answer}"
         if self.unasked:
             yield f"{counted(self.unasked, 'answer')} to interrupts left over, as nothing asked"
+        if self.judged and (unknown := sum(w.success is None for w in self.workflows)):
+            why = next((f"; {workflow}: {reason}" for workflow, reason in self.untold.items()), "")
+            yield f"of {counted(unknown, 'workflow')} it is not known whether they succeeded{why}"
 
 
 async def record(
@@ -103,11 +111,13 @@ async def record(
     config: Mapping[str, Any] | None = None,
     context: Any = None,
     net: Net | None = None,
+    success: Criterion | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Recorded:
     """Runs the graph once for each input, at most ``concurrency`` at a time, and writes each workflow as it ends.
 
     ``net`` is the URL that the graph was given for the server's; without it, only what this process sends is seen.
+    ``success`` is asked of each final state; a workflow that fails has not succeeded.
 
     ``arrivals`` is ``burst``, or ``poisson:RATE`` with workflows a second. ``resume`` answers the interrupts of every
     workflow. A workflow that fails is recorded as failed; a cancelled recording writes its workflows in progress as
@@ -134,10 +144,15 @@ async def record(
         Rewrite(server, model, None if net is None else net.owner.net), graph=name, keep=keep, net=net
     )
 
+    untold: dict[str, str] = {}
+    judge = None if success is None else _judge(success, untold)
+
     async def one(input: Any, at: float) -> None:
         await asyncio.sleep(at)
         async with slots:
-            workflow = await recording.workflow(graph, input, resume=resume, config=config, context=context)
+            workflow = await recording.workflow(
+                graph, input, resume=resume, config=config, context=context, judge=judge
+            )
         recording.exclusively(lambda: writer.close(workflow))
         written.append(workflow)
         on_progress(Progress(len(written), calls))
@@ -160,7 +175,24 @@ async def record(
     errors = (w.error for w in workflows if w.status == "failed")
     given = Situation(context, config or {})
     hint = next((found for error in errors if (found := lacking(graph, given, error or "")) is not None), None)
-    return Recorded(workflows, unrecorded, stopped, hint, recording.unasked)
+    return Recorded(workflows, unrecorded, stopped, hint, recording.unasked, success is not None, untold)
+
+
+def _judge(criterion: Criterion, untold: dict[str, str]) -> Judge:
+    """Notes in ``untold`` why it is not known of a workflow."""
+
+    async def judge(workflow: str, status: WorkflowStatus, state: Any) -> bool | None:
+        if status == "failed":
+            return False
+        if status == "interrupted":
+            untold[workflow] = "it did not come to its end"
+            return None
+        found = await on_main(criterion.of, state)
+        if found.reason is not None:
+            untold[workflow] = found.reason
+        return found.success
+
+    return judge
 
 
 def arrival_times(count: int, arrivals: str, seed: int) -> list[float]:

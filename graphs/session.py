@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rejoule.graphs.capture import Net, ServerInfo, probe
+from rejoule.graphs.main_thread import on_main
 from rejoule.graphs.record import DEFAULT_CONCURRENCY, Progress, Recorded, record
 from rejoule.graphs.source import Source
+from rejoule.graphs.success import criterion
 from rejoule.traces.model import Header
 from rejoule.traces.store import TraceWriter
 
@@ -38,12 +40,19 @@ async def record_trace(
     concurrency: int = DEFAULT_CONCURRENCY,
     arrivals: str = "burst",
     resume: Sequence[Any] = (),
+    success: str | Callable[[Any], Any] | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Recorded:
-    """Records into ``output`` from the server whose API is at ``base_url``. Raises RejouleError as `record` does."""
+    """Records into ``output`` from the server whose API is at ``base_url``. Raises RejouleError as `record` does.
+
+    ``success`` is what `criterion` takes.
+    """
     server = await probe(base_url)
     with Net(server) as net, net.info.environment():
         async with wanted.source(server) as source:
+            asked = None if success is None else await on_main(criterion, success)
+            if asked is not None:
+                asked.check(source.graph)
             header = Header(
                 graph=wanted.target,
                 model=source.model,
@@ -68,5 +77,6 @@ async def record_trace(
                     config=source.situation.config,
                     context=source.situation.context,
                     net=net,
+                    success=asked,
                     on_progress=on_progress,
                 )

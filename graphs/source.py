@@ -20,7 +20,7 @@ from rejoule.graphs.situation import NOTHING, Situation, checked, text_of
 from rejoule.graphs.workloads import WORKLOADS, load, settings_from
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Header, Trace
-from rejoule.traces.overview import figures
+from rejoule.traces.overview import figures, successes
 from rejoule.traces.work import account
 
 if TYPE_CHECKING:
@@ -257,6 +257,7 @@ def summary(recorded: Recorded) -> dict[str, Any]:
         "failed": statuses.count("failed"),
         "interrupted": statuses.count("interrupted"),
         "unasked_answers": recorded.unasked,
+        "success": successes(recorded.workflows) if recorded.judged else None,
         **figures(calls),
         "tool_calls": sum(len(workflow.tool_calls) for workflow in recorded.workflows),
         "duration_s": (ended - begun) / 1e9,

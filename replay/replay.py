@@ -130,6 +130,7 @@ def _workflows(trace: Trace, driven: Driven, results: Sequence[CallResult]) -> t
             arrival_s=driven.arrival_s[w.id],
             end_s=ends.get(w.id, driven.arrival_s[w.id]),
             complete=w.id not in failed,
+            success=w.success,
         )
         for w in trace.workflows
     )

@@ -1,4 +1,4 @@
-"""``rejoule inspect``: what is in a trace."""
+"""``rejoule inspect``: what is in a trace; and ``rejoule label``: which of its workflows succeeded."""
 
 from __future__ import annotations
 
@@ -39,6 +39,38 @@ def inspect(trace: Path, salvage: bool, as_json: bool) -> None:
         say(f"warning: {sentence}", err=True)
 
 
+@click.command()
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("labels")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The labelled trace.")
+@click.option("--force", is_flag=True, help="Write over an existing file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def label(trace: Path, labels: str, output: Path, force: bool, as_json: bool) -> None:
+    """Say of TRACE which workflows reached their goal: LABELS is JSON, or @FILE.
+
+    \b
+    rejoule label t.jsonl '{"w0000": true, "w0001": false}' -o labelled.jsonl
+    """
+    import orjson
+
+    from rejoule.traces import label as labelling
+    from rejoule.traces.errors import RejouleError
+    from rejoule.traces.overview import successes, words_of
+    from rejoule.traces.store import EDITED, RECORD_AGAIN, load, save
+
+    said = labelling.labels(labels)
+    if output.exists() and not force:
+        raise RejouleError(f"{output} exists", "give another name, or --force to write over it")
+    held = load(trace)
+    if held.edited:
+        # A copy would be whole, and would no longer say so.
+        raise RejouleError(f"{trace} {EDITED}", RECORD_AGAIN)
+    found = labelling.labelled(held, said)
+    save(found, output)
+    told = successes(found.workflows)
+    click.echo(orjson.dumps({"trace": str(output), "success": told}).decode() if as_json else words_of(told))
+
+
 def _figures(what: str, rows: list[dict[str, Any]]) -> Table:
     """Names fold where there is little room, so that no two look alike; figures stay whole."""
     from rich.table import Table
@@ -58,6 +90,7 @@ def _print(trace: Path, found: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from rejoule.traces.overview import words_of
     from rejoule.traces.terminal import console
 
     out = console()
@@ -76,8 +109,11 @@ def _print(trace: Path, found: dict[str, Any]) -> None:
         table.add_column(name, justify="left" if name in ("workflow", "status") else "right")
     for flow in found["each_workflow"]:
         seconds = (f"{flow[k]:.2f}" for k in ("duration_s", "critical_path_s"))
-        table.add_row(flow["id"], str(flow["calls"]), str(flow["depth"]), str(flow["width"]), *seconds, flow["status"])
+        ended = flow["status"] + {True: ", succeeded", False: ", no success", None: ""}[flow["success"]]
+        table.add_row(flow["id"], str(flow["calls"]), str(flow["depth"]), str(flow["width"]), *seconds, ended)
     out.print(table)
+    if found["success"] is not None:
+        out.print(words_of(found["success"]))
     shared = found["shared_prompt_fraction"]
     out.print(
         "sharing: "

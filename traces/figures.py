@@ -38,6 +38,10 @@ class Figures:
     workflow_p99_s: float | None
     workflow_j: float | None
     """GPU joules of the whole run, idle ones with it, for each complete workflow."""
+    succeeded: int | None
+    """Complete ones that reached their goal, as recorded; ``None`` where that is not known of all of them."""
+    success_j: float | None
+    """GPU joules of the whole run, those of workflows without success with it, for each that succeeded."""
     gpus: int | None
     """Those that the engine says it uses, else those whose energy was measured."""
     workflows_per_gpu_h: float | None
@@ -86,6 +90,8 @@ def figures(run: Run) -> Figures:
         percentile(times, 95),
         percentile(times, 99),
         workflow_j(run),
+        succeeded(run),
+        success_j(run),
         gpus,
         by_gpu,
         3600.0 / mean_s if mean_s else None,
@@ -107,6 +113,23 @@ def workflow_j(run: Run) -> float | None:
     """GPU joules of the whole run for each complete workflow."""
     joules, workflows = run.energy.gpu_j, len(served(run))
     return joules / workflows if joules is not None and workflows else None
+
+
+def succeeded(run: Run) -> int | None:
+    """Complete workflows that reached their goal, as recorded; ``None`` where one is not known, or the work changed."""
+    told = [workflow.success for workflow in served(run)]
+    return None if not told or None in told or _changed(run) else sum(map(bool, told))
+
+
+def success_j(run: Run) -> float | None:
+    """GPU joules of the whole run for each workflow that succeeded; ``None`` where none did."""
+    joules, count = run.energy.gpu_j, succeeded(run)
+    return joules / count if joules is not None and count else None
+
+
+def _changed(run: Run) -> bool:
+    """Whether calls are of other lengths than those whose workflows were judged."""
+    return run.configuration.input_scale != 1.0 or run.configuration.output_scale != 1.0
 
 
 def gpu_count(run: Run) -> int | None:
@@ -171,6 +194,7 @@ def _notes(
     bare = len(run.workflows) - lost - len(found)
     if bare:
         yield f"{counted(bare, 'workflow')} had no call to replay: in no figure of workflows"
+    yield from _success_notes(run)
     if (note := unresolved_note("workflow latency", "workflow", len(found))) is not None:
         yield note
     if found and gpus is None:
@@ -190,6 +214,21 @@ def _notes(
         )
     elif arrival >= SPREAD:
         yield f"arrivals ({how}) may have set the workflows an hour: they came over most of the run"
+
+
+def _success_notes(run: Run) -> Iterable[str]:
+    told = [workflow.success for workflow in served(run)]
+    known, why = sum(success is not None for success in told), "so joules a success are not known"
+    if not known:
+        return
+    if _changed(run):
+        yield f"whether workflows succeed at other lengths than recorded is not known, {why}"
+    elif known < len(told):
+        yield f"of {len(told) - known} of {len(told)} workflows it is not known whether they succeeded, {why}"
+    elif not any(told):
+        yield f"none of {counted(len(told), 'workflow')} succeeded, so there are no joules a success"
+    else:
+        yield f"{sum(map(bool, told))} of {counted(len(told), 'workflow')} succeeded, as judged when they were recorded"
 
 
 def _known(values: Iterable[float | None]) -> list[float] | None:

@@ -12,6 +12,8 @@ from rejoule.traces.run import RUN_FORMAT_VERSION
 STEPS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     # Agents, several answers to one request, and what was not recorded: a first version says nothing of them.
     1: lambda header: header | {"format_version": 2},
+    # Whether workflows reached their goal: a second version says nothing of it.
+    2: lambda header: header | {"format_version": 3},
 }
 """From format version to the function that turns its header into the next version's."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 Endpoint = Literal["chat", "completions"]
 EdgeKind = Literal["barrier", "trigger", "observed", "streamed"]
@@ -188,6 +188,8 @@ class Workflow:
     calls: tuple[Call, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     edges: tuple[Edge, ...] = ()
+    success: bool | None = None
+    """Whether it reached its goal, as somebody judged it; ``None`` where nobody said."""
 
     @cached_property
     def vertices(self) -> dict[str, Vertex]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ def overview(trace: Trace) -> dict[str, Any]:
         "settings": dict(trace.header.settings),
         "edited": trace.edited,
         "workflows": len(trace.workflows),
+        "success": successes(trace.workflows) if any(w.success is not None for w in trace.workflows) else None,
         **figures(calls),
         "tool_calls": sum(len(w.tool_calls) for w in trace.workflows),
         "shared_prompt_fraction": shared,
@@ -125,12 +126,25 @@ def figures(calls: Sequence[Call]) -> dict[str, int | None]:
     }
 
 
+def successes(workflows: Iterable[Workflow]) -> dict[str, int]:
+    """How many reached their goal, how many did not, and of how many nobody knows."""
+    told = Counter(workflow.success for workflow in workflows)
+    return {"yes": told[True], "no": told[False], "unknown": told[None]}
+
+
+def words_of(successes: Mapping[str, int]) -> str:
+    """The same in a sentence."""
+    unknown = f", of {successes['unknown']} it is not known" if successes["unknown"] else ""
+    return f"success: {successes['yes']} of {sum(successes.values())} workflows{unknown}"
+
+
 def _workflow(workflow: Workflow) -> dict[str, Any]:
     graph = dag.graph(workflow)
     path = dag.critical_path(graph)
     return {
         "id": workflow.id,
         "status": workflow.status,
+        "success": workflow.success,
         "calls": len(workflow.calls),
         "tool_calls": len(workflow.tool_calls),
         "depth": max(dag.depth(graph).values(), default=-1) + 1,

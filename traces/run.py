@@ -106,6 +106,8 @@ class WorkflowResult:
     arrival_s: float
     end_s: float
     complete: bool = True
+    success: bool | None = None
+    """As recorded; ``None`` also in runs of before successes were."""
 
 
 @dataclass(frozen=True, slots=True)

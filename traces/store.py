@@ -54,6 +54,7 @@ class Closing:
     status: WorkflowStatus = "done"
     error: str | None = None
     input: Any = None
+    success: bool | None = None
     size: int | None = None
     """Bytes of the file before this key; ``None`` in files from before there were digests."""
     digest: str | None = None
@@ -93,6 +94,9 @@ _DECODE: Final = {kind: msgspec.json.Decoder(kind).decode for kind in NAMES}
 def encode(record: object) -> bytes:
     """One line of a trace file."""
     body = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    if isinstance(record, Closing) and record.success is None:
+        # The last of that name is its own: what comes after are a number and a digest.
+        body = b"".join(body.rpartition(b',"success":null')[::2])
     if body.endswith(unsaid := UNSAID.get(type(record), b"\0")):
         body = body.removesuffix(unsaid) + b"}\n"
     return b'{"record":"%s",' % NAMES[type(record)].encode() + body[1:]
@@ -207,6 +211,7 @@ def closing(workflow: Workflow) -> Closing:
         status=workflow.status,
         error=workflow.error,
         input=workflow.input,
+        success=workflow.success,
     )
 
 
@@ -377,6 +382,7 @@ class _Reader:
             status=last.status,
             error=last.error,
             input=last.input,
+            success=last.success,
             tasks=tuple(sorted(of(Task), key=by_start)),
             calls=tuple(sorted(of(Call), key=by_start)),
             tool_calls=tuple(sorted(of(ToolCall), key=by_start)),

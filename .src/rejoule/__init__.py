@@ -70,6 +70,7 @@ async def record_async(
     config: Mapping[str, Any] | None = None,
     context: Any = None,
     resume: Sequence[Any] = (),
+    success: str | Callable[[Any], bool | None] | None = None,
     settings: Mapping[str, Any] | None = None,
     concurrency: int = 8,
     arrivals: str = "burst",
@@ -85,8 +86,10 @@ async def record_async(
     the embedded one, whose words are made up; ``"vllm"``, started with ``options``; or the URL of a server.
     ``workflows`` is how many to run where that is not one an input; at most ``concurrency`` run at once, and begin by
     ``arrivals``: ``"burst"`` or ``"poisson:RATE"``. ``config`` and ``context`` go to every run of the graph, ``resume``
-    answers its interrupts. The trace is also written to ``output``, if given; over one that is there with ``force``.
-    Workflows that fail are recorded as failed; an interrupted recording leaves what it has in ``output``, and raises.
+    answers its interrupts. ``success`` tells of a final state whether its workflow reached its goal: a function,
+    ``"FILE.py:FUNCTION"``, or a test of a key as in ``"score>=0.5"``; without it nobody knows. The trace is also
+    written to ``output``, if given; over one that is there with ``force``. Workflows that fail are recorded as failed;
+    an interrupted recording leaves what it has in ``output``, and raises.
     """
     import asyncio
     from contextlib import ExitStack
@@ -119,7 +122,9 @@ async def record_async(
         if path.exists() and not force:
             raise RejouleError(f"{path} exists", "give another output, or force=True to write over it")
         url = await asyncio.to_thread(held.enter_context, open_engine(engine, given, folder))
-        recorded = await record_trace(asked, url, path, concurrency=concurrency, arrivals=arrivals, resume=resume)
+        recorded = await record_trace(
+            asked, url, path, concurrency=concurrency, arrivals=arrivals, resume=resume, success=success
+        )
         if recorded.stopped:
             kept = f"{output} holds what was recorded" if output is not None else "nothing is kept without an output"
             _warn(f"the recording was interrupted; {kept}")

@@ -39,7 +39,9 @@ def sensitivity(runs: Path, figure: str, only: tuple[str, ...], as_json: bool) -
     for one in found:
         say(one.headline, "bold")
     for note in dict.fromkeys(note for one in found for note in one.notes):
-        say(f"note: {note}", "yellow")
+        of = [one.trace for one in found if note in one.notes]
+        where = "" if len(of) == len(found) else f"{', '.join(of)}: "
+        say(f"note: {where}{note}", "yellow")
     for one in found:
         _print(one)
     say("means over settings of the other knobs; inert: within ±2 % between any two values, at every setting", "dim")

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from rejoule.analysis.energy import Spent
 
+SUCCESS: Final = "energy per success"
 HEADS: Final = {
     "workflow latency p50": "p50",
     "workflow latency p95": "p95",
     "workflow latency p99": "p99",
     "energy per workflow": "joules each",
+    SUCCESS: "a success",
     "workflows an hour a GPU": "an hour a GPU",
     "workflows an hour a user": "a user",
     "slowdown by waiting": "slowdown",
@@ -23,7 +25,7 @@ HEADS: Final = {
     "cached share of prompts": "cached",
 }
 """What figures are called above a column; two tables, so that each fits a terminal."""
-TABLES: Final = (tuple(HEADS)[:6], tuple(HEADS)[6:])
+TABLES: Final = (tuple(HEADS)[:7], tuple(HEADS)[7:])
 
 
 def print_workflows(found: Sequence[Spent]) -> None:
@@ -37,7 +39,9 @@ def print_workflows(found: Sequence[Spent]) -> None:
         title = f"workflows: {found[0].workflows} complete" + (f", {found[0].trials} trials" * (found[0].trials > 1))
         show(title, ("", "", "95 %"), [(told.name, told.mean, told.half_width) for told in known[0].values()])
     else:
-        for names in TABLES:
+        for table in TABLES:
+            # A column only where somebody said which workflows succeeded.
+            names = [name for name in table if name != SUCCESS or any(name in told for told in known)]
             rows = [
                 (spent.label, *(told[name].mean if name in told else "" for name in names))
                 for spent, told in zip(found, known, strict=True)

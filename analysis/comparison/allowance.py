@@ -41,7 +41,9 @@ BETWEEN_CARDS: Final[Mapping[str, float]] = {
 ``python -m benchmarks.differences``. Of other rows, such as CPU energy, nothing is known."""
 
 
-SAME_ERROR: Final[Mapping[str, str]] = {"energy per workflow": LEAD, "workflows an hour a GPU": "makespan"}
+SAME_ERROR: Final[Mapping[str, str]] = {
+    "energy per workflow": LEAD, "energy per success": LEAD, "workflows an hour a GPU": "makespan"
+}  # fmt: skip
 """Figures that are another one divided by a count, or a count divided by it: its relative error is theirs."""
 
 

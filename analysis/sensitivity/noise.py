@@ -89,7 +89,10 @@ def values(cells: Sequence[Cell], figure: Callable[[Summary], float | None], sim
         mine = [log(v) for v in known]
         centre = fsum(mine) / len(mine)
         logs.append(centre)
-        squares += fsum((v - centre) ** 2 for v in mine)
-        degrees += len(mine) - 1
+        own = fsum((v - centre) ** 2 for v in mine)
+        # Beside simulated trials that are drawn anew, those that are equal by construction say nothing of the others.
+        if not (simulated and own <= ROUNDING**2):
+            squares += own
+            degrees += len(mine) - 1
     spread = sqrt(squares / degrees) if degrees and squares > ROUNDING**2 else None
     return Values(tuple(logs), tuple(len(c.trials) for c in cells), spread, degrees, simulated and spread is None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import expm1, log1p
 from typing import Final
 
 from rejoule.analysis.comparison.allowance import Allowance, model_error
@@ -23,6 +25,8 @@ from rejoule.traces.run import Run
 from rejoule.traces.words import counted
 
 LEAD: Final = "joules"
+MATRIX: Final = "replay a matrix, as in rejoule replay T -o RUNS --max-num-seqs 1,8,64 --power-cap 300,500,700"
+OTHER: Final = "choose another figure, as in --figure makespan, or replay more configurations"
 BESIDE: Final = ("joules", "workflow.p50", "workflow.p99", "ttft.p50")
 """Figures that a table has beside the one that it is about."""
 
@@ -48,13 +52,18 @@ class Sensitivity:
     noise_degrees: int
     modelled: bool
     notes: tuple[str, ...]
+    span: float
+    """Of the configurations, the highest against the lowest, relative, whatever sets them apart."""
 
     @property
     def headline(self) -> str:
         """The one sentence."""
         moving = [e for e in self.effects if e.verdict == "moves" and e.change is not None]
         inert = [e.label for e in self.effects if e.verdict == "inert"]
-        if not moving:
+        if all(e.change is None for e in self.effects):
+            words = f"no two configurations differ in one knob alone, so no knob's effect is known; {self.figure} of "
+            words += f"the highest is {change(self.span)} against the lowest"
+        elif not moving:
             words = f"{self.figure} is not shown to depend on any knob"
         else:
             most = moving[0]
@@ -79,35 +88,42 @@ def sensitivities(
         raise RejouleError(
             "some of these joules are modelled and some measured", "choose one kind, as in --only engine=sim"
         )
-    found = [s for w in gather(runs, traces) if (s := _of_workload(w, metric, others)) is not None]
+    found, without = list[Sensitivity](), list[RejouleError]()
+    for workload in gather(runs, traces):
+        try:
+            found.append(_of_workload(workload, metric, others))
+        except RejouleError as error:
+            without.append(error)
     if not found:
-        raise RejouleError(
-            f"no workload has {metric.name} under two configurations or more",
-            "replay a matrix, as in rejoule replay T -o RUNS --max-num-seqs 1,8,64 --power-cap 300,500,700",
-        )
-    return tuple(found)
+        raise without[0]
+    left = tuple(f"not in these tables: {error.what}" for error in without)
+    return tuple(replace(one, notes=(*one.notes, *left)) for one in found)
 
 
-def _of_workload(workload: Workload, metric: Metric, others: Sequence[Metric]) -> Sensitivity | None:
+def _of_workload(workload: Workload, metric: Metric, others: Sequence[Metric]) -> Sensitivity:
+    """Raises RejouleError where fewer than two configurations tell the figure."""
     cells, notes = _usable(workload, metric)
+    if len(workload.cells) < 2:
+        raise RejouleError(f"{workload.name} has runs of one configuration alone", MATRIX)
     if len(cells) < 2:
-        return None
+        why = f": {notes[0]}" if notes else ""
+        raise RejouleError(
+            f"{workload.name} tells {metric.name} of {len(cells)} of {len(workload.cells)} configurations{why}", OTHER
+        )
     plan = design(cells)
     runs = [s.run for cell in cells for s in cell.trials]
     simulated = all(run.configuration.engine == "sim" for run in runs)
     mine = values(cells, metric.value, simulated)
-    known = [i for i, value in enumerate(mine.logs) if value is not None]
-    if len(known) < 2:
-        return None
-    crossed = len(known) == plan.combinations
-    parts = shares([plan.levels[i] for i in known], [mine.logs[i] or 0.0 for i in known]) if crossed else None
+    logs = [log or 0.0 for log in mine.logs]
+    parts = shares(plan.levels, logs) if len(cells) == plan.combinations else None
     off = [_error(plan, k) for k in range(len(plan.knobs))]
     scope = "workload" if metric in METRICS else "workflows"
     effects = [
         effect(plan, mine, k, metric.name, None if parts is None else parts[k], off[k].of(scope, metric.name))
         for k in range(len(plan.knobs))
     ]
-    effects.sort(key=lambda e: (e.change is None, -abs(e.change or 0.0)))
+    # As ratios: to half as much is as far as to twice as much.
+    effects.sort(key=lambda e: (e.change is None, -abs(log1p(e.change or 0.0))))
     return Sensitivity(
         workload.name,
         metric.name,
@@ -121,6 +137,7 @@ def _of_workload(workload: Workload, metric: Metric, others: Sequence[Metric]) -
         mine.degrees,
         any(not run.measured for run in runs),
         tuple(dict.fromkeys((*notes, *(note for each in off for note in each.notes), *_holes(plan)))),
+        expm1(max(logs) - min(logs)),
     )
 
 
@@ -142,16 +159,29 @@ def _beside(
 
 
 def _usable(workload: Workload, metric: Metric) -> tuple[list[Cell], list[str]]:
-    """Cells that did all the work, and whose joules may be used if they are asked for; what is left out is told."""
-    kept, left = [], []
+    """Cells that did all the work and tell the figure, with joules that may be used; what is left out is told."""
+    kept, left = list[Cell](), defaultdict[str, list[str]](list)
     for cell in workload.cells:
-        if not cell.complete:
-            left.append(f"{cell.label} is left out: not all of its work was done")
-        elif metric.unit in ("J", "W") and cell.evidence.rejected:
-            left.append(f"{cell.label} is left out: do not use its joules: {'; '.join(cell.evidence.rejected)}")
-        else:
+        if (reason := _unusable(cell, metric)) is None:
             kept.append(cell)
-    return kept, left
+        else:
+            left[reason].append(cell.label)
+    whole = len(workload.cells)
+    return kept, [
+        f"{'all configurations' if len(labels) == whole else '; '.join(labels)} left out: {reason}"
+        for reason, labels in left.items()
+    ]
+
+
+def _unusable(cell: Cell, metric: Metric) -> str | None:
+    if not cell.complete:
+        return "not all of its work was done"
+    if metric.unit in ("J", "W") and cell.evidence.rejected:
+        return f"do not use its joules: {'; '.join(cell.evidence.rejected)}"
+    known = [value for value in map(metric.value, cell.trials) if value is not None]
+    if len(known) < len(cell.trials):
+        return f"{metric.name} is not known" + (" of all trials" if known else "")
+    return f"{metric.name} is 0, and changes are ratios" if min(known) <= 0.0 else None
 
 
 def _holes(plan: Design) -> Iterator[str]:

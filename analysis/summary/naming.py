@@ -70,7 +70,9 @@ _SERVER: Final = ("max_num_seqs", "power_cap_w", "sm_clock_mhz")
 
 
 def _knob(name: str, value: Any) -> str:
-    number = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    # Short, but never so short that two values look alike.
+    short = isinstance(value, float) and float(f"{value:g}") == value
+    number = f"{value:g}" if short else str(value)
     match name:
         case "max_num_seqs":
             return "default batch" if value is None else f"batch {number}"

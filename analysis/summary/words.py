@@ -19,6 +19,7 @@ WORDS: Final[Mapping[str, str]] = {
     "joules.dram": "DRAM energy",
     "joules.token": "energy per output token",
     "joules.workflow": "energy per workflow",
+    "joules.success": "energy per success",
     "power": "average power",
     "clock": "mean SM clock",
     "makespan": "makespan",

@@ -15,6 +15,7 @@ from rejoule.traces.summary import first_tokens_s
 WORKFLOW_METRICS: Final = (
     Metric("workflow latency p95", "s", lambda s: s.figures.workflow_p95_s),
     Metric("energy per workflow", "J", lambda s: s.figures.workflow_j),
+    Metric("energy per success", "J", lambda s: s.figures.success_j),
     Metric("workflows an hour a GPU", "/h", lambda s: s.figures.workflows_per_gpu_h, more_is_better=True),
     Metric("workflows an hour a user", "/h", lambda s: s.figures.workflows_per_user_h, more_is_better=True),
     Metric("slowdown by waiting", "×", lambda s: s.figures.slowdown),

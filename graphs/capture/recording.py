@@ -7,10 +7,10 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 from weakref import WeakSet
@@ -45,6 +45,8 @@ ENCRYPTED = "of a client that encrypts it for the server's own address"
 NOT_CAPTURED = "is not captured"
 
 Keep = Callable[[Call | Task], None]
+Judge = Callable[[str, WorkflowStatus, Any], Awaitable[bool | None]]
+"""Whether a workflow reached its goal, by its id, how it ended, and its final state."""
 
 _CURRENT: ContextVar[WorkflowRecorder | None] = ContextVar("rejoule_workflow", default=None)
 _HANDLER: ContextVar[BaseCallbackHandler | None] = ContextVar("rejoule_handler", default=None)
@@ -146,12 +148,13 @@ class Recording:
         resume: Sequence[Any] = (),
         config: Mapping[str, Any] | None = None,
         context: Any = None,
+        judge: Judge | None = None,
     ) -> Workflow:
         """Runs the graph once, as a workflow of its own.
 
         ``turns`` are further inputs on the same thread; ``resume`` answers its interrupts, as `Answers` says.
-        A workflow that is cancelled ends as interrupted, with what it did until then.
-        Raises ``RejouleError`` for calls that nothing ties to a node.
+        A workflow that is cancelled ends as interrupted, with what it did until then. ``judge`` is asked when it has
+        ended, so what that takes is not the workflow's. Raises ``RejouleError`` for calls that nothing ties to a node.
         """
         with self._guard:
             recorder = WorkflowRecorder(
@@ -175,6 +178,10 @@ class Recording:
         self.unasked += run.answers.left if status == "done" else 0
         workflow = recorder.end(self._graph, input, status, error, log)
         self._check(recorder)
+        if judge is not None:
+            # Whoever stops the recording now keeps the workflow, unjudged.
+            with suppress(asyncio.CancelledError):
+                workflow = replace(workflow, success=await judge(workflow.id, status, run.state))
         return workflow
 
     def exclusively(self, write: Callable[[], None]) -> None:
@@ -312,6 +319,8 @@ class _Run:
         context: Any,
     ) -> None:
         self.answers = answers
+        self.state: Any = None
+        """After its last turn."""
         self._graph = graph.copy({"checkpointer": log})
         self._recorder = recorder
         self._config: Any = {
@@ -339,7 +348,9 @@ class _Run:
     async def _turn(self, input: Any) -> StateSnapshot:
         await self._graph.ainvoke(input, self._config, **self._options)
         self._recorder.runs.turn += 1
-        return await self._graph.aget_state(self._config)
+        stopped = await self._graph.aget_state(self._config)
+        self.state = stopped.values
+        return stopped
 
 
 def _forked() -> None:

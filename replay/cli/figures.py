@@ -16,6 +16,8 @@ from rejoule.traces.terminal import console, shown
 
 Column = tuple[str, Callable[[Figures], str]]
 
+A_SUCCESS: Final = "J/success"
+
 
 def number(value: float | None) -> str:
     """Three digits or more, as short as that can be; a dash where there is none."""
@@ -39,6 +41,7 @@ TABLES: Final[Sequence[tuple[str, Sequence[Column]]]] = (
             ("flows", lambda f: f"{f.workflows:,}"),
             *map(_percentile, (50, 95, 99)),
             ("J/flow", lambda f: number(f.workflow_j)),
+            (A_SUCCESS, lambda f: number(f.success_j)),
             ("/h GPU", lambda f: number(f.workflows_per_gpu_h)),
             ("/h user", lambda f: number(f.workflows_per_user_h)),
         ),
@@ -66,7 +69,9 @@ def print_figures(runs: Sequence[Run]) -> None:
     found = [figures(run) for run in runs]
     trials = len({run.trial for run in runs}) > 1
     names, out = named(runs), console()
-    for caption, columns in TABLES:
+    judged = any(told.success_j is not None for told in found)
+    for caption, every in TABLES:
+        columns = [column for column in every if judged or column[0] != A_SUCCESS]
         table = Table(box=None, header_style="bold", pad_edge=False)
         table.add_column("configuration", overflow="fold")
         for head in (*(["trial"] if trials else []), *(head for head, _ in columns)):

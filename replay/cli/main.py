@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "demo": ("rejoule.replay.cli.demo:demo", "Record, replay and compare all four workloads without a GPU."),
     "record": ("rejoule.graphs.commands:record", "Run a LangGraph graph live and record what it asks of the server."),
     "inspect": ("rejoule.traces.commands:inspect", "Show what is in a trace."),
+    "label": ("rejoule.traces.commands:label", "Say which workflows of a trace reached their goal."),
     "replay": ("rejoule.replay.cli.replay:replay", "Replay traces under every combination of knobs."),
     "run": ("rejoule.replay.cli.replay:run", "Replay as an experiment file says; takes up where it stopped."),
     "energy": ("rejoule.analysis.cli.energy:energy", "Say which node spent every joule of a run."),

@@ -45,6 +45,13 @@ def test_no_condition_both_fails_and_passes_its_opposite(b: list[float], bound: 
         assert above.reason is not None or below.reason is not None
 
 
+def test_a_simulated_change_without_a_known_error_says_so() -> None:
+    """An outcome that rests on the model alone is told from one that its known error, or trials, support."""
+    alone, known = (one(of_figures([100.0], [110.0], True, off), "joules > 3%") for off in (None, 0.02))
+    assert alone.outcome == known.outcome == "fails"
+    assert str(alone).endswith("; by the model alone, whose error is not known") and known.reason is None
+
+
 @pytest.mark.parametrize(
     ("text", "outcome"),
     [

@@ -61,6 +61,36 @@ def test_joules_are_of_complete_workflows() -> None:
     assert none.workflows == 0 and [getattr(none, name) for name in unknown] == [None] * len(unknown)
 
 
+@pytest.mark.parametrize(
+    ("told", "scale", "succeeded", "success_j", "note"),
+    [
+        ((True, False), 1.0, 1, 120.0, "1 of 2 workflows succeeded, as judged when they were recorded"),
+        ((False, False), 1.0, 0, None, "none of 2 workflows succeeded, so there are no joules a success"),
+        ((True, None), 1.0, None, None, "of 1 of 2 workflows it is not known whether they succeeded"),
+        ((True, True), 2.0, None, None, "whether workflows succeed at other lengths than recorded is not known"),
+        ((None, None), 1.0, None, None, None),
+    ],
+)
+def test_joules_a_success(
+    told: tuple[bool | None, ...], scale: float, succeeded: int | None, success_j: float | None, note: str | None
+) -> None:
+    """All joules of the run by the workflows that succeeded; where that is not known, or none did, it is said."""
+    flows = [replace(w, success=success) for w, success in zip(two().workflows, told, strict=True)]
+    found = figures(replace(two(), workflows=tuple(flows), configuration=Configuration(output_scale=scale)))
+    assert (found.succeeded, found.success_j) == (succeeded, success_j)
+    assert (
+        [n for n in found.notes if "succe" in n] == [] if note is None else any(n.startswith(note) for n in found.notes)
+    )
+
+
+def test_a_replay_takes_successes_over_in_every_pass() -> None:
+    """As the trace has them, however often it is gone through."""
+    trace = random_trace(1)
+    trace = replace(trace, workflows=tuple(replace(w, success=w.id != "w0000") for w in trace.workflows))
+    made = asyncio.run(replay(trace, PlannedRun("r", "t", Configuration(loops=2), 0), "", open_engine))
+    assert figures(made).succeeded == 4
+
+
 def test_a_workflow_without_calls_is_none_that_was_served() -> None:
     """It makes no mean shorter and no rate higher, here or in the latencies, and it is said."""
     more = replace(two(), workflows=(*two().workflows, WorkflowResult("x", "g", 0.0, 0.0)))

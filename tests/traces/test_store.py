@@ -244,6 +244,22 @@ def test_stored_versions(path: Path) -> None:
     assert [len(w.calls) for w in load(path).workflows] == [4, 6, 3]
 
 
+@given(said=st.lists(st.sampled_from([None, True, False]), min_size=3, max_size=3))
+@settings(max_examples=10, deadline=None)
+def test_success_is_kept_and_costs_nothing_where_nobody_said(
+    tmp_path_factory: pytest.TempPathFactory, said: list[bool | None]
+) -> None:
+    """It is part of what a trace's digest is of; without it, digests are what they were before there was any."""
+    plain, path = random_trace(1), tmp_path_factory.mktemp("t") / "t.jsonl"
+    odd = {"a": 1, "success": None, "size": None, "digest": None}
+    plain = replace(plain, workflows=tuple(replace(w, input=odd) for w in plain.workflows))
+    told = replace(plain, workflows=tuple(replace(w, success=s) for w, s in zip(plain.workflows, said, strict=True)))
+    save(told, path)
+    assert load(path) == told and not load(path).edited
+    assert (trace_digest(told) == trace_digest(plain)) == (said == [None] * 3)
+    assert trace_digest(plain) == "e46be3e05f825c6b18901df9444b0fd368b0a054d461b64160f5a3078bd5ed2b"
+
+
 def test_documented() -> None:
     """Every field of every record is described."""
     page = (Path(__file__).parents[2] / "docs" / "trace-format.md").read_text()

@@ -97,7 +97,7 @@ def test_sensitivity_says_which_knob_matters(folder: Path) -> None:
     (found,) = orjson.loads(invoke(sensitivity, folder, "--json", "--figure", "makespan").stdout)["workloads"]
     assert {e["knob"]: e["verdict"] for e in found["effects"]} == {"max_num_seqs": "moves", "power_cap_w": "inert"}
     assert "choose among joules" in refusal(sensitivity, folder, "--figure", "watts")
-    assert "under two configurations or more" in refusal(
+    assert "runs of one configuration alone" in refusal(
         sensitivity, folder, "--only", "max_num_seqs=1,power_cap_w=none"
     )
 

@@ -16,7 +16,7 @@ from tests.analysis import builders
 from rejoule.analysis.sensitivity import Sensitivity, sensitivities
 from rejoule.analysis.sensitivity.shares import shares
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import Configuration, Run
+from rejoule.traces.run import Configuration, Energy, Run
 
 TRACE = builders.trace(3)
 PLAIN = builders.run(TRACE, None)
@@ -96,7 +96,45 @@ def test_knobs_that_changed_together_are_not_told_apart() -> None:
     found = of(runs_of(tied, by_size))
     assert {(e.verdict, e.change, e.share) for e in found.effects} == {("not separable", None, None)}
     assert found.effects[0].reason == "it always changed with power cap"
-    assert "GPU energy is not shown to depend on any knob" in found.headline
+    assert found.headline.endswith("GPU energy of the highest is +86.6 % against the lowest")
+
+
+def test_the_order_is_of_ratios() -> None:
+    """To a third as much is farther than to twice as much, whichever value a knob begins with."""
+    found = of(runs_of(crossed((1, 8)), lambda c: (-log(3) * (c.max_num_seqs == 8)) + log(2) * (c.power_cap_w is None)))
+    assert [round(e.change or 0.0, 2) for e in found.effects] == [-0.67, 1.0]
+    assert "depends most on batch size" in found.headline
+
+
+def test_what_is_left_out_is_told() -> None:
+    """A configuration without the figure, and a workload without a matrix, are named; without any, it is an error."""
+    runs = runs_of(crossed((1, 8)), by_size)
+    bare = [replace(r, energy=Energy()) if r.id == "c3-t0" else r for r in runs]
+    lone = replace(runs[0], trace="lone")
+    (found,) = sensitivities([*bare, lone], {"agentic": TRACE, "lone": TRACE})
+    assert found.cells == 3 and "batch 8, no cap left out: GPU energy is not known" in found.notes
+    assert "not in these tables: lone has runs of one configuration alone" in found.notes
+    with pytest.raises(
+        RejouleError, match=r"GPU memory energy of 0 of 4 configurations: all configurations left out: .* not known"
+    ):
+        sensitivities(runs, {"agentic": TRACE}, "joules.memory")
+    with pytest.raises(RejouleError, match=r"held time per workflow of 0 of 4 .* is 0, and changes are ratios"):
+        sensitivities(runs, {"agentic": TRACE}, "held")
+
+
+def test_equal_simulated_trials_say_nothing_of_those_that_differ() -> None:
+    """The floor is that of trials that are drawn anew, whatever equal ones stand beside them."""
+    drawn = [
+        Configuration(profile="made-up", max_num_seqs=b, arrivals=a) for b in (1, 8) for a in ("burst", "poisson:2")
+    ]
+    runs = [replace(r, configuration=replace(r.configuration, engine="sim")) for r in runs_of(drawn, by_size, 6, 0.1)]
+    still = {r.configuration.max_num_seqs: r.energy for r in runs if r.configuration.arrivals == "burst"}
+    mixed = [
+        replace(r, energy=still[r.configuration.max_num_seqs]) if r.configuration.arrivals == "burst" else r
+        for r in runs
+    ]
+    found, alone = of(mixed), of([r for r in runs if r.configuration.arrivals != "burst"])
+    assert found.noise_degrees == alone.noise_degrees == 10 and found.noise == pytest.approx(alone.noise)
 
 
 def test_missing_combinations_are_told() -> None:
@@ -177,7 +215,7 @@ def test_kinds_of_joules_are_not_mixed() -> None:
     mixed = [*runs_of(crossed((1,)), by_size), *runs_of(crossed((8,)), by_size, 1, 0.01)]
     with pytest.raises(RejouleError, match="some of these joules are modelled and some measured"):
         of(mixed)
-    with pytest.raises(RejouleError, match="under two configurations or more"):
+    with pytest.raises(RejouleError, match="agentic has runs of one configuration alone"):
         of(runs_of(crossed((1,), (None,)), by_size))
     with pytest.raises(RejouleError, match="no figure is called 'watts'"):
         sensitivities(runs_of(crossed(), by_size), {"agentic": TRACE}, "watts")
