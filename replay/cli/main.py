@@ -36,6 +36,7 @@ COMMANDS: Final = {
         "rejoule.analysis.cli.sensitivity:sensitivity",
         "Say which knob moves energy and time, by how much, and which moves nothing.",
     ),
+    "findings": ("rejoule.analysis.cli.findings:findings", "Say which known findings hold on these runs, and why."),
     "report": ("rejoule.analysis.cli.report:report", "Write the pictures of a run folder into one HTML file."),
     "calibrate": ("rejoule.replay.cli.calibrate:calibrate", "Fit a profile of the simulator to measured runs."),
     "doctor": (
