@@ -115,13 +115,14 @@ def answered(finding: Finding, readings: Sequence[Reading], lacking: str) -> Ans
     if not readings:
         return Answer(finding, "cannot tell", lacking, (), {}, "")
     traces = list(dict.fromkeys(reading.trace for reading in readings))
-    by = {trace: _together([r.verdict for r in readings if r.trace == trace]) for trace in traces}
-    verdict = _together(list(by.values()))
+    by = {trace: together([r.verdict for r in readings if r.trace == trace]) for trace in traces}
+    verdict = together(list(by.values()))
     decided = [r for r in readings if r.verdict != "cannot tell"]
     return Answer(finding, verdict, _reason(readings, decided), tuple(readings), by, _basis(readings))
 
 
-def _together(verdicts: Sequence[Verdict]) -> Verdict:
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of several comparisons: one that says no is enough, and so is one that can tell at all."""
     if "does not hold" in verdicts:
         return "does not hold"
     return "holds" if "holds" in verdicts else "cannot tell"
