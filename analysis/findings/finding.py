@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -13,6 +14,7 @@ from msgspec import Meta, Struct
 
 from rejoule.analysis.findings.metrics import metric_names
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.run import OPTION, Configuration
 
 FOLDER: Final = Path(__file__).parent
 REMEDY: Final = "see docs/findings.md for what a finding may say"
@@ -141,11 +143,19 @@ def problem(finding: Finding) -> str | None:
         return f"the test {finding.test!r} needs to know whether less or more is better"
     if finding.by_most is not None and finding.by_most <= finding.by_least:
         return "by_most is not above by_least"
+    for knob in (finding.knob, *finding.where.knobs, *(finding.than or finding.where).knobs):
+        if knob not in _KNOBS and not knob.startswith((OPTION, "policy_options.")):
+            return f"no knob is called {knob!r}: choose among {', '.join(_KNOBS)}, or options.NAME"
     known = metric_names()
     for metric in (finding.metric, finding.other_metric):
         if metric is not None and metric not in known:
             return f"no metric is called {metric!r}: choose among {', '.join(known)}"
     return None
+
+
+USERS: Final = "users"
+"""The number of users of ``arrivals``, as a knob."""
+_KNOBS: Final = (*(f.name for f in fields(Configuration) if not f.name.endswith("options")), USERS)
 
 
 def _spelt(name: str) -> str:

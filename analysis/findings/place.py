@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from rejoule.analysis.findings.finding import Where
+from rejoule.analysis.findings.finding import USERS, Where
 from rejoule.analysis.summary.cells import Cell, Workload, gather
 from rejoule.analysis.summary.naming import describe, varying
 from rejoule.traces.arrivals import users_of
@@ -18,8 +18,6 @@ from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.run import OPTION, Configuration, Run, knobs
 from rejoule.traces.runs import RunFolder
 
-USERS: Final = "users"
-"""The number of users of ``arrivals``, as a knob."""
 _WITH: Final[Mapping[str, tuple[str, ...]]] = {
     "policy": ("policy_knows", "policy_options."),
     USERS: ("arrivals",),

@@ -42,6 +42,8 @@ def test_each_shipped_finding_is_called_as_its_file(tmp_path: Path) -> None:
         (GOOD.replace('"mine"', '"Not One"'), "id"),
         (GOOD.replace('"ends"', '"guess"'), "guess"),
         (GOOD.replace('"energy per workflow"', '"joy"'), "no metric is called 'joy'"),
+        (GOOD.replace('"max_num_seqs"', '"batch"'), "no knob is called 'batch'"),
+        (GOOD + "[where.knobs]\ncap = 3\n", "no knob is called 'cap'"),
         (GOOD.replace('to = "most"\n', ""), "the test 'ends' needs to"),
         (GOOD + "sessions = [2.0, 4.0]\n", "no use for sessions"),
         (GOOD.replace('"ends"', '"optimum"') + "sessions = [4.0, 2.0]\n", "no use for from"),
