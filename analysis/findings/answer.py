@@ -33,7 +33,11 @@ def answers(folders: Sequence[RunFolder], findings: Iterable[Finding]) -> tuple[
 
     Configurations are compared within a folder only, since two folders may have seen two GPUs.
     """
-    found = places(folders)
+    return answers_of(places(folders), findings)
+
+
+def answers_of(found: Sequence[Place], findings: Iterable[Finding]) -> tuple[Answer, ...]:
+    """The same of places that were looked up before."""
     return tuple(answered(one, list(TESTS[one.test](one, found)), NO_RUNS) for one in findings)
 
 

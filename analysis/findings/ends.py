@@ -95,14 +95,22 @@ def _beside(finding: Finding, one: Move, other: Move) -> bool:
     """
     assert finding.than is not None
     named = {*finding.where.knobs, *finding.than.knobs}
-    if one.series.place is other.series.place and not named:
+    here, there = one.series.place, other.series.place
+    if here.folder != there.folder or (one.a, one.b) == (other.a, other.b):
         return False
-    if (one.a, one.b) == (other.a, other.b):
+    # Where no workloads are named, it is knobs that are compared, of one workload at a time.
+    if here is not there if not _workloads(finding) else here is there and not named:
         return False
     free = (finding.knob, *named)
     return all(rest_of(x.configuration, free) == rest_of(y.configuration, free) for x, y in _sides(one, other)) and (
         _value(one.a, finding.knob), _value(one.b, finding.knob),
     ) == (_value(other.a, finding.knob), _value(other.b, finding.knob))  # fmt: skip
+
+
+def _workloads(finding: Finding) -> bool:
+    """Whether a finding holds workloads against each other."""
+    assert finding.than is not None
+    return any((w.graph, w.trace, w.shape) != ([], [], None) for w in (finding.where, finding.than))
 
 
 def _sides(one: Move, other: Move) -> tuple[tuple[Cell, Cell], ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -32,6 +33,8 @@ class Place:
 
     name: str
     workload: Workload
+    folder: Path
+    """The run folder; what two folders hold is never compared."""
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -113,7 +116,10 @@ def places(folders: Iterable[RunFolder]) -> tuple[Place, ...]:
     """The traces of all folders; one that several folders hold is called by its folder, too."""
     found = [(folder, workload) for folder in folders for workload in gather(folder.runs, folder.traces)]
     names = [workload.name for _, workload in found]
-    return tuple(Place(f"{folder.path.name}/{w.name}" if names.count(w.name) > 1 else w.name, w) for folder, w in found)
+    return tuple(
+        Place(f"{folder.path.name}/{w.name}" if names.count(w.name) > 1 else w.name, w, folder.path)
+        for folder, w in found
+    )
 
 
 def value_of(configuration: Configuration, knob: str) -> Any:

@@ -41,8 +41,15 @@ def table(answers: Iterable[Answer]) -> str:
     """A line a finding: what it claims, whether it holds, and what each workload says."""
     ranked = sorted(answers, key=lambda a: ORDER.index(a.finding.id) if a.finding.id in ORDER else len(ORDER))
     lines = [row("finding", "on these runs", "by workload"), row("---", "---", "---")]
-    lines += [row(f"{a.finding.claim} (`{a.finding.id}`)", f"**{shown(a)}**", _workloads(a)) for a in ranked]
+    lines += [row(f"{a.finding.claim} (`{a.finding.id}`)", _verdict(a), _workloads(a)) for a in ranked]
     return "\n".join(lines)
+
+
+def _verdict(answer: Answer) -> str:
+    """With how many comparisons say so, where there are several that can tell."""
+    told = [reading.verdict for reading in answer.readings if reading.verdict != "cannot tell"]
+    count = f" ({told.count('holds')} of {len(told)} comparisons hold)" if len(told) > 1 else ""
+    return f"**{shown(answer)}**{count}"
 
 
 def _workloads(answer: Answer) -> str:

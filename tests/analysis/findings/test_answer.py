@@ -156,6 +156,15 @@ def test_an_interaction_takes_both_sides() -> None:
     assert asked(moved, **TIGHT).verdict == "cannot tell"
 
 
+def test_workloads_are_not_mixed_up() -> None:
+    """Where knobs are compared, it is within one workload of one folder."""
+    beside = [replace(run, trace="beside") for run in policies(900.0, 700.0)]
+    found = asked(policies(700.0, 900.0) + beside, **TIGHT)
+    assert found.by_workload == {"agentic": "holds", "beside": "does not hold"} and len(found.readings) == 2
+    halves = [folder(policies(700.0, 900.0)[:10], "tight"), folder(policies(700.0, 900.0)[10:], "loose")]
+    assert asked(halves, **TIGHT).verdict == "cannot tell"
+
+
 def test_workloads_against_each_other() -> None:
     """What a batch saves in one workload is held against what it saves in another; ``also`` asks for some there."""
     shared = along("max_num_seqs", {1: 1000.0, 8: 300.0}, graph="interactive")
