@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rejoule.replay.arrivals import arrival_times
+from rejoule.replay.arrivals import arrival_times, think_s
 from rejoule.replay.driver import drive
 from rejoule.replay.engine import Engine
 from rejoule.replay.places import Places, Waves
@@ -67,6 +67,7 @@ async def drive_pass(
         workflows,
         arrivals_s,
         edge_set=edges_of(configuration),
+        think_s=think_s(configuration.arrivals),
         time_scale=configuration.time_scale,
         output_scale=configuration.output_scale,
         places=places_of(configuration),

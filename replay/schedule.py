@@ -13,11 +13,12 @@ With a policy, what is due waits at its gate (`rejoule.replay.policy.gate`), and
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 from typing import Literal
 
 from rejoule.replay.exactness.requests import scaled_length
@@ -56,9 +57,10 @@ class Waited:
 class Schedule:
     """The order of events of one replay.
 
-    Times are seconds from its start. ``places`` limit the calls in flight, and without any nothing does; workflows that
-    arrived first have the first claim on a free place, so that a limit closes the loop over workflows too. With a
-    ``gate`` its policy decides what takes a free place, and whether anything does.
+    Times are seconds from its start. A workflow whose arrival is infinite comes when another one has ended and its
+    user has thought, in the order of the trace: a closed loop of users. ``places`` limit the calls in flight, and
+    without any nothing does; workflows that arrived first have the first claim on a free place, so that a limit closes
+    the loop over workflows too. With a ``gate`` its policy decides what takes a free place, and whether anything does.
     """
 
     def __init__(
@@ -67,15 +69,20 @@ class Schedule:
         arrivals_s: Sequence[float],
         *,
         edge_set: EdgeSet = "barrier",
+        think_s: float = 0.0,
         time_scale: float = 1.0,
         output_scale: float = 1.0,
         places: Places | None = None,
         gate: Gate | None = None,
     ) -> None:
         self.waited: list[Waited] = []
-        self.arrival_s = {w.id: at for w, at in zip(workflows, arrivals_s, strict=True)}
+        self.arrival_s: dict[str, float] = {}
+        """Of the workflows that have arrived, or of which it is known when they will."""
         self.finished_s: dict[str, float] = {}
         self.skipped: set[str] = set()
+        self._think_s = think_s
+        self._to_come: deque[str] = deque()
+        """Workflows that wait for a user."""
         self._time_scale = time_scale
         self._output_scale = output_scale
         self._places = Places(None) if places is None else places
@@ -93,9 +100,13 @@ class Schedule:
         self._rank = {w.id: i for i, w in enumerate(workflows)}
         for workflow in workflows:
             self._plan(workflow, edge_set)
-            self._happen(self.arrival_s[workflow.id], "arrive", workflow.id)
         self._left = len(self._vertex)
         self._left_of = Counter(vertex.workflow for vertex in self._vertex.values())
+        at_s = dict(zip(self._rank, arrivals_s, strict=True))
+        self._to_come.extend(name for name in self._rank if at_s[name] == inf)
+        for name in self._rank:
+            if at_s[name] != inf:
+                self._arrive(name, at_s[name])
 
     @property
     def done(self) -> bool:
@@ -217,8 +228,22 @@ class Schedule:
         workflow = self._vertex[name].workflow
         self._left -= 1
         self._left_of[workflow] -= 1
-        if self._gate is not None and not self._left_of[workflow]:
-            self._gate.over(workflow, at_s)
+        if not self._left_of[workflow]:
+            if self._gate is not None:
+                self._gate.over(workflow, at_s)
+            self._user_is_free(at_s)
+
+    def _user_is_free(self, at_s: float) -> None:
+        if self._to_come:
+            self._arrive(self._to_come.popleft(), at_s + self._think_s)
+
+    def _arrive(self, name: str, at_s: float) -> None:
+        self.arrival_s[name] = at_s
+        if self._gate is not None:
+            self._gate.arrives(name, at_s)
+        self._happen(at_s, "arrive", name)
+        if not self._roots[name]:
+            self._user_is_free(at_s)
 
     def _let_go(self, name: str, tokens: int, at_s: float) -> None:
         """That part of an answer is there."""

@@ -1,11 +1,16 @@
-"""When workflows arrive, in words: ``burst``, ``recorded``, or ``poisson:RATE``."""
+"""When workflows arrive, in words: ``burst``, ``recorded``, ``poisson:RATE``, or ``users:N,THINK_S``."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from rejoule.traces.errors import RejouleError
+
+USERS: Final = "users:"
+MOST_USERS: Final = 1_000_000
 
 
 def poisson_rate(arrivals: str, others: Sequence[str]) -> float | None:
@@ -35,3 +40,33 @@ def poisson_times(count: int, rate: float, seed: int | str) -> list[float]:
         times.append(now)
         now += source.expovariate(rate)
     return times
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """A closed loop: each user has at most one workflow under way."""
+
+    count: int
+    think_s: float
+    """From the end of a user's workflow to the arrival of the next one."""
+
+
+def users_of(arrivals: str) -> Users | None:
+    """N and THINK_S of ``users:N`` and ``users:N,THINK_S``; ``None`` for other arrivals.
+
+    Raises RejouleError for users that make no sense.
+    """
+    if not arrivals.startswith(USERS):
+        return None
+    count, comma, think = arrivals.removeprefix(USERS).partition(",")
+    try:
+        found = Users(int(count), float(think) if comma else 0.0)
+    except ValueError:
+        found = Users(0, 0.0)
+    if not 0 < found.count <= MOST_USERS or not 0.0 <= found.think_s < float("inf"):
+        raise RejouleError(
+            f"arrivals {arrivals!r} are no number of users",
+            "give users:N or users:N,THINK_S, as in users:16 or users:16,1.5: each thinks so many seconds between two "
+            "workflows",
+        )
+    return found

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import fsum, prod
 from typing import Final
 
+from rejoule.traces.arrivals import users_of
 from rejoule.traces.loops import pass_of
 from rejoule.traces.percentiles import percentile, unresolved_note
 from rejoule.traces.run import Run
@@ -212,7 +213,7 @@ def _notes(
             f"arrivals ({how}), not the engine, set the workflows an hour: while they came, the engine was at times "
             "without calls"
         )
-    elif arrival >= SPREAD:
+    elif arrival >= SPREAD and users_of(how) is None:
         yield f"arrivals ({how}) may have set the workflows an hour: they came over most of the run"
 
 

@@ -43,7 +43,7 @@ class Configuration:
     output_scale: float = 1.0
     edge_set: str = "barrier"
     arrivals: str = "recorded"
-    """``recorded``, ``burst`` or ``poisson:RATE`` (workflows a second)."""
+    """``recorded``, ``burst``, ``poisson:RATE`` (workflows a second) or ``users:N[,THINK_S]`` (a closed loop)."""
     concurrency: int | None = None
     """Most calls in flight at a time, those of one workflow included; ``None`` is no limit."""
     time_scale: float = 1.0

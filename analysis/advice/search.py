@@ -15,7 +15,7 @@ from rejoule.traces.student import normal_cdf
 
 WORTH: Final = 0.002
 """Expected saving, relative, for which a cell is not worth running."""
-SLIM: Final = 0.01
+SLIM: Final = 1e-9
 """A chance to keep all objectives below which a cell is not tried for that."""
 
 

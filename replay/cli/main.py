@@ -41,6 +41,7 @@ COMMANDS: Final = {
         "rejoule.analysis.cli.advise:advise",
         "Say which configuration takes the least joules and keeps an objective, and what to run next.",
     ),
+    "findings": ("rejoule.analysis.cli.findings:findings", "Say which known findings hold on these runs, and why."),
     "report": (
         "rejoule.analysis.cli.report:report",
         "Write the answer, the pictures and the evidence into one HTML file.",

@@ -39,7 +39,8 @@ FIGURES = "Print workflow times, throughput, slowdown, fairness and waiting, too
 @click.option("--input-scale", type=floats, default="1", show_default=True, help="Factors on prompt lengths.")
 @click.option("--edges", type=click.Choice(["barrier", "trigger"]), default="barrier", show_default=True,
               help="Wait as LangGraph did, or only as control flow required.")  # fmt: skip
-@click.option("--arrivals", default="recorded", show_default=True, help="recorded, burst, or poisson:RATE.")
+@click.option("--arrivals", default="recorded", show_default=True,
+              help="recorded, burst, poisson:RATE, or users:N[,THINK_S].")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(1), help="Most calls in flight at a time.")
 @click.option("--batching", type=click.Choice(["continuous", "static"]), default="continuous", show_default=True,
               help="static: calls go out in waves of --concurrency, or of the batch size.")  # fmt: skip

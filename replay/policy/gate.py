@@ -92,11 +92,14 @@ class Gate:
         output_scale: float = 1.0,
         capacity: Capacity = UNKNOWN,
     ) -> None:
-        """``name`` is what errors call the policy; ``arrival_s`` is by workflow. Knowledge has the trace's names."""
+        """``name`` is what errors call the policy; ``arrival_s`` is by workflow, infinite where it is told later.
+
+        Knowledge has the trace's names.
+        """
         self._policy = policy
         self._name = name
         self._knowledge = knowledge
-        self._arrival_s = arrival_s
+        self._arrival_s = dict(arrival_s)
         self._graph = {w.id: w.graph for w in workflows}
         self._place = {w: i for i, w in enumerate(sorted(self._graph, key=lambda w: arrival_s[w]))}
         self._input_scale = input_scale
@@ -123,6 +126,10 @@ class Gate:
     def chosen(self) -> Chosen:
         """What the policy did so far."""
         return Chosen(dict(self._outlooks), len(self._held_s), fsum(self._held_s))
+
+    def arrives(self, workflow: str, at_s: float) -> None:
+        """It is known when a workflow arrives."""
+        self._arrival_s[workflow] = at_s
 
     def add(self, call: Call, due_s: float) -> None:
         """A call is due."""

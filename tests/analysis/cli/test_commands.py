@@ -327,7 +327,8 @@ def test_a_file_is_not_a_run_folder(tmp_path: Path) -> None:
 
 def test_commands_load_fast() -> None:
     """The commands import neither NumPy nor Rich until they run."""
-    commands = ", ".join(f"rejoule.analysis.cli.{name}" for name in ("energy", "diff", "report", "export", "validate"))
+    names = ("advise", "diff", "energy", "export", "findings", "report", "sensitivity", "validate")
+    commands = ", ".join(f"rejoule.analysis.cli.{name}" for name in names)
     script = f"import sys, {commands}; print(sorted({{'numpy', 'rich'}} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -56,6 +56,7 @@ def test_every_constant_of_a_gpu_names_its_source(gpu: str) -> None:
 @pytest.mark.parametrize(
     ("model", "parameters", "active"),
     [
+        ("llama-2-7b", 6.738e9, 6.61e9),
         ("llama-3.1-8b", 8.030e9, 7.50e9),
         ("llama-3.1-70b", 70.554e9, 69.5e9),
         ("qwen3-8b", 8.191e9, 7.57e9),
@@ -69,6 +70,13 @@ def test_models_have_the_sizes_that_their_makers_publish(model: str, parameters:
     shape = compose("h200", model, 2).model
     assert shape.parameters == pytest.approx(parameters, rel=1e-3)
     assert shape.active_parameters + shape.head_parameters == pytest.approx(active, rel=0.01)
+
+
+def test_llama_2_caches_half_a_mebibyte_a_token() -> None:
+    """It has no grouped queries: an A100 of 40 GB holds ten contexts of 4096 tokens beside it, and no more."""
+    profile = compose("a100-40gb", "llama-2-7b")
+    assert profile.model.kv_bytes_per_token == 2**19 and not profile.calibrated
+    assert profile.serving.num_gpu_blocks * profile.serving.block_size // 4096 == 10
 
 
 def test_latent_attention_caches_a_latent_and_not_heads() -> None:

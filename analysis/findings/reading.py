@@ -1,0 +1,159 @@
+"""What one place says of a finding, and what all of them say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from rejoule.analysis.findings.effect import Effect, Verdict, judged, ratio_interval
+from rejoule.analysis.findings.finding import Finding
+from rejoule.analysis.summary.cells import Cell
+from rejoule.analysis.summary.naming import source_label
+from rejoule.analysis.summary.units import change, interval
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One comparison."""
+
+    trace: str
+    where: str
+    """The other knobs, as far as they vary among the runs."""
+    verdict: Verdict
+    evidence: str
+    """The numbers in words."""
+    reason: str = ""
+    """Why it cannot be told, where that is not in the numbers."""
+    figures: Mapping[str, float | str | None] = field(default_factory=dict, hash=False)
+    """The same numbers for machines."""
+    cells: tuple[str, ...] = ()
+    """The configurations compared."""
+    source: str = ""
+    """Where the joules came from."""
+    error_known: bool = True
+    """Of modelled figures: whether the model's error on such differences is known; true of measured ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finding with what these runs say of it."""
+
+    finding: Finding
+    verdict: Verdict
+    reason: str
+    readings: tuple[Reading, ...]
+    by_workload: Mapping[str, Verdict]
+    basis: str
+    """``measured``, ``modelled``, or both; whether the model's error is known."""
+
+
+NO_RUNS: Final = "no runs of such workloads"
+ERROR_UNKNOWN: Final = "modelled, its error on such differences not known: what the model says, not a GPU"
+
+
+def told(trace: str, where: str, verdict: Verdict, found: Effect, metric: str, cells: Sequence[Cell]) -> Reading:
+    """Of a change between two configurations."""
+    words = f"{metric} {change(found.change)}{_width(found)}, {found.a} → {found.b}"
+    figures = {"change": found.change, "low": found.low, "high": found.high, "a": found.value_a, "b": found.value_b,
+               "unit": found.unit, "trials": found.trials}  # fmt: skip
+    reason = "" if verdict != "cannot tell" else why(found)
+    return Reading(
+        trace, where, verdict, words, reason, figures, (found.a, found.b), source_of(cells),
+        found.measured or found.error_known,
+    )  # fmt: skip
+
+
+def compared(
+    finding: Finding, trace: str, where: str, more: Effect, less: Effect, middle: float, half: float | None,
+    cells: Sequence[Cell],
+) -> Reading:  # fmt: skip
+    """Of one change against another."""
+    verdict = judged(middle, half, finding.expect, finding.by_least, finding.by_most)
+    if verdict == "holds" and finding.also:
+        verdict = judged(less.middle, less.half, finding.expect, finding.by_least, None)
+    value, low, high = ratio_interval(middle, half)
+    words = f"{finding.metric} {change(more.change)}{_width(more)} against {change(less.change)}{_width(less)}"
+    figures = {
+        "change": more.change,
+        "low": more.low,
+        "high": more.high,
+        "other_change": less.change,
+        "other_low": less.low,
+        "other_high": less.high,
+        "ratio": value + 1.0,
+        "ratio_low": None if low is None else low + 1.0,
+        "ratio_high": None if high is None else high + 1.0,
+    }
+    reason = "" if verdict != "cannot tell" else next(filter(None, (why(e) for e in (more, less))), TOO_CLOSE)
+    return Reading(
+        trace, where, verdict, words, reason, figures, (more.a, more.b, less.a, less.b), source_of(cells),
+        all(e.measured or e.error_known for e in (more, less)),
+    )  # fmt: skip
+
+
+TOO_CLOSE: Final = "the intervals leave it open"
+
+
+def why(found: Effect) -> str:
+    """Why an effect decides nothing."""
+    if found.half is None:
+        return "one trial shows no spread"
+    return TOO_CLOSE
+
+
+def unknown(trace: str, where: str, reason: str) -> Reading:
+    return Reading(trace, where, "cannot tell", "", reason)
+
+
+def source_of(cells: Iterable[Cell]) -> str:
+    return source_label(s.run for cell in cells for s in cell.trials)
+
+
+def answered(finding: Finding, readings: Sequence[Reading], lacking: str) -> Answer:
+    """All readings together: a claim holds where every reading that can tell says so."""
+    if not readings:
+        return Answer(finding, "cannot tell", lacking, (), {}, "")
+    traces = list(dict.fromkeys(reading.trace for reading in readings))
+    by = {trace: together([r.verdict for r in readings if r.trace == trace]) for trace in traces}
+    verdict = together(list(by.values()))
+    decided = [r for r in readings if r.verdict != "cannot tell"]
+    return Answer(finding, verdict, _reason(readings, decided), tuple(readings), by, _basis(readings))
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of several comparisons: one that says no is enough, and so is one that can tell at all."""
+    if "does not hold" in verdicts:
+        return "does not hold"
+    return "holds" if "holds" in verdicts else "cannot tell"
+
+
+def _reason(readings: Sequence[Reading], decided: Sequence[Reading]) -> str:
+    if not decided:
+        return "; ".join(dict.fromkeys(r.reason for r in readings if r.reason))
+    held = sum(r.verdict == "holds" for r in decided)
+    words = f"holds in {held} of {len(decided)} comparisons"
+    left = len(readings) - len(decided)
+    if left:
+        reasons = "; ".join(dict.fromkeys(r.reason for r in readings if r.reason))
+        words += f", {left} cannot tell ({reasons})"
+    return words
+
+
+def _basis(readings: Sequence[Reading]) -> str:
+    # What decided nothing says nothing of what the verdict rests on.
+    used = [r for r in readings if r.verdict != "cannot tell"] or list(readings)
+    kinds = list(dict.fromkeys(_kind(r) for r in used if r.source))
+    return " and ".join(kinds)
+
+
+def _kind(reading: Reading) -> str:
+    if not reading.source.startswith("modelled"):
+        return reading.source
+    return f"{reading.source}, error {'known' if reading.error_known else 'not known'}"
+
+
+def _width(found: Effect) -> str:
+    if found.low is None or found.high is None or found.low == found.high:
+        return ""
+    return f" ({interval(found.low, found.high)})"

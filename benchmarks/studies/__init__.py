@@ -1,0 +1,1 @@
+"""Studies: experiments with a page each, made again by one command."""

@@ -1,0 +1,1 @@
+"""What of the findings was measured on H200s."""
