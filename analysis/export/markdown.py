@@ -37,7 +37,9 @@ def plain(text: str) -> str:
 
 def _workload(workload: Workload) -> Iterator[str]:
     found = findings(workload)
-    yield f"### {plain(workload.name)}: {plain(found.figure)} {plain(found.caption)}"
+    yield f"### {plain(workload.name)}: {plain(found.figure)}"
+    yield ""
+    yield f"**{plain(found.caption)}**"
     yield ""
     yield from (f"- {plain(sentence)}" for sentence in found.sentences)
     yield ""

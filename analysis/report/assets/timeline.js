@@ -60,7 +60,7 @@ class Timeline {
     if (kinds.includes(2)) names.push(["tool", "tool call"]);
     if (kinds.includes(1)) names.push(["bad", "failed"]);
     if (power) names.push(["power", "GPU power"]);
-    if (power?.hbm_w.length) names.push(["series-1", "its memory (HBM)"]);
+    if (power?.hbm_w.length) names.push(["series-3", "its memory (HBM)"]);
     if (power?.bound.some(share => share > 0)) names.push(["bound", "cap bound"]);
     this.box.querySelector(".key.lanes").replaceChildren(...names.map(([tint, name]) => {
       const made = element("span", "", name);
@@ -280,7 +280,7 @@ class Timeline {
     pen.globalAlpha = 1;
     this.name(pen, track, `GPU power (W)${cap !== null ? `, cap ${cap} W` : ""}`, most);
     this.path(pen, track, times_s, watts, 0, most, colour("power"), true);
-    if (hbm_w.length) this.path(pen, track, times_s, hbm_w, 0, most, colour("series-1"));
+    if (hbm_w.length) this.path(pen, track, times_s, hbm_w, 0, most, colour("series-3"));
     if (cap === null || cap > most) return;
     const y = track.top + track.height * (1 - cap / most);
     pen.strokeStyle = colour("ink-3"); pen.setLineDash([5, 4]);
