@@ -131,7 +131,6 @@ def _came_back(trace: Trace, run: Run, seen: list[Seen], ahead_s: float, exact: 
         "calls whose output is as long as recorded": sum(found[c.id].output_tokens == c.output_tokens for c in calls),
         "prompt tokens, recorded": sum(c.prompt_tokens or 0 for c in calls),
         "prompt tokens, seen": sum(s.prompt_tokens for s in seen),
-        "what Parrot adds to a call, ms": f"{1e3 * run.engine['parrot']['submitting_s']:.1f}",
         "certificate": f"{run.certificate.tier}, {run.certificate.exact_calls} exact",
     }
 

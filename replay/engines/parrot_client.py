@@ -114,7 +114,7 @@ async def submitting_s(client: ParrotClient, url: str, limit_s: float = CHECK_S)
                 submit_s.append(await _took_s(client.submit(body)))
             await client.end(session)
     except WireError as error:
-        remedy = "check the URL and that ServeCore is up"
+        remedy = "check the URL and that ServeCore is up: an error of its engine can end it, so see the logs of both"
         raise RejouleError(f"cannot reach a Parrot server at {url}: {error}", remedy) from error
     except ParrotError as error:
         raise RejouleError(
