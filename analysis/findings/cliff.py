@@ -67,6 +67,12 @@ def _of_series(finding: Finding, series: Series) -> Reading:
         elif late + noise < finding.by_least or early - noise >= finding.by_least:
             verdict = "does not hold"
     reason = "" if verdict != "cannot tell" else "one trial shows no spread" if noise is None else TOO_CLOSE
+    if verdict == "does not hold" and early >= finding.by_least and series.place.shape == "fan-out":
+        # Of branches beside each other only the longest is counted: the cache may have been full already.
+        verdict, reason = (
+            "cannot tell",
+            "what branches beside each other hold is not known: the cache may be full sooner",
+        )
     held = f"{percent(full[at])} → {percent(full[at + 1])}"
     words = (
         f"{finding.metric} {percent(means[at])} → {percent(means[at + 1])} from {cells[at].label} to "

@@ -11,7 +11,8 @@ def kv_pressure(run: Run) -> float | None:
 
     A workflow holds the context of its latest call, from its first call's sending to its last call's end: what its next
     call finds again if nothing was evicted. What its first call found in the cache it shares with others: that counts
-    once. An engine that does not say how large its blocks are is taken to have vLLM's.
+    once. Branches beside each other hold more than that. An engine that does not say how large its blocks are is taken
+    to have vLLM's.
     """
     blocks, size = run.engine.get("num_gpu_blocks"), run.engine.get("block_size", BLOCK)
     if not isinstance(blocks, int) or not isinstance(size, int) or blocks * size <= 0:

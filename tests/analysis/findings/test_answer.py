@@ -236,12 +236,12 @@ def test_a_line_within_the_noise() -> None:
 CLIFF = {"test": "cliff", "knob": "users", "metric": "cached share of prompts", "by_least": 0.2}
 
 
-def users(shares: dict[int, int]) -> list[Any]:
+def users(shares: dict[int, int], wide: bool = False) -> list[Any]:
     """Cached tokens of prompts of 100, by users; 1600 tokens fit, and a workflow holds 111."""
     return [
         run
         for count, cached in shares.items()
-        for run in trials(1000.0, arrivals=f"users:{count}", workflows=count, cached=cached, wide=True)
+        for run in trials(1000.0, arrivals=f"users:{count}", workflows=count, cached=cached, wide=wide)
     ]
 
 
@@ -258,6 +258,13 @@ def users(shares: dict[int, int]) -> list[Any]:
 def test_a_cliff_where_the_cache_is_full(shares: dict[int, int], verdict: str) -> None:
     """It falls where the cache is full, not at all, or before; or the cache never fills, or there are two points."""
     assert asked(users(shares), **CLIFF).verdict == verdict
+
+
+def test_a_fall_before_the_cache_of_a_fan_out_is_full() -> None:
+    """Branches beside each other may have filled it sooner than is seen, so an early fall decides nothing."""
+    found = asked(users({4: 50, 8: 20, 40: 20}, wide=True), **CLIFF)
+    assert found.verdict == "cannot tell" and "branches" in found.reason
+    assert asked(users({4: 50, 8: 50, 40: 20}, wide=True), **CLIFF).verdict == "holds"
 
 
 def test_a_cache_of_unknown_size() -> None:
