@@ -43,13 +43,17 @@ def answers_of(found: Sequence[Place], findings: Iterable[Finding]) -> tuple[Ans
 
 def notes(folders: Sequence[RunFolder], found: Sequence[Answer]) -> tuple[str, ...]:
     """What a reader of the answers has to know."""
-    said = []
-    if any(not r.error_known and r.verdict != "cannot tell" for answer in found for r in answer.readings):
-        said.append(f"verdicts marked 'in the model' are {ERROR_UNKNOWN}")
+    said = [*in_the_model(found)]
     if len(folders) > 1:
         said.append("configurations are compared within a folder, not across folders")
     said += [note for folder in folders for note in work_notes(folder.runs)]
     return tuple(dict.fromkeys(said))
+
+
+def in_the_model(found: Iterable[Answer]) -> Iterator[str]:
+    """What verdicts rest on whose error nobody knows, if any do."""
+    if any(not r.error_known and r.verdict != "cannot tell" for answer in found for r in answer.readings):
+        yield f"verdicts marked 'in the model' are {ERROR_UNKNOWN}"
 
 
 def shown(answer: Answer) -> str:

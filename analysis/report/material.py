@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from rejoule.analysis.advice import Objective
 from rejoule.analysis.summary.cells import Workload, gather
 from rejoule.traces.model import Trace
 from rejoule.traces.refused import Refused
@@ -21,6 +22,8 @@ class Material:
     traces: Mapping[str, Trace]
     experiment: Experiment
     refused: Sequence[Refused] = ()
+    objectives: Sequence[Objective] = ()
+    """What the configuration that is advised has to keep."""
 
     @cached_property
     def workloads(self) -> tuple[Workload, ...]:

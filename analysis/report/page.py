@@ -8,6 +8,7 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
+from rejoule.analysis.advice import Objective
 from rejoule.analysis.pictures.palette import DARK, LIGHT, declared
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.material import Material
@@ -29,9 +30,10 @@ def render(
     experiment: Experiment,
     title: str | None = None,
     refused: Sequence[Refused] = (),
+    wanted: Sequence[Objective] = (),
 ) -> str:
     """The whole page: style, script and data inside; a browser loads nothing else."""
-    material = Material(runs, traces, experiment, refused)
+    material = Material(runs, traces, experiment, refused, wanted)
     workloads = material.workloads
     made = [(section, section.html(material)) for section in ORDER]
     found = [(section, html) for section, html in made if html]

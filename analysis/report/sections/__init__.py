@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rejoule.analysis.report.material import Material
-from rejoule.analysis.report.sections import answer, evidence, pictures, sensitivity
+from rejoule.analysis.report.sections import advice, answer, causes, evidence, findings, pictures, sensitivity
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,10 @@ class Section:
 
 ORDER: Final = (
     Section("answer", "The answer", answer.html),
+    Section("causes", "Why", causes.html),
     Section("sensitivity", "What moves it", sensitivity.html),
+    Section("findings", "Known findings", findings.html),
+    Section("advice", "What to set", advice.html),
     Section("pictures", "Pictures", pictures.html),
     Section("evidence", "Evidence", evidence.html),
 )

@@ -1,0 +1,50 @@
+"""What to set."""
+
+from __future__ import annotations
+
+from rejoule.analysis.advice import Advice, Candidate, advise
+from rejoule.analysis.report.badge import badge
+from rejoule.analysis.report.markup import listed, paragraph, table
+from rejoule.analysis.report.material import Material
+from rejoule.analysis.summary.units import amount, percent
+from rejoule.analysis.summary.words import BY_NAME
+from rejoule.traces.errors import RejouleError
+
+UNASKED = (
+    "No objective was named, so joules alone decide. With rejoule report RUNS --slo workflow.p99=20s --power 400W, what "
+    "must be kept is kept; rejoule advise tells more, and names the cells worth running."
+)
+
+
+def html(material: Material) -> str | None:
+    """The advised configuration of each workload; nothing where there is no choice."""
+    if all(len(workload.cells) < 2 for workload in material.workloads):
+        return None
+    try:
+        found = advise(material.runs, material.traces, material.objectives, confirm=0)
+    except RejouleError as error:
+        return paragraph(error.what, "note")
+    unasked = "" if material.objectives else paragraph(UNASKED, "note")
+    notes = listed(dict.fromkeys(note for one in found for note in one.notes), "notes")
+    return f"<p>{badge(material.runs)}</p>{''.join(map(_one, found))}{unasked}{notes}"
+
+
+def _one(found: Advice) -> str:
+    names = list(found.candidates[0].figures) if found.candidates else []
+    heads = ("configuration", "J a workflow", *names, "objectives", "chance", "workflows an hour a GPU", "agents a MW")
+    chosen = [found.best, found.today, found.nearest, *found.front, *found.rivals]
+    shown = {id(one): one for one in chosen if one is not None}
+    rows = [_row(one, names, bool(found.objectives)) for one in shown.values()]
+    return f'<div class="box">{paragraph(found.headline, "lead")}{table(heads, rows, found.trace)}</div>'
+
+
+def _row(one: Candidate, names: list[str], asked: bool) -> tuple[str, ...]:
+    return (
+        one.label,
+        amount(None if one.joules is None else one.joules.value, "J"),
+        *(amount(None if (v := one.figures[name]) is None else v.value, BY_NAME[name].unit) for name in names),
+        one.verdict if asked else "–",
+        percent(one.chance) if asked else "–",
+        amount(one.workflows_per_gpu_h, "/h"),
+        "–" if one.agents_per_mw is None else f"{one.agents_per_mw:,.0f}",
+    )

@@ -1,0 +1,40 @@
+"""Why the best configuration takes other joules than the one that it is compared with."""
+
+from __future__ import annotations
+
+from rejoule.analysis.causes import Causes, causes
+from rejoule.analysis.pairing import pair
+from rejoule.analysis.pictures.waterfall import waterfall
+from rejoule.analysis.report.badge import badge
+from rejoule.analysis.report.markup import box, listed, paragraph
+from rejoule.analysis.report.material import Material
+from rejoule.analysis.summary.cells import Cell, Workload
+from rejoule.traces.errors import RejouleError
+
+
+def html(material: Material) -> str | None:
+    """A waterfall a workload, from the default (or the most joules) to the least; nothing where they are one."""
+    return "".join(filter(None, map(_one, material.workloads))) or None
+
+
+def _one(workload: Workload) -> str:
+    best, other = workload.best, workload.default or workload.worst
+    if other is best:
+        other = workload.worst
+    if best is None or other is None or other is best:
+        return ""
+    try:
+        pairs = pair([s.run for s in other.trials], [s.run for s in best.trials])
+    except RejouleError as error:
+        return paragraph(f"{workload.name}: {error.what}", "note")
+    found = causes(pairs)
+    return "" if found is None else _drawn(workload, other, best, found)
+
+
+def _drawn(workload: Workload, other: Cell, best: Cell, found: Causes) -> str:
+    bars = [(cause.words, cause.joules, cause.half_width_j) for cause in found.causes]
+    picture = waterfall(other.label, found.a_j, best.label, found.b_j, bars)
+    reasons = [f"{cause.words}: {cause.reason}" for cause in found.causes if cause.reason]
+    said = paragraph(found.sentence(), "lead") + picture.svg + listed([*reasons, *found.notes], "notes")
+    source = badge(s.run for cell in (other, best) for s in cell.trials)
+    return box(f"{workload.name}: {picture.title}", said, source, picture.note, wide=True, save=True)

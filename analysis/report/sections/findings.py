@@ -1,0 +1,30 @@
+"""What others found about agents and energy, and whether it holds on these runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from rejoule.analysis.findings.answer import answers_of, in_the_model, shown
+from rejoule.analysis.findings.finding import read_all, shipped_paths
+from rejoule.analysis.findings.place import Place
+from rejoule.analysis.report.badge import badge
+from rejoule.analysis.report.markup import listed, paragraph, table
+from rejoule.analysis.report.material import Material
+
+HEADS: Final = ("finding", "on these runs", "why")
+WHERE: Final = Path()
+"""The page is of one folder, whatever it is called."""
+
+
+def html(material: Material) -> str | None:
+    """Those that these runs can say something of; nothing if there are none."""
+    places = [Place(workload.name, workload, WHERE) for workload in material.workloads]
+    found = answers_of(places, read_all(shipped_paths()))
+    told = [answer for answer in found if answer.verdict != "cannot tell"]
+    if not told:
+        return None
+    rows = [(a.finding.claim, shown(a), f"{a.reason} ({a.finding.source})") for a in told]
+    rest = f"{len(found) - len(told)} more cannot be told from these runs: rejoule findings says what each would need."
+    said = listed(in_the_model(told), "notes")
+    return f"<p>{badge(material.runs)}</p>{table(HEADS, rows, 'findings')}{paragraph(rest, 'note')}{said}"
