@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rejoule.analysis.advice import Advice, Candidate, advise
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.markup import listed, paragraph, table
@@ -10,9 +12,9 @@ from rejoule.analysis.summary.units import amount, percent
 from rejoule.analysis.summary.words import BY_NAME
 from rejoule.traces.errors import RejouleError
 
-UNASKED = (
-    "No objective was named, so joules alone decide. With rejoule report RUNS --slo workflow.p99=20s --power 400W, what "
-    "must be kept is kept; rejoule advise tells more, and names the cells worth running."
+UNASKED: Final = (
+    "No objective was named, so joules alone decide. With rejoule report RUNS --slo workflow.p99=20s --power 400W "
+    "what must be kept is kept; rejoule advise tells more, and names the cells worth running."
 )
 
 
