@@ -33,7 +33,8 @@ def html(material: Material) -> str | None:
 
 def _one(found: Advice) -> str:
     names = list(found.candidates[0].figures) if found.candidates else []
-    heads = ("configuration", "J a workflow", *names, "objectives", "chance", "workflows an hour a GPU", "agents a MW")
+    asked = ("objectives", "chance") if found.objectives else ()
+    heads = ("configuration", "J a workflow", *names, *asked, "workflows an hour a GPU", "agents a MW")
     chosen = [found.best, found.today, found.nearest, *found.front, *found.rivals]
     shown = {id(one): one for one in chosen if one is not None}
     rows = [_row(one, names, bool(found.objectives)) for one in shown.values()]
@@ -45,8 +46,7 @@ def _row(one: Candidate, names: list[str], asked: bool) -> tuple[str, ...]:
         one.label,
         amount(None if one.joules is None else one.joules.value, "J"),
         *(amount(None if (v := one.figures[name]) is None else v.value, BY_NAME[name].unit) for name in names),
-        one.verdict if asked else "–",
-        percent(one.chance) if asked else "–",
+        *((one.verdict, percent(one.chance)) if asked else ()),
         amount(one.workflows_per_gpu_h, "/h"),
         "–" if one.agents_per_mw is None else f"{one.agents_per_mw:,.0f}",
     )

@@ -6,7 +6,7 @@ from rejoule.analysis.causes import Causes, causes
 from rejoule.analysis.pairing import pair
 from rejoule.analysis.pictures.waterfall import waterfall
 from rejoule.analysis.report.badge import badge
-from rejoule.analysis.report.markup import box, listed, paragraph
+from rejoule.analysis.report.markup import box, listed, paragraph, scrolled
 from rejoule.analysis.report.material import Material
 from rejoule.analysis.summary.cells import Cell, Workload
 from rejoule.traces.errors import RejouleError
@@ -35,6 +35,7 @@ def _drawn(workload: Workload, other: Cell, best: Cell, found: Causes) -> str:
     bars = [(cause.words, cause.joules, cause.half_width_j) for cause in found.causes]
     picture = waterfall(other.label, found.a_j, best.label, found.b_j, bars)
     reasons = [f"{cause.words}: {cause.reason}" for cause in found.causes if cause.reason]
-    said = paragraph(found.sentence(), "lead") + picture.svg + listed([*reasons, *found.notes], "notes")
+    drawn = scrolled(picture.svg, picture.title, "scroll drawn")
+    said = paragraph(found.sentence(), "lead") + drawn + listed([*reasons, *found.notes], "notes")
     source = badge(s.run for cell in (other, best) for s in cell.trials)
     return box(f"{workload.name}: {picture.title}", said, source, picture.note, wide=True, save=True)
