@@ -23,7 +23,7 @@ def html(material: Material) -> str | None:
     told = [answer for answer in found if answer.verdict != "cannot tell"]
     if not told:
         return None
-    lines = listed(f"{a.finding.claim}: {shown(a)}. {a.reason} ({a.finding.source})" for a in told)
+    lines = listed(f"{a.finding.claim}: {shown(a)}; {a.reason} ({a.finding.source})" for a in told)
     rest = f"{len(found) - len(told)} more cannot be told from these runs: rejoule findings says what each would need."
     said = listed(in_the_model(told), "notes")
     return f'<p>{badge(material.runs)}</p><div class="box">{lines}{paragraph(rest, "note")}</div>{said}'
