@@ -32,7 +32,7 @@ def planted_table(found: Sequence[Planted]) -> Iterator[str]:
     for kind in dict.fromkeys(one.kind for one in found):
         yield _row(" and ".join(kind), [one for one in found if one.kind == kind])
     yield _row("all", found)
-    yield f"\nSums are off by {max(one.off for one in found):.0e} at most, relative."
+    yield f"\nSums are off by {max((one.off for one in found), default=0.0):.0e} at most, relative."
 
 
 def _row(name: str, found: Sequence[Planted]) -> str:
@@ -64,15 +64,16 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m benchmarks.causes", description=__doc__.split("\n")[0])
     parser.add_argument("--experiments", type=int, default=1000)
     parser.add_argument("--measured", type=int, default=500)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first of each")
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args()
     console = Console(stderr=True)
     with ProcessPoolExecutor(asked.jobs) as pool:
-        simulated = pool.map(one_planted, range(asked.experiments), chunksize=5)
+        simulated = pool.map(one_planted, range(asked.first, asked.first + asked.experiments), chunksize=5)
         for line in planted_table(list(track(simulated, "simulated", asked.experiments, console=console))):
             print(line, flush=True)
         print()
-        seen = pool.map(one_measured, range(asked.measured), chunksize=5)
+        seen = pool.map(one_measured, range(asked.first, asked.first + asked.measured), chunksize=5)
         for line in measured_table(list(track(seen, "measured", asked.measured, console=console))):
             print(line, flush=True)
 

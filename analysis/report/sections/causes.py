@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rejoule.analysis.causes import Causes, causes
+from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.pairing import pair
 from rejoule.analysis.pictures.waterfall import waterfall
 from rejoule.analysis.report.badge import badge
@@ -13,7 +14,7 @@ from rejoule.traces.errors import RejouleError
 
 
 def html(material: Material) -> str | None:
-    """A waterfall a workload, from the default (or the most joules) to the least; nothing where they are one."""
+    """A waterfall a workload, from the default (or the most joules) to the least; nothing where they are the same."""
     return "".join(filter(None, map(_one, material.workloads))) or None
 
 
@@ -28,7 +29,9 @@ def _one(workload: Workload) -> str:
     except RejouleError as error:
         return paragraph(f"{workload.name}: {error.what}", "note")
     found = causes(pairs)
-    return "" if found is None else _drawn(workload, other, best, found)
+    if found is None or abs(found.delta_j) <= MARGIN * found.a_j:
+        return ""
+    return _drawn(workload, other, best, found)
 
 
 def _drawn(workload: Workload, other: Cell, best: Cell, found: Causes) -> str:

@@ -14,6 +14,7 @@ import orjson
 import pytest
 from tests.analysis import builders
 
+from rejoule.analysis.advice import objectives
 from rejoule.analysis.export.svg_files import pictures
 from rejoule.analysis.pictures.dag import node_graph
 from rejoule.analysis.pictures.power import MOST_POINTS, power_line
@@ -91,7 +92,8 @@ def test_a_whole_experiment() -> None:
     assert set(found.data["maps"]) == {"w0", "w1"} and {"w0-time-0", "w0-time-1"} <= set(found.data["timelines"])
     assert "A <title> & more" in found.text["h1"]
     assert sum("badge" in name for name in found.classes) >= 2 * 6
-    assert found.text["h2"].split("\n")[:4] == ["The answer", "What moves it", "Pictures", "Evidence"]
+    parts = ["The answer", "Why", "What moves it", "Known findings", "What to set", "Pictures", "Evidence"]
+    assert found.text["h2"].split("\n")[: len(parts)] == parts
     assert all("modelled" in name for name in found.classes if "badge" in name)
     assert "never bound" in found.text["li"]
 
@@ -407,3 +409,20 @@ def test_what_the_figures_rest_on_is_listed() -> None:
     html = render([replace(run, conditions=held)], TRACES, Experiment({}, (), 1, 0, "0.1.0"))
     assert "no: too short" in html and "nvml-counter" in html and "570.1" in html
     assert "GPU-secret-uuid" not in html
+
+
+def test_the_advice_keeps_what_was_asked_for() -> None:
+    """An objective on the command line is an objective of the page, with its verdict beside each configuration."""
+    runs = builders.grid(TRACES, [1, 4], [300.0, None], trials=2)
+    experiment = Experiment({}, (), 2, 0, "0.1.0")
+    plain = render(runs, TRACES, experiment)
+    asked = render(runs, TRACES, experiment, wanted=objectives(["workflow.p50=60s"]))
+    assert "No objective was named" in plain and "No objective was named" not in asked
+    assert "takes the least joules and keeps workflow latency p50" in asked and ">keeps<" in asked
+
+
+def test_a_waterfall_leads_from_the_one_to_the_other() -> None:
+    """Causes have a picture whose bars are named, and a sentence that says the largest first."""
+    found = page(builders.grid(TRACES, [1, 4], [None], trials=2))
+    assert found.titles.count("from batch 1 to batch 4, cause by cause") == 2
+    assert "mostly" in found.text["p"]
