@@ -30,19 +30,19 @@ WORK: Final[Group] = tuple(name for name in CAUSES if name not in ("idle", "tool
 IDLING: Final[Group] = ("idle", "tool wait")
 
 FORM: Final[Mapping[CauseName, float]] = {
-    **dict.fromkeys(CAUSES, 0.04),
+    **dict.fromkeys(CAUSES, 0.06),
     "attention": 0.2,
-    "clocks": 0.06,
-    "engine": 0.06,
+    "clocks": 0.09,
+    "engine": 0.09,
     "idle": 0.005,
     "tool wait": 0.005,
 }
 """What fitted costs may miss of the joules that change hands for a cause, relative, as a standard deviation, beside
 their covariance: of the size that ``python -m benchmarks.causes`` finds on engines whose costs have another form. What
 one cause lacks is then in what is left."""
-SHIFTS: Final[Mapping[CauseName, float]] = {"prefill": 0.13, "clocks": 0.06}
+SHIFTS: Final[Mapping[CauseName, float]] = {"prefill": 0.2, "clocks": 0.09}
 """The same of causes whose joules may instead be the filling of steps'."""
-LEAST: Final = 0.002
+LEAST: Final = 0.003
 """And of A's joules, where few change hands."""
 
 
