@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import fmean
 
+from rejoule.analysis.findings.along import along
 from rejoule.analysis.findings.effect import UnknownError, Verdict, values
 from rejoule.analysis.findings.finding import Finding
 from rejoule.analysis.findings.kv import kv_pressure
 from rejoule.analysis.findings.line import LEAST_POINTS
 from rejoule.analysis.findings.place import Place, Series
-from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of, unknown
+from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of
 from rejoule.analysis.statistics import mean
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.units import percent
@@ -21,17 +22,7 @@ FULL = 1.0
 
 def cliff(finding: Finding, places: Sequence[Place]) -> Iterator[Reading]:
     """A reading for each setting of the other knobs: the steepest fall between two neighbouring values."""
-    for place in places:
-        if not place.matches(finding.where):
-            continue
-        found = place.series(finding.knob, finding.where)
-        if not found:
-            yield unknown(place.name, "", f"only one value of {finding.knob} was run")
-        for series in found:
-            try:
-                yield _of_series(finding, series)
-            except UnknownError as reason:
-                yield unknown(place.name, series.held, str(reason))
+    yield from along(finding, places, _of_series)
 
 
 def _of_series(finding: Finding, series: Series) -> Reading:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean, linear_regression
 
 from rejoule.analysis.comparison.allowance import model_error
+from rejoule.analysis.findings.along import along
 from rejoule.analysis.findings.effect import UnknownError, Verdict, values
 from rejoule.analysis.findings.finding import Finding
 from rejoule.analysis.findings.metrics import metric_of
 from rejoule.analysis.findings.place import Place, Series
-from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of, unknown
+from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of
 from rejoule.analysis.statistics import mean
 from rejoule.analysis.summary.units import amount, percent
 
@@ -19,17 +20,7 @@ LEAST_POINTS = 3
 
 def linear(finding: Finding, places: Sequence[Place]) -> Iterator[Reading]:
     """A reading for each setting of the other knobs: how far the points lie from the line of least squares."""
-    for place in places:
-        if not place.matches(finding.where):
-            continue
-        found = place.series(finding.knob, finding.where)
-        if not found:
-            yield unknown(place.name, "", f"only one value of {finding.knob} was run")
-        for series in found:
-            try:
-                yield _of_series(finding, series)
-            except UnknownError as reason:
-                yield unknown(place.name, series.held, str(reason))
+    yield from along(finding, places, _of_series)
 
 
 def _of_series(finding: Finding, series: Series) -> Reading:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from math import log1p
 from typing import Any
 
+from rejoule.analysis.findings.along import along
 from rejoule.analysis.findings.effect import Effect, UnknownError, Verdict, effect
 from rejoule.analysis.findings.finding import Expect, Finding
 from rejoule.analysis.findings.place import Place, Series, sessions
-from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of, unknown
+from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of
 from rejoule.analysis.summary.naming import label
 
 
@@ -31,26 +32,12 @@ class Best:
 
 def optimum(finding: Finding, places: Sequence[Place]) -> Iterator[Reading]:
     """Whether the least value that is as good as the best lies where it should, in multiples of the sessions."""
-    yield from _readings(finding, places, _by_sessions)
+    yield from along(finding, places, _by_sessions)
 
 
 def disagreement(finding: Finding, places: Sequence[Place]) -> Iterator[Reading]:
     """Whether two metrics find different values best."""
-    yield from _readings(finding, places, _by_two)
-
-
-def _readings(finding: Finding, places: Sequence[Place], read: Any) -> Iterator[Reading]:
-    for place in places:
-        if not place.matches(finding.where):
-            continue
-        found = place.series(finding.knob, finding.where)
-        if not found:
-            yield unknown(place.name, "", f"only one value of {finding.knob} was run")
-        for series in found:
-            try:
-                yield read(finding, series)
-            except UnknownError as reason:
-                yield unknown(place.name, series.held, str(reason))
+    yield from along(finding, places, _by_two)
 
 
 def best(finding: Finding, series: Series, metric: str, better: Expect) -> Best:

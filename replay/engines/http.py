@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from secrets import randbelow, token_hex
@@ -165,7 +165,10 @@ class HttpEngine:
     def send(
         self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = (), priority: int | None = None
     ) -> None:
-        task = asyncio.create_task(self._answer(call, due_s, ready_s, tell_at, priority))
+        self._spawn(self._answer(call, due_s, ready_s, tell_at, priority))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
 

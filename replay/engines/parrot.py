@@ -151,11 +151,6 @@ class ParrotEngine(HttpEngine):
             await self._behind.close()
             raise
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._in_flight.add(task)
-        task.add_done_callback(self._in_flight.discard)
-
     def _submit_batch(self) -> None:
         """Submits what is due, and with it what waits for nothing but the answers to it."""
         batch, self._batch = self._batch, []
