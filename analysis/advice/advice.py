@@ -12,6 +12,7 @@ from rejoule.analysis.advice.known import NORMAL, Estimate, known
 from rejoule.analysis.advice.matrix import Key, Matrix, matrix, setting
 from rejoule.analysis.advice.objective import Objective
 from rejoule.analysis.advice.search import State, next_cells
+from rejoule.analysis.advice.surface import Guess
 from rejoule.analysis.comparison.allowance import model_error
 from rejoule.analysis.pairing import parse_filters
 from rejoule.analysis.summary.cells import Cell, Workload, gather
@@ -90,7 +91,18 @@ def advise(
     ``confirm`` how many cells may be named to be run next. Raises RejouleError where no joules are known, or no such
     knob.
     """
-    each = (_of(workload, wanted, more or {}, today, confirm) for workload in gather(runs, traces))
+    return advise_of(gather(runs, traces), wanted, more, today, confirm)
+
+
+def advise_of(
+    workloads: Sequence[Workload],
+    wanted: Sequence[Objective] = (),
+    more: Mapping[str, Sequence[Any]] | None = None,
+    today: Sequence[str] = (),
+    confirm: int = CONFIRMED,
+) -> tuple[Advice, ...]:
+    """The same of runs that were gathered before."""
+    each = (_of(workload, wanted, more or {}, today, confirm) for workload in workloads)
     found = [one for one in each if one is not None]
     if not found:
         raise RejouleError(
@@ -127,9 +139,8 @@ def _of(
     keys = {id(one): key for key, one in every.items()}
 
     def against(a: Candidate, b: Candidate) -> Estimate | None:
-        return _saving(
-            plan, joules.at(keys[id(a)], plan.place(keys[id(a)])), joules.at(keys[id(b)], plan.place(keys[id(b)]))
-        )
+        of_a, of_b = (joules.at(keys[id(one)], plan.place(keys[id(one)])) for one in (a, b))
+        return _saving(of_a, of_b, shared="measured" not in (a.kind, b.kind))
 
     rivals = [c for c in ran if best is not None and c is not best and c.verdict == "keeps" and _open(against(c, best))]
     return Advice(
@@ -193,14 +204,14 @@ def _today(plan: Matrix, every: Mapping[Key, Candidate], today: Sequence[str]) -
     return every[usual] if usual in plan.cells else None
 
 
-def _saving(plan: Matrix, a: Any, b: Any) -> Estimate | None:
-    """1 − b/a. Modelled cells share their model's error, which is known of differences: it counts once."""
+def _saving(a: Guess | None, b: Guess | None, shared: bool) -> Estimate | None:
+    """1 − b/a. What is ``shared`` is the model's error, which is known of differences: it counts once."""
     if a is None or b is None:
         return None
     less = 1.0 - exp(b.log - a.log)
     if inf in (a.error, b.error):
         return Estimate(less, None, None)
-    half = NORMAL * (max(a.error, b.error) if plan.unscaled or a.error == b.error else hypot(a.error, b.error))
+    half = NORMAL * (max(a.error, b.error) if shared else hypot(a.error, b.error))
     return Estimate(less, 1.0 - exp(b.log - a.log + half), 1.0 - exp(b.log - a.log - half))
 
 

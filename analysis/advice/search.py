@@ -31,8 +31,9 @@ def next_cells(plan: Matrix, state: State, most: int) -> tuple[Key, ...]:
     """At most ``most`` cells that were not run, the most promising first; none if none is worth it.
 
     Expected improvement by the chance to keep the objectives (Schonlau, Welch and Jones, IMS Lecture Notes 34, 1998);
-    where nothing keeps them yet, the greatest chance to. With too few cells to guess from, those farthest from all
-    that were run. Each next one is chosen as if the ones before had come out as guessed.
+    where nothing keeps them yet, the greatest chance to. Before that, each knob of which one value alone was run is
+    turned in the best cell; with too few cells to guess from even then, those farthest from all that were run. Each
+    next one is chosen as if the ones before had come out as guessed.
     """
     chosen: list[Key] = []
     while len(chosen) < most:

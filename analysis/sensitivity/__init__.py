@@ -8,6 +8,6 @@
 
 from rejoule.analysis.sensitivity.effects import Effect, Verdict
 from rejoule.analysis.sensitivity.interplay import Interplay
-from rejoule.analysis.sensitivity.sensitivity import Sensitivity, sensitivities
+from rejoule.analysis.sensitivity.sensitivity import Sensitivity, sensitivities, sensitivities_of
 
-__all__ = ["Effect", "Interplay", "Sensitivity", "Verdict", "sensitivities"]
+__all__ = ["Effect", "Interplay", "Sensitivity", "Verdict", "sensitivities", "sensitivities_of"]

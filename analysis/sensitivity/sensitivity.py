@@ -82,14 +82,22 @@ def sensitivities(
 
     Raises RejouleError if none was, if no run knows the figure, or if modelled and measured joules are mixed.
     """
+    return sensitivities_of(gather(runs, traces), figure, beside)
+
+
+def sensitivities_of(
+    workloads: Sequence[Workload], figure: str = LEAD, beside: Sequence[str] = BESIDE
+) -> tuple[Sensitivity, ...]:
+    """The same of runs that were gathered before."""
     metric = metric_named(figure)
     others = tuple(m for m in map(metric_named, beside) if m.name != metric.name)
+    runs = [s.run for workload in workloads for cell in workload.cells for s in cell.trials]
     if len({run.measured for run in runs if run.energy.gpu_j is not None}) > 1:
         raise RejouleError(
             "some of these joules are modelled and some measured", "choose one kind, as in --only engine=sim"
         )
     found, without = list[Sensitivity](), list[RejouleError]()
-    for workload in gather(runs, traces):
+    for workload in workloads:
         try:
             found.append(_of_workload(workload, metric, others))
         except RejouleError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rejoule.analysis.advice import Advice, Candidate, advise
+from rejoule.analysis.advice import Advice, Candidate, advise_of
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.markup import listed, paragraph, table
 from rejoule.analysis.report.material import Material
@@ -23,7 +23,7 @@ def html(material: Material) -> str | None:
     if all(len(workload.cells) < 2 for workload in material.workloads):
         return None
     try:
-        found = advise(material.runs, material.traces, material.objectives, confirm=0)
+        found = advise_of(material.workloads, material.objectives, confirm=0)
     except RejouleError as error:
         return paragraph(error.what, "note")
     unasked = "" if material.objectives else paragraph(UNASKED, "note")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.markup import listed, paragraph, table
 from rejoule.analysis.report.material import Material
-from rejoule.analysis.sensitivity import Effect, Sensitivity, sensitivities
+from rejoule.analysis.sensitivity import Effect, Sensitivity, sensitivities_of
 from rejoule.analysis.summary.units import change, percent
 from rejoule.traces.errors import RejouleError
 
@@ -13,7 +13,7 @@ from rejoule.traces.errors import RejouleError
 def html(material: Material) -> str | None:
     """A table a workload; nothing where nothing was varied."""
     try:
-        found = sensitivities(material.runs, material.traces)
+        found = sensitivities_of(material.workloads)
     except RejouleError:
         return None
     notes = listed(dict.fromkeys(note for one in found for note in one.notes), "notes")

@@ -154,6 +154,22 @@ def test_trials_say_how_sure_it_is() -> None:
     assert once.best is not None and once.best.chance is None and "without knowing how far off" in once.headline
 
 
+def test_a_saving_between_measured_cells_has_the_error_of_both() -> None:
+    """As many trials on either side give as large an error; the interval is of their difference, not of one of them."""
+    random = np.random.default_rng(2)
+    some = configurations((1, 4), (None,))
+    runs = [
+        run_of(c, trial=t, measured=True, noise=exp(0.01 * random.standard_normal())) for c in some for t in range(4)
+    ]
+    found = of(runs, today=["max_num_seqs=1"])
+    assert found.best is not None and found.best.joules is not None and found.today is not None
+    assert found.saving is not None and found.saving.low is not None and found.saving.high is not None
+    one = found.best.joules
+    assert one.low is not None and one.high is not None
+    width = log((1 - found.saving.low) / (1 - found.saving.high))
+    assert width == pytest.approx(2**0.5 * log(one.high / one.low))
+
+
 def test_measured_cells_count_and_simulated_ones_are_scaled_to_them() -> None:
     """A simulator that is off by a factor is held to what was measured; what was measured stands for itself."""
     off = [run_of(c, j=lambda c: 1.2 * joules(c)) for c in configurations()]
