@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import fsum, isclose
 from statistics import median
 
+import numpy as np
 import pytest
 from benchmarks.made_runs import Kind, Sensor, made_run
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tests.analysis import builders
 
 from rejoule.analysis.attribution import Attribution, Costs, attribute, fit, predicted
+from rejoule.analysis.attribution.costs import _factor
 from rejoule.analysis.attribution.slices import slices_of
 from rejoule.traces.run import CallResult, Certificate, Configuration, Energy, PowerCap, Reading, Run, Step, ToolResult
 
@@ -105,6 +107,15 @@ def test_order_of_calls_does_not_matter(run: Run, random: object) -> None:
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     first = {call.call: call for call in found(run).calls}
     assert {call.call: call for call in found(replace(run, calls=tuple(shuffled))).calls} == first
+
+
+def test_costs_that_are_nearly_one_are_fitted_all_the_same() -> None:
+    """Correlations that rounding made impossible end in no error; possible ones are left as they are."""
+    beyond = np.array([[1.0, 0.9, -0.9], [0.9, 1.0, 0.9], [-0.9, 0.9, 1.0]])
+    factor = _factor(beyond)
+    assert np.isfinite(np.linalg.inv(factor)).all()
+    possible = np.array([[1.0, 0.5], [0.5, 1.0]])
+    assert (_factor(possible) == np.linalg.cholesky(possible)).all()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8])
