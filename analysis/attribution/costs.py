@@ -168,17 +168,17 @@ class _Prior:
         there = scale > 0.0
         scale = np.where(there, scale, 1.0)
         relative = self.covariance / np.outer(scale, scale) + np.diag(np.where(there, 1e-6, 1.0))
-        return np.where(there, scale, 0.0), np.linalg.inv(_factor(relative))
+        return np.where(there, scale, 0.0), np.linalg.inv(_factor(relative)).astype(np.float64)
 
 
 def _factor(relative: Array) -> Array:
     """Cholesky's of a correlation matrix; what rounding made indefinite is given the least variances it lacks."""
     try:
-        factor: Array = np.linalg.cholesky(relative)
+        factor = np.linalg.cholesky(relative)
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(relative)
         factor = np.linalg.cholesky((vectors * np.maximum(values, 1e-6)) @ vectors.T)
-    return factor
+    return np.asarray(factor, dtype=np.float64)
 
 
 def _prior(samples: Sequence[Sample], columns: Array, target: Array) -> _Prior:
