@@ -16,8 +16,7 @@ from typing import Final
 
 from rejoule.traces.loops import renamed
 from rejoule.traces.model import Call, ToolCall, Trace, Workflow
-from rejoule.traces.runs import load_runs
-from rejoule.traces.store import save
+from rejoule.traces.store import load, save
 
 DATA: Final = Path(__file__).parent / "h200" / "workloads"
 TAIL: Final = ((0.86, 1.0), (0.95, 10.0))
@@ -31,7 +30,7 @@ TOKENS: Final = 32000
 
 def mix(copies: int, seed: int) -> Trace:
     """``copies`` of every kept workflow, in a random order, with tool times of their own."""
-    traces = load_runs(DATA).traces
+    traces = {path.name.partition(".")[0]: load(path) for path in sorted((DATA / "traces").iterdir())}
     found = [
         timed(varied(workflow, shared, k, f"{name}-{workflow.id}-{k}"), seed)
         for name, trace in sorted(traces.items())

@@ -23,7 +23,7 @@ from rejoule.traces.runs import create, load_runs, save_run
 
 MODEL: Final = "llama-3.1-8b"
 SMALL: Final = "smollm2-135m"
-OF_THE_MACHINE: Final = ("command", "url", "id")
+OF_THE_MACHINE: Final = ("command", "url", "id", "root", "models")
 
 
 def keep(source: Path, target: Path, traces: Sequence[str] = (), samples: bool = False) -> None:

@@ -3,7 +3,8 @@
     python -m benchmarks.gpu.policies [FOLDER]
 
 FOLDER holds ``policies`` and ``batching`` as policies.sh writes them; without one, it is what is kept of an H200. Each
-setting is replayed in virtual time too, and its change against the first setting stands beside the measured one.
+setting is replayed in virtual time too, and its change against the first setting stands beside the measured one; then
+how far off the simulator's own figures are.
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ from benchmarks.validation import PROFILE, ran
 
 from rejoule.analysis.diff import compare
 from rejoule.analysis.pairing import pair
+from rejoule.analysis.validate import Validation, validate
 from rejoule.traces.model import Trace
 from rejoule.traces.run import STATIC, Run
 from rejoule.traces.runs import RunFolder, load_runs
 
-COPIES: Final = 4
+COPIES: Final = 3
 SEED: Final = 1
 BLOCKS: Final = "num_gpu_blocks"
-SHOWN: Final = ("GPU energy", "makespan", "workflow latency p50", "workflow latency p99")
+TIMES: Final = ("GPU energy", "makespan", "workflow latency p50", "workflow latency p99")
+SHARED: Final = ("cached tokens", "Jain's index")
+"""What policies change besides: the order of calls decides what is still in the cache, and who waits for whom."""
 
 
 def setting(run: Run) -> str:
@@ -55,32 +59,50 @@ def by_setting(runs: Iterable[Run]) -> Mapping[str, Mapping[str, Sequence[Run]]]
 
 
 def changes(plain: Sequence[Run], mine: Sequence[Run]) -> Mapping[str, float]:
-    """Relative change of each figure."""
-    rows = compare(pair(plain, mine), allow_rejected=True).of("workload")
-    return {r.name: r.change if r.change is not None else nan for r in rows if r.name in SHOWN}
+    """Relative change of each figure, also where the caches of both held other prompts."""
+    rows = compare(pair(plain, mine, allow_different_work=True), allow_rejected=True).rows
+    return {r.name: r.change if r.change is not None else nan for r in rows}
 
 
-def table(folder: RunFolder, trace_of: Callable[[str], Trace], base: str) -> Iterator[str]:
-    """Measured figures, their changes against ``base``, and in brackets what the simulator says the changes are."""
-    yield row("trace", "setting", "trials", "exact calls", "energy, J", *(f"{name} [simulated]" for name in SHOWN))
-    yield row("---", "---", *["--:"] * (3 + len(SHOWN)))
+def table(folder: RunFolder, trace_of: Callable[[str], Trace], base: str, shown: Sequence[str]) -> Iterator[str]:
+    """Measured joules, changes of figures against ``base``, and in brackets what the simulator says the changes are."""
+    yield row("trace", "setting", "trials", "exact calls", "energy, J", *(f"{name} [simulated]" for name in shown))
+    yield row("---", "---", *["--:"] * (3 + len(shown)))
     told: list[tuple[float, float]] = []
+    virtually: list[Run] = []
     for name, settings in by_setting(folder.runs).items():
         modelled = {key: [simulated(run, trace_of(name)) for run in runs] for key, runs in settings.items()}
+        virtually += [run for runs in modelled.values() for run in runs]
         for key in sorted(settings, key=lambda key: key != base):
             runs = settings[key]
             exact = f"{sum(r.certificate.exact_calls for r in runs)} of {sum(len(r.calls) for r in runs)}"
             joules = [r.energy.gpu_j for r in runs if r.energy.gpu_j is not None]
-            cells = [""] * len(SHOWN)
+            cells = [""] * len(shown)
             if key != base:
                 real, virtual = changes(settings[base], runs), changes(modelled[base], modelled[key])
-                cells = [f"{real[figure]:+.1%} [{virtual[figure]:+.1%}]" for figure in SHOWN]
-                told += [(real[figure], virtual[figure]) for figure in SHOWN]
+                cells = [f"{real[figure]:+.1%} [{virtual[figure]:+.1%}]" for figure in shown]
+                told += [(real[figure], virtual[figure]) for figure in shown]
             energy = spread(joules, ".0f") if len(joules) > 1 else f"{fmean(joules):.0f}" if joules else "–"
             yield row(name, key, len(runs), exact, energy, *cells)
         yield from orders(name, settings, modelled)
     alike = sum(a * b > 0 for a, b in told)
-    yield f"\nOf {len(told)} changes, {alike} have the sign that the simulator gave them."
+    yield f"\nOf {len(told)} changes, {alike} have the sign that the simulator gave them.\n"
+    yield from errors(validate(virtually, folder.runs))
+
+
+def errors(found: Validation) -> Iterator[str]:
+    """How far the simulator's figures are off, over all cells."""
+    yield row("simulated against measured", "mean error", r"mean \|error\|", "worst", "where")
+    yield row("---", "--:", "--:", "--:", "---")
+    for each in found.rows:
+        worst = each.worst
+        yield row(
+            each.metric,
+            f"{each.bias:+.1%}",
+            f"{each.mape:.1%}",
+            f"{worst.error:+.1%}",
+            f"{worst.trace}, {worst.configuration}",
+        )
 
 
 def orders(name: str, real: Mapping[str, Sequence[Run]], virtual: Mapping[str, Sequence[Run]]) -> Iterator[str]:
@@ -95,9 +117,9 @@ def main(place: Path) -> None:
     kept = load_runs(DATA / "workloads").traces
     mixed = mix(COPIES, SEED)
     policies, batching = load_runs(place / "policies"), load_runs(place / "batching")
-    print("\n".join(table(policies, lambda _: mixed, "fcfs")), "\n")
+    print("\n".join(table(policies, lambda _: mixed, "fcfs", (*TIMES, *SHARED))), "\n")
     assert any(run.configuration.batching == STATIC for run in batching.runs)
-    print("\n".join(table(batching, kept.__getitem__, "continuous")))
+    print("\n".join(table(batching, kept.__getitem__, "continuous", TIMES)))
 
 
 if __name__ == "__main__":

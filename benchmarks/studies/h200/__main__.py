@@ -1,7 +1,7 @@
 """The findings on the runs of H200s that are kept, and the study's page: python -m benchmarks.studies.h200.
 
-Reads benchmarks/h200/workloads (batch sizes), options (engine options), and lengths-outputs and lengths-inputs where
-they are there: benchmarks/gpu/lengths.sh makes them, and benchmarks.gpu.keep keeps them.
+Reads benchmarks/h200/workloads (batch sizes), options (engine options), scheduling (policies and waves), and lengths
+where it is there: benchmarks/gpu/lengths.sh makes it, and benchmarks.gpu.keep keeps it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from rejoule.traces.runs import load_runs
 HERE: Final = Path(__file__).parent
 PAGE: Final = HERE / "README.md"
 DOCS: Final = HERE.parents[2] / "docs" / "findings.md"
-MEASURED: Final = ("workloads", "options")
-LENGTHS: Final = ("lengths-outputs", "lengths-inputs")
+MEASURED: Final = ("workloads", "options", "scheduling/policies", "scheduling/batching")
+LENGTHS: Final = ("lengths",)
 
 
 def main() -> None:
