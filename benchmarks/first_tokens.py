@@ -2,20 +2,31 @@
 
 Splits the time to each first token of the kept workloads, measured and simulated, in three: until the step begins in
 which the engine starts on the prompt (*queue*: the API server's way in, and steps before it), until the step ends in
-which the prompt is complete (*steps*, by the step tap), and until the client has it (*out*). Measured times are means of
-a cell's trials. Then by how much trials of one cell differ, which no model can foresee.
+which the prompt is complete (*steps*, by the step tap), and until the client has it (*out*). Measured times are means
+of a cell's trials. Then what no model of a host can foresee: by how much trials of one cell differ, what is left of the
+errors if the speed of each host is known, which launches waited for the GPU, and what hangs on how a burst falls.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from math import pi, sqrt
-from statistics import fmean, stdev
+from pathlib import Path
+from statistics import fmean, median, stdev
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-from benchmarks.validation import DATA, MEASURED, PROFILE, simulated
+from benchmarks.validation import CARDS, DATA, MEASURED, PROFILE, launches_ms, simulated
+from msgspec.structs import replace
+
+from rejoule.replay.calibration.api import api_delays
+from rejoule.replay.calibration.calibrate import write_profile
+from rejoule.replay.calibration.observations import observed_steps
+from rejoule.replay.sim.latency import LatencyModel
+from rejoule.replay.sim.profile import Profile, load_profile
 from rejoule.traces.run import Run
 from rejoule.traces.runs import load_runs
 
@@ -23,6 +34,12 @@ Cell = tuple[str, int]
 """Workload and ``max_num_seqs``."""
 MEAN_OF_NORMAL: Final = sqrt(2 / pi)
 """Mean absolute value over standard deviation."""
+LAUNCHING: Final = ("host_per_step_s", "host_prefill_s", "host_eager_s")
+CROWDS: Final = (0.85, 1.0, 1.15)
+LARGE_S: Final = 0.06
+"""A step of prompts that keeps the GPU busy for longer is large."""
+HIDDEN: Final = 0.5
+"""If no more of a large step's time is left once the one before it is out, its launch has waited for the GPU."""
 
 
 class Pieces(NamedTuple):
@@ -144,12 +161,92 @@ def summary(found: Mapping[str, Mapping[Cell, Compared]]) -> None:
     print(f"\nTrials of a cell differ by {spread:.1%} (standard deviation, mean over cells with several).")
 
 
+def by_cell(profile: Profile | str) -> dict[Cell, Run]:
+    """The kept workloads, simulated."""
+    if isinstance(profile, str):
+        return {cell(run): run for run in simulated(profile)}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "profile.json"
+        write_profile(profile, path)
+        return by_cell(str(path))
+
+
+def of_host(profile: Profile, grid: Sequence[Run], measured: Sequence[Run]) -> Profile:
+    """``profile`` with the API server of ``measured``, and launches as much longer as they were there than in the grid.
+
+    So it is fitted to the runs that it is held against, and predicts nothing.
+    """
+    delays = api_delays(measured)
+    assert delays is not None
+    slower = fmean(launches_ms(measured)) / fmean(launches_ms(grid))
+    host = {name: slower * getattr(profile.timing, name) for name in LAUNCHING}
+    return replace(profile, timing=replace(profile.timing, **host, **delays.values))
+
+
+def hosts(profile: Profile, measured: Mapping[str, Sequence[Run]]) -> None:
+    grid = load_runs(DATA / CARDS[0]).runs
+    print("\nWith launches and API server as on the host that was measured (no prediction):\n")
+    print("| | launches of that host, of the grid | error | \\|error\\| |\n| --- | --: | --: | --: |")
+    for name, runs in measured.items():
+        errors = [each.error for each in compare(by_cell(of_host(profile, grid, runs)), runs).values()]
+        mean_ms = f"{fmean(launches_ms(runs)):.1f}, {fmean(launches_ms(grid)):.1f} ms"
+        print(f"| {name} | {mean_ms} | {fmean(errors):+.1%} | {fmean(map(abs, errors)):.1%} |")
+
+
+def stalls(profile: Profile, runs: Iterable[Run]) -> dict[bool, tuple[int, int]]:
+    """Large steps of prompts launched behind prompts, and those whose launch waited; whether in a first trial."""
+    found: dict[bool, tuple[int, int]] = {True: (0, 0), False: (0, 0)}
+    for run in runs:
+        model: LatencyModel | None = None
+        for before, step in pairwise(observed_steps(run)):
+            model = model or LatencyModel(profile, step.seats)
+            if not before.work.prefills or not step.work.prefills or step.work.first:
+                continue
+            gpu_s = model.time(model.demand(step.work), step.clock_mhz or profile.gpu.max_clock_mhz).gpu_s
+            if gpu_s > LARGE_S:
+                count, waited = found[run.trial == 0]
+                found[run.trial == 0] = count + 1, waited + (step.duration_s < HIDDEN * gpu_s)
+    return found
+
+
+def median_errors(simulated: Mapping[Cell, Run], measured: Iterable[Run]) -> list[float]:
+    """Of the median time to first token, by cell."""
+    trials: dict[Cell, list[float]] = defaultdict(list)
+    for run in measured:
+        trials[cell(run)].append(median(each.total for each in pieces(run).values()))
+    found = {at: median(each.total for each in pieces(run).values()) for at, run in simulated.items()}
+    return [found[at] / fmean(each) - 1 for at, each in trials.items() if at in found]
+
+
+def crowds(profile: Profile, measured: Mapping[str, Sequence[Run]]) -> None:
+    """How much means and medians hang on which calls of a burst come out of the API server in time for a step."""
+    print("\nMean \\|error\\| of mean and median with another api_crowd_s\n")
+    print(f"| api_crowd_s | {' | '.join(measured)} |\n| --- |{' --: |' * len(measured)}")
+    for factor in CROWDS:
+        crowd_s = factor * profile.timing.api_crowd_s
+        runs = by_cell(replace(profile, timing=replace(profile.timing, api_crowd_s=crowd_s)))
+        shown = []
+        for found in measured.values():
+            means = [each.error for each in compare(runs, found).values()]
+            medians = median_errors(runs, found)
+            shown.append(f"{fmean(map(abs, means)):.1%}, {fmean(map(abs, medians)):.1%}")
+        print(f"| {crowd_s * 1e3:.2f} ms | {' | '.join(shown)} |")
+
+
 def main() -> None:
-    runs = {cell(run): run for run in simulated(sys.argv[1] if len(sys.argv) > 1 else PROFILE)}
-    found = {name: compare(runs, load_runs(DATA / name).runs) for name in MEASURED}
+    profile = load_profile(sys.argv[1] if len(sys.argv) > 1 else PROFILE)
+    runs = by_cell(profile)
+    measured = {name: load_runs(DATA / name).runs for name in MEASURED}
+    found = {name: compare(runs, each) for name, each in measured.items()}
     for name, cells in found.items():
         table(name, cells)
     summary(found)
+    hosts(profile, measured)
+    print("\nLarge steps of prompts behind prompts, and those that were launched only when the GPU was nearly done:")
+    for name, each in measured.items():
+        (first, stalled), (later, again) = (stalls(profile, each)[first] for first in (True, False))
+        print(f"{name}: {stalled} of {first} in first trials, {again} of {later} in later ones")
+    crowds(profile, measured)
 
 
 if __name__ == "__main__":

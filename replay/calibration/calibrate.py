@@ -120,7 +120,10 @@ def calibrate(
     notes = []
     delays = api_delays(runs)
     if delays is not None and any(run.configuration.engine != "sim" for run in runs):
-        profile = replace(profile, timing=replace(profile.timing, **delays._asdict()))
+        profile = replace(profile, timing=replace(profile.timing, **delays.values))
+        known |= {f"timing.{k}": v for k, v in delays.known.items()}
+    if delays is None:
+        notes.append(f"too few calls found the engine idle: what the API server takes stays that of {base.name}")
     errors_of_power = None
     if not timing_only:
         profile, drawn = fit_power(profile, seen.readings, clocked=clocked)

@@ -98,9 +98,9 @@ class LiveEngine:
         engine = self.engine
         while True:
             if self._tickets:
-                # The step that begins now is taken whole; its tokens are told when it ends.
+                # The step that begins now is taken whole; its tokens are told when they would be with the client.
                 self._advance(max(self.now_s, math.nextafter(engine.now_s, math.inf)))
-                await self._sleep(engine.now_s)
+                await self._sleep(engine.told_s)
             self._deliver()
             if not self._tickets:
                 await self._pause(None)

@@ -104,6 +104,8 @@ class SimEngine:
         self._tier: Tier = "tokens" if all(map(_has_ids, trace.calls)) else "lengths"
         self._sent: dict[str, CallResult] = {}
         self._first_token_s: dict[str, float] = {}
+        self._told_s = 0.0
+        """When the last result that was returned was with its client; those to come are no earlier."""
 
     @property
     def tier(self) -> Tier:
@@ -126,7 +128,7 @@ class SimEngine:
         """The clock of a new engine stands at zero."""
 
     def now_s(self) -> float:
-        return self._engine.now_s
+        return max(self._engine.now_s, self._told_s)
 
     def send(
         self, call: Call, due_s: float, ready_s: float, tell_at: Sequence[int] = (), priority: int | None = None
@@ -161,6 +163,7 @@ class SimEngine:
         await asyncio.sleep(0)
         results: list[CallResult | Emitted] = []
         for event in self._engine.advance(until_s):
+            self._told_s = event.at_s
             if event.kind == "first_token":
                 self._first_token_s[event.id] = event.at_s
             elif event.kind == "emitted":
@@ -179,6 +182,8 @@ class SimEngine:
 
     async def finish(self) -> Measured:
         engine, log = self._engine, self._engine.log
+        # The GPU idles until the last answer is with its client.
+        engine.advance(engine.told_s)
         profile = engine.config.profile
         source = f"model:{profile.name}"
         return Measured(

@@ -13,7 +13,7 @@ import math
 from typing import Literal
 
 from rejoule.replay.sim.admission import check_request
-from rejoule.replay.sim.api import ApiServer
+from rejoule.replay.sim.api import Answers, Arrivals
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.costs import StepCosts
 from rejoule.replay.sim.jobs import Job, SimRequest
@@ -44,7 +44,8 @@ class StepEngine:
         self.log = StepLog(keep_steps)
         self._costs = StepCosts(latency, self.power)
         self._pipeline = Pipeline(self.power, self.limits.async_scheduling)
-        self._api = ApiServer(config.profile.timing.api_crowd_s)
+        self._arrivals = Arrivals(config.profile.timing.api_crowd_s)
+        self._answers = Answers(config.profile.timing)
         self._jobs: dict[str, Job] = {}
         self._count = 0
         self._stretch: Stretch | None = None
@@ -57,6 +58,11 @@ class StepEngine:
     def now_s(self) -> float:
         """When the next step can be chosen."""
         return self._pipeline.now_s
+
+    @property
+    def told_s(self) -> float:
+        """When senders have all that was put out by ``now_s``."""
+        return max(self.now_s, self._answers.told_s)
 
     @property
     def busy(self) -> bool:
@@ -76,7 +82,7 @@ class StepEngine:
         alone_s = timing.api_per_request_s + timing.api_per_token_s * len(request.prompt_ids)
         job = Job(request, sent_s + alone_s, self._count)
         self._jobs[request.id] = job
-        self._api.send(job, job.arrival_s)
+        self._arrivals.send(job, sent_s, job.arrival_s)
         self._count += 1
 
     def abort(self, request_id: str) -> bool:
@@ -84,14 +90,15 @@ class StepEngine:
         job = self._jobs.pop(request_id, None)
         if job is None:
             return False
-        if self._api.drop(job):
+        if self._arrivals.drop(job):
             return True
         self.scheduler.abort(job)
         return True
 
     def advance(self, until_s: float | None = None) -> list[Event]:
         """Run until a sender learns that a request finished or has come as far as it asked, until no step can be chosen
-        before ``until_s``, or until nothing is to do.
+        before ``until_s``, or until nothing is to do. An event's time is when its sender learns of it, which may be
+        later than ``now_s``: the API server takes its time over answers, too.
 
         What was chosen before ``until_s`` is launched, so ``now_s`` may be later. Idle time passes up to the next
         arrival or ``until_s``.
@@ -99,7 +106,7 @@ class StepEngine:
         events: list[Event] = []
         pipeline = self._pipeline
         while until_s is None or pipeline.now_s < until_s:
-            for job in self._api.take(pipeline.now_s):
+            for job in self._arrivals.take(pipeline.now_s):
                 self.scheduler.add(job)
             if self.scheduler.busy:
                 if self._choose(events, until_s):
@@ -109,7 +116,7 @@ class StepEngine:
                 if self._tell(pipeline.land(), events):
                     break
             else:
-                times = [at_s for at_s in (self._api.out_s, until_s) if at_s is not None]
+                times = [at_s for at_s in (self._arrivals.out_s, until_s) if at_s is not None]
                 if not times:
                     break
                 self.log.add(pipeline.rest(min(times)))
@@ -124,7 +131,7 @@ class StepEngine:
         flight, stretch = self._pipeline.flight, self._stretch
         soon_s = math.nextafter(self.now_s, math.inf)
         if flight is None:
-            return soon_s if self.scheduler.busy else self._api.out_s
+            return soon_s if self.scheduler.busy else self._arrivals.out_s
         if stretch is None or flight.firsts or flight.finished or flight.told or not self._continues(stretch):
             return max(flight.computed_s, soon_s)
         return stretch.end_s(stretch.last_tick - stretch.first_tick)
@@ -173,7 +180,7 @@ class StepEngine:
 
     def _fly(self, plan: Plan, record: StepRecord, begins_s: float) -> None:
         record = self.log.detailed(record, plan, self.scheduler.decoding)
-        early_j = self._pipeline.fly(record, plan.skipped, begins_s)
+        early_j = self._pipeline.fly(record, plan.skipped, begins_s, plan.decodes)
         if early_j:
             self.log.add_joules(early_j)
 
@@ -181,17 +188,19 @@ class StepEngine:
         """The output of what was in flight is out; whether somebody who learns of it may act."""
         if flight is None:
             return False
-        out_s = flight.record.end_s
         self.log.add(flight.record)
-        events += [_event("first_token", job, out_s) for job in flight.firsts if job.request.id in self._jobs]
+        firsts = flight.firsts
+        outputs = flight.decodes + len(firsts)
+        told_s = self._answers.put(flight.record.end_s, outputs, sum(job.prompt_tokens for job in firsts))
+        events += [_event("first_token", job, told_s) for job in firsts if job.request.id in self._jobs]
         done = False
         for job, tokens in flight.told:
             if job.request.id in self._jobs:
-                events.append(_event("emitted", job, out_s)._replace(tokens=tokens))
+                events.append(_event("emitted", job, told_s)._replace(tokens=tokens))
                 done = True
         for job in flight.finished:
             if self._jobs.pop(job.request.id, None) is not None:
-                events.append(_event("finished", job, out_s))
+                events.append(_event("finished", job, told_s))
                 done = True
         return done
 
@@ -211,7 +220,7 @@ class StepEngine:
         if done:
             # Whoever learns of it may send something that the next choice sees.
             last = over + 1
-        for at_s in (until_s, self._api.out_s):
+        for at_s in (until_s, self._arrivals.out_s):
             if at_s is not None and stretch.end_s(last) > at_s:
                 last = min(last, max(over + 1, stretch.steps_until(at_s) + ahead))
         steps = last - over

@@ -51,6 +51,8 @@ class Flight(NamedTuple):
     record: StepRecord
     """Until its output is out, its ``end_s`` is when the GPU is done."""
     skipped: Sequence[Job]
+    decodes: int = 0
+    """How many requests have a token of each of its steps, beside ``firsts``."""
     firsts: Sequence[Job] = ()
     finished: Sequence[Job] = ()
     told: Sequence[tuple[Job, int]] = ()
@@ -104,14 +106,14 @@ class Pipeline:
         landed = self.land(max(computed_s, launched_s))
         return Launch(self.now_s, begins_s, launched_s, landed)
 
-    def fly(self, record: StepRecord, skipped: Sequence[Job], begins_s: float) -> float:
+    def fly(self, record: StepRecord, skipped: Sequence[Job], begins_s: float, decodes: int = 0) -> float:
         """What was launched is in flight, computed from ``begins_s`` on; its ``record`` lacks the joules of rest.
 
         Returned are the joules that it takes before its record starts: they lie in the time of the one before.
         """
         early_s = record.start_s - begins_s
         early_j = record.energy_j * early_s / (record.end_s - begins_s) if early_s > 0.0 else 0.0
-        self.flight = Flight(record._replace(energy_j=record.energy_j - early_j), skipped)
+        self.flight = Flight(record._replace(energy_j=record.energy_j - early_j), skipped, decodes)
         return early_j
 
     def land(self, out_s: float | None = None) -> Flight:

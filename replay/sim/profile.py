@@ -158,6 +158,12 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     """The same, of each prompt token."""
     api_crowd_s: NonNegative = 0.0
     """What each request makes others wait that are underway at the same time; see ``api``."""
+    api_answer_s: NonNegative = 0.0
+    """From the end of a step until its tokens are with the clients; hidden from the GPU."""
+    api_per_output_s: NonNegative = 0.0
+    """The same, of each request that has a token of the step."""
+    api_per_echoed_token_s: NonNegative = 0.0
+    """The same, of each token of the prompts whose first token the step gave: prompts are sent back with it."""
 
 
 class PowerCurve(Struct, frozen=True, forbid_unknown_fields=True):

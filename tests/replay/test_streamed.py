@@ -13,10 +13,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from rejoule.replay.engines.open import open_engine
+from rejoule.replay.engines.sim import DEFAULT_PROFILE
 from rejoule.replay.replay import replay
+from rejoule.replay.sim.profile import load_profile
 from rejoule.traces import Trace
 from rejoule.traces.model import Call, ToolCall
-from rejoule.traces.run import Configuration, Run
+from rejoule.traces.run import Configuration, Run, Step
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.store import trace_digest
 from rejoule.traces.testing import MS, made_call, made_tool, made_trace, made_workflow
@@ -53,11 +55,21 @@ def started(run: Run) -> dict[str, float]:
     return {c.id[-1]: c.sent_s for c in run.calls} | {t.id[-1]: t.start_s for t in run.tools}
 
 
+def told_s(step: Step, run: Run) -> float:
+    """When the clients have what a step of the simulated engine put out. All prompts are of one step."""
+    timing = load_profile(DEFAULT_PROFILE).timing
+    prompts = {c.id: c.prompt_tokens or 0 for c in run.calls}
+    echoed = sum(prompts[name] for name, _, _ in step.prefill)
+    outputs = len(step.decode) + len(step.prefill)
+    late_s = timing.api_per_output_s * outputs + timing.api_per_echoed_token_s * echoed
+    return step.end_s + timing.api_answer_s + late_s
+
+
 @pytest.mark.parametrize("tokens", [1, 2, 10, 39, 40])
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 @pytest.mark.parametrize("ahead", [True, False])
 def test_simulated(tokens: int, scale: float, ahead: bool) -> None:
-    """In virtual time a call goes out exactly its gap after the step that gave the token it began on."""
+    """In virtual time a call goes out exactly its gap after the client has the token that it began on."""
     run = ran(trace(tokens), output_scale=scale, options={"async_scheduling": ahead})
     calls = {c.id[-1]: c for c in run.calls}
     at = started(run)
@@ -65,8 +77,8 @@ def test_simulated(tokens: int, scale: float, ahead: bool) -> None:
     assert at["t"] == pytest.approx(there_s + 0.020)
     steps = [s for s in run.steps or () if calls["a"].id in dict(s.decode)]
     done = [1, *(sum(s.steps for s in steps[: i + 1]) + 1 for i in range(len(steps)))]
-    ends = [calls["a"].first_token_s, *(s.end_s for s in steps)]
-    assert there_s == pytest.approx(ends[done.index(round(tokens * scale))])
+    there = [calls["a"].first_token_s, *(told_s(s, run) for s in steps)]
+    assert there_s == pytest.approx(there[done.index(round(tokens * scale))])
     assert at["c"] >= calls["a"].end_s
     assert run == ran(trace(tokens), output_scale=scale, options={"async_scheduling": ahead})
 

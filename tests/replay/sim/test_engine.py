@@ -157,6 +157,28 @@ def test_the_api_server_takes_its_time() -> None:
     assert first.start_s == pytest.approx(0.5 + 0.01 + 50 * 0.0001)
 
 
+def test_answers_take_their_time_while_the_engine_goes_on() -> None:
+    """Clients have tokens later than the step's end, and the steps are the same."""
+    told = {}
+    for name, late_s in (("at once", 0.0), ("late", 0.003)):
+        timing = replace_in(H200.timing, api_answer_s=late_s)
+        engine = engine_with(
+            [(0.0, 50, 30, 0), (0.05, 60, 30, 1)], replace(CONFIG, profile=replace_in(H200, timing=timing))
+        )
+        told[name] = drain(engine), engine.log.records
+    (soon, steps), (later, same) = told.values()
+    assert steps == same
+    assert [each.at_s - 0.003 for each in later] == pytest.approx([each.at_s for each in soon])
+
+
+def test_of_requests_that_find_it_idle_the_first_is_begun_with_alone() -> None:
+    """The others come out of the API server one after another while it is launched, and share the next step."""
+    timing = replace_in(H200.timing, api_crowd_s=0.0005, host_per_step_s=0.005)
+    engine = engine_with([(0.0, 10, 3, i) for i in range(4)], replace(CONFIG, profile=replace_in(H200, timing=timing)))
+    drain(engine)
+    assert [len(r.prefill) for r in engine.log.records if r.prefill] == [1, 3]
+
+
 def test_nothing_is_kept_unless_asked_for() -> None:
     """Without its records an engine does the same in the same time, with the same energy."""
     load = [(0.1 * i, 60, 30, i) for i in range(6)]
