@@ -41,6 +41,8 @@ LARGE_S: Final = 0.06
 HIDDEN: Final = 0.5
 """If no more of a large step's time is left once the one before it is out, its launch has waited for the GPU."""
 
+MANY: Final = 128
+
 
 class Pieces(NamedTuple):
     """What the time to a first token is made up of, in seconds."""
@@ -193,9 +195,12 @@ def hosts(profile: Profile, measured: Mapping[str, Sequence[Run]]) -> None:
         print(f"| {name} | {mean_ms} | {fmean(errors):+.1%} | {fmean(map(abs, errors)):.1%} |")
 
 
-def stalls(profile: Profile, runs: Iterable[Run]) -> dict[bool, tuple[int, int]]:
-    """Large steps of prompts launched behind prompts, and those whose launch waited; whether in a first trial."""
-    found: dict[bool, tuple[int, int]] = {True: (0, 0), False: (0, 0)}
+def stalls(profile: Profile, runs: Iterable[Run]) -> dict[bool, list[float]]:
+    """Of large steps of prompts launched behind prompts, how much of the GPU's time the launch waited for, in seconds.
+
+    0 where it did not wait. By whether it was in a first trial.
+    """
+    found: dict[bool, list[float]] = {True: [], False: []}
     for run in runs:
         model: LatencyModel | None = None
         for before, step in pairwise(observed_steps(run)):
@@ -204,8 +209,24 @@ def stalls(profile: Profile, runs: Iterable[Run]) -> dict[bool, tuple[int, int]]
                 continue
             gpu_s = model.time(model.demand(step.work), step.clock_mhz or profile.gpu.max_clock_mhz).gpu_s
             if gpu_s > LARGE_S:
-                count, waited = found[run.trial == 0]
-                found[run.trial == 0] = count + 1, waited + (step.duration_s < HIDDEN * gpu_s)
+                left_s = step.duration_s
+                found[run.trial == 0].append(gpu_s - left_s if left_s < HIDDEN * gpu_s else 0.0)
+    return found
+
+
+def stalled(seconds: Sequence[float]) -> str:
+    waited = [each * 1e3 for each in seconds if each]
+    long = f" ({min(waited):.0f} to {max(waited):.0f} ms)" if waited else ""
+    return f"{len(waited)} of {len(seconds)}{long}"
+
+
+def last_tokens_s(runs: Iterable[Run]) -> list[float]:
+    """From the end of a step in which at least ``MANY`` decode to when the client has the last token of an answer."""
+    found = []
+    for run in runs:
+        last = {name: step for step in run.steps or () for name, _ in step.decode}
+        calls = ((call, last[call.id]) for call in run.calls if call.id in last)
+        found += [call.end_s - step.end_s for call, step in calls if len(step.decode) >= MANY]
     return found
 
 
@@ -244,8 +265,11 @@ def main() -> None:
     hosts(profile, measured)
     print("\nLarge steps of prompts behind prompts, and those that were launched only when the GPU was nearly done:")
     for name, each in measured.items():
-        (first, stalled), (later, again) = (stalls(profile, each)[first] for first in (True, False))
-        print(f"{name}: {stalled} of {first} in first trials, {again} of {later} in later ones")
+        waits = stalls(profile, each)
+        print(f"{name}: {stalled(waits[True])} in first trials, {stalled(waits[False])} in later ones")
+    print(f"\nLast tokens of answers, out of steps with {MANY} requests or more, are with the client after (median):")
+    for name in (CARDS[0], "steady"):
+        print(f"{name}: {median(last_tokens_s(load_runs(DATA / name).runs)) * 1e3:.0f} ms")
     crowds(profile, measured)
 
 
