@@ -94,6 +94,18 @@ def test_what_a_host_needs_to_launch_is_found(tmp_path: Path) -> None:
         assert delays.values[name] == pytest.approx(seconds, rel=0.05), name
     assert delays.values["api_per_token_s"] == pytest.approx(0, abs=1e-7)
     assert not fitted.calibrated
+    served = changed(run, configuration=changed(run.configuration, engine="vllm"))
+    found = calibrate(TRUE, "fitted", [served], timing_only=True)
+    for name in api:
+        assert getattr(found.profile.timing, name) == delays.values[name]
+        assert found.profile.sources[f"timing.{name}"].startswith("fitted"), name
+
+
+def test_where_no_call_finds_the_engine_idle_the_api_server_stays_and_that_is_said(runs: list[Run]) -> None:
+    busy = changed(runs[0], calls=tuple(changed(c, sent_s=0.0, first_token_s=None) for c in runs[0].calls[:5]))
+    found = calibrate(TRUE, "fitted", [busy], timing_only=True)
+    assert found.profile.timing.api_answer_s == TRUE.timing.api_answer_s
+    assert any("API server" in note for note in found.notes)
 
 
 def test_runs_without_steps_or_readings_say_how_to_record_them(runs: list[Run]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import openai
 import pytest
+from msgspec.structs import replace
 
 from rejoule.replay.embedded import tokenizer
 from rejoule.replay.embedded.server import ServerThread, serve
@@ -291,6 +292,19 @@ async def test_wall_time_is_the_engines_time() -> None:
     assert len(arrivals) == 100
     # 4.4 ms a token by the model; the machine that tests may be busy.
     assert 0.40 < arrivals[-1] - arrivals[0] < 0.8
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_answers_are_as_late_as_the_profile_says(stream: bool) -> None:
+    """In wall time, too, tokens need their time to the client, streamed or not."""
+    slow = replace(H200, timing=replace(H200.timing, api_answer_s=0.3))
+    with ServerThread(EngineConfig(slow), "sim") as url:
+        body = {"prompt": "a", "max_tokens": 2, "ignore_eos": True, "stream": stream}
+        async with aiohttp.ClientSession() as session:
+            sent_s = time.monotonic()
+            async with session.post(f"{url}/v1/completions", json=body) as response:
+                await response.content.readline()
+    assert time.monotonic() - sent_s > 0.3
 
 
 async def test_many_requests_at_once_share_the_engine(url: str) -> None:

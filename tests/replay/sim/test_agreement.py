@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from benchmarks.first_tokens import pieces
 from benchmarks.validation import DATA, simulated
 
 from rejoule.analysis.validate import ENERGY, Row, Validation, validate
@@ -37,6 +38,17 @@ def test_differences_between_batch_sizes_have_the_measured_sign(found: Validatio
     right = {d: d.simulated * d.measured > 0 for d in found.decisive}
     assert all(each for d, each in right.items() if d.metric == ENERGY)
     assert sum(right.values()) >= 0.95 * len(right)
+
+
+def test_pieces_of_first_tokens_add_up() -> None:
+    """Measured or simulated, what a first token waits for is split without a rest, and nothing of it is negative."""
+    for run in [*load_runs(DATA / "workloads-other-card").runs, *simulated(batches=(8,), names=("composite",))]:
+        found = pieces(run)
+        assert len(found) == len(run.calls)
+        for call in run.calls:
+            assert call.first_token_s is not None
+            assert found[call.id].total == pytest.approx(call.first_token_s - call.sent_s)
+            assert min(found[call.id]) > 0
 
 
 def test_the_profile_states_its_data_and_its_errors() -> None:
