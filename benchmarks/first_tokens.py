@@ -12,26 +12,27 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace as change
 from itertools import pairwise
 from math import pi, sqrt
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from tempfile import TemporaryDirectory
-from typing import Final, NamedTuple
+from typing import Final
 
-from benchmarks.validation import CARDS, DATA, MEASURED, PROFILE, launches_ms, simulated
+from benchmarks.pieces import Cell, Compared, cell, compare, mean_pieces, pieces
+from benchmarks.validation import CARDS, DATA, MEASURED, PROFILE, launches_ms, ran, simulated
 from msgspec.structs import replace
 
 from rejoule.replay.calibration.api import api_delays
-from rejoule.replay.calibration.calibrate import write_profile
+from rejoule.replay.calibration.calibrate import calibrate, write_profile
 from rejoule.replay.calibration.observations import observed_steps
 from rejoule.replay.sim.latency import LatencyModel
 from rejoule.replay.sim.profile import Profile, load_profile
-from rejoule.traces.run import Run
+from rejoule.traces.model import Trace
+from rejoule.traces.run import Run, configuration_key
 from rejoule.traces.runs import load_runs
 
-Cell = tuple[str, int]
-"""Workload and ``max_num_seqs``."""
 MEAN_OF_NORMAL: Final = sqrt(2 / pi)
 """Mean absolute value over standard deviation."""
 LAUNCHING: Final = ("host_per_step_s", "host_prefill_s", "host_eager_s")
@@ -42,85 +43,6 @@ HIDDEN: Final = 0.5
 """If no more of a large step's time is left once the one before it is out, its launch has waited for the GPU."""
 
 MANY: Final = 128
-
-
-class Pieces(NamedTuple):
-    """What the time to a first token is made up of, in seconds."""
-
-    queue: float
-    steps: float
-    out: float
-
-    @property
-    def total(self) -> float:
-        return sum(self)
-
-
-class Compared(NamedTuple):
-    """A cell: means over its calls, in seconds."""
-
-    measured: Pieces
-    simulated: Pieces
-    trials: tuple[float, ...]
-    """Mean time to first token of each."""
-
-    @property
-    def error(self) -> float:
-        """Of the time to first token, relative."""
-        return self.simulated.total / self.measured.total - 1
-
-    @property
-    def parts(self) -> tuple[float, ...]:
-        """What each piece adds to ``error``."""
-        apart = zip(self.simulated, self.measured, strict=True)
-        return tuple((found - true) / self.measured.total for found, true in apart)
-
-    @property
-    def spread(self) -> float | None:
-        """Standard deviation of ``trials``, relative; ``None`` of a single one."""
-        return stdev(self.trials) / fmean(self.trials) if len(self.trials) > 1 else None
-
-
-def pieces(run: Run) -> dict[str, Pieces]:
-    """By call; those without a first token, or of which no step was seen, are left out."""
-    begun_s: dict[str, float] = {}
-    done_s: dict[str, float] = {}
-    for step in run.steps or ():
-        for call, _, _ in step.prefill:
-            begun_s.setdefault(call, step.start_s)
-            done_s[call] = step.end_s
-    return {
-        call.id: Pieces(
-            begun_s[call.id] - call.sent_s,
-            done_s[call.id] - begun_s[call.id],
-            call.first_token_s - done_s[call.id],
-        )
-        for call in run.calls
-        if call.first_token_s is not None and call.id in begun_s
-    }
-
-
-def mean_pieces(found: Iterable[Pieces]) -> Pieces:
-    return Pieces(*map(fmean, zip(*found, strict=True)))
-
-
-def compare(simulated: Mapping[Cell, Run], measured: Iterable[Run]) -> dict[Cell, Compared]:
-    """The cells that both have, in order."""
-    trials: dict[Cell, list[Pieces]] = defaultdict(list)
-    for run in measured:
-        trials[cell(run)].append(mean_pieces(pieces(run).values()))
-    return {
-        at: Compared(
-            mean_pieces(trials[at]),
-            mean_pieces(pieces(simulated[at]).values()),
-            tuple(trial.total for trial in trials[at]),
-        )
-        for at in sorted(trials.keys() & simulated.keys())
-    }
-
-
-def cell(run: Run) -> Cell:
-    return run.trace, run.configuration.max_num_seqs or 0
 
 
 def expected_error(cells: Iterable[Compared], spread: float) -> float:
@@ -195,6 +117,43 @@ def hosts(profile: Profile, measured: Mapping[str, Sequence[Run]]) -> None:
         print(f"| {name} | {mean_ms} | {fmean(errors):+.1%} | {fmean(map(abs, errors)):.1%} |")
 
 
+def other_grid(profile: Profile, measured: Mapping[str, Sequence[Run]]) -> None:
+    """Whether a grid that was measured elsewhere foretells first tokens of other hosts better."""
+    runs = load_runs(DATA / "grid-other-host").runs
+    base = load_profile(f"{PROFILE}-tp1")
+    timing = calibrate(base, "other", runs, timing_only=True).profile.timing
+    other = replace(profile, timing=replace(timing, host_serial_s=profile.timing.host_serial_s))
+    traces = load_runs(DATA / "workloads").traces
+    print("\nMean error, mean \\|error\\| with a profile of each grid\n")
+    names = (CARDS[0], "grid-other-host")
+    print(f"| | {' | '.join(names)} |\n| --- | --: | --: |")
+    for name, found in (*measured.items(), ("scheduling/batching", load_runs(DATA / "scheduling" / "batching").runs)):
+        shown = [errors_at(each, traces, found) for each in (profile, other)]
+        cells = (f"{fmean(errors):+.1%}, {fmean(map(abs, errors)):.1%}" for errors in shown)
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def errors_at(profile: Profile, traces: Mapping[str, Trace], measured: Iterable[Run]) -> list[float]:
+    """Of the mean time to first token, by configuration: each is simulated as it was run."""
+    trials: dict[str, list[Run]] = defaultdict(list)
+    for run in measured:
+        trials[run.trace + configuration_key(run.configuration)].append(run)
+    errors = []
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "profile.json"
+        write_profile(profile, path)
+        for runs in trials.values():
+            trace, knobs = runs[0].trace, runs[0].configuration
+            options = {"num_gpu_blocks": knobs.options["num_gpu_blocks"]}
+            found = ran(traces[trace], change(knobs, engine="sim", profile=str(path), options=options))
+            errors.append(first_token_s(found) / fmean(map(first_token_s, runs)) - 1)
+    return errors
+
+
+def first_token_s(run: Run) -> float:
+    return mean_pieces(pieces(run).values()).total
+
+
 def stalls(profile: Profile, runs: Iterable[Run]) -> dict[bool, list[float]]:
     """Of large steps of prompts launched behind prompts, how much of the GPU's time the launch waited for, in seconds.
 
@@ -263,6 +222,7 @@ def main() -> None:
         table(name, cells)
     summary(found)
     hosts(profile, measured)
+    other_grid(profile, measured)
     print("\nLarge steps of prompts behind prompts, and those that were launched only when the GPU was nearly done:")
     for name, each in measured.items():
         waits = stalls(profile, each)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.first_tokens import pieces
+from benchmarks.pieces import pieces
 from benchmarks.validation import DATA, simulated
 
 from rejoule.analysis.validate import ENERGY, Row, Validation, validate
