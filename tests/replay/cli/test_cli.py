@@ -213,3 +213,10 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr and b"the output cannot be written" in done.stderr
     assert list((tmp_path / "runs" / "runs").iterdir())
+
+
+def test_what_is_to_be_typed_next_can_be_typed(trace: Path, tmp_path: Path) -> None:
+    """A folder with a space in its name is quoted in the commands that a replay suggests."""
+    folder = tmp_path / "my runs"
+    done = rejoule("replay", trace, "-o", folder)
+    assert f"rejoule energy '{folder}'" in done.stdout and f"rejoule report '{folder}' -o" in done.stdout
