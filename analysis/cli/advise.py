@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -81,7 +82,8 @@ def advise(
     for one in found:
         _print(one)
     if write is not None:
-        click.echo(f"{write} is written: rejoule run {write} -o MORE, then advise on both folders", err=True)
+        typed = shlex.quote(str(write))
+        click.echo(f"{write} is written: rejoule run {typed} -o MORE, then advise on both folders", err=True)
 
 
 def _json(found: Advice) -> dict[str, Any]:
@@ -122,6 +124,7 @@ def _table(title: str, found: Advice, shown: Sequence[Candidate], marks: dict[in
     rows = [
         (
             one.label,
+            ", ".join(marks.get(id(one), [])),
             _shown(one.joules, "J"),
             *(_shown(one.figures[name], BY_NAME[name].unit) for name in names),
             one.kind,
@@ -129,12 +132,18 @@ def _table(title: str, found: Advice, shown: Sequence[Candidate], marks: dict[in
             percent(one.chance) if one.chance is not None and found.objectives else "",
             "" if one.workflows_per_gpu_h is None else amount(one.workflows_per_gpu_h, "/h"),
             "" if one.agents_per_mw is None else f"{one.agents_per_mw:,.0f}",
-            ", ".join(marks.get(id(one), [])),
         )
         for one in shown
     ]
-    heads = ("", "J a workflow", *names, "from", "objectives", "chance", "workflows a GPU", "agents a MW", "")
-    show(title, heads, rows)
+    heads = ("", "", "J a workflow", *names, "from", "objectives", "chance", "workflows an hour a GPU", "agents a MW")
+    show(title, heads, rows, _caption(found, any(marks.values())))
+
+
+def _caption(found: Advice, marked: bool) -> str:
+    words = ["agents a MW: workflows under way by the GPUs' mean power"]
+    if found.front and marked:
+        words.append(f"front: nothing that was run has fewer joules and a better {found.objectives[0].name}")
+    return "; ".join(words)
 
 
 def _shown(found: Estimate | None, unit: str) -> str:

@@ -18,7 +18,7 @@ const unpack = async name => {
   return found;
 };
 
-const digits = (value, unit) => value >= 100 ? `${value.toFixed(0)} ${unit}` : `${Number(value.toPrecision(3))} ${unit}`;
+const digits = (value, unit) => value >= 100 ? `${Math.round(value).toLocaleString("en")} ${unit}` : `${Number(value.toPrecision(3))} ${unit}`;
 const seconds = value => value >= 1 || value === 0 ? digits(value, "s") : digits(1000 * value, "ms");
 const steps = (from, to, about) => {
   const size = 10 ** Math.floor(Math.log10((to - from) / about));
