@@ -12,7 +12,7 @@ import click
 from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rejoule.analysis.advice import Advice, Candidate, Estimate
 
@@ -136,13 +136,13 @@ def _table(title: str, found: Advice, shown: Sequence[Candidate], marks: dict[in
         for one in shown
     ]
     heads = ("", "", "J a workflow", *names, "from", "objectives", "chance", "workflows an hour a GPU", "agents a MW")
-    show(title, heads, rows, _caption(found, any(marks.values())))
+    show(title, heads, rows, _caption(found, names, marks))
 
 
-def _caption(found: Advice, marked: bool) -> str:
+def _caption(found: Advice, figures: Sequence[str], marks: Mapping[int, Sequence[str]]) -> str:
     words = ["agents a MW: workflows under way by the GPUs' mean power"]
-    if found.front and marked:
-        words.append(f"front: nothing that was run has fewer joules and a better {found.objectives[0].name}")
+    if any("front" in words for words in marks.values()) and figures:
+        words.append(f"front: nothing that was run has both fewer joules and a better {figures[0]}")
     return "; ".join(words)
 
 
