@@ -18,7 +18,12 @@ GAP: Final = 2
 
 
 def say(text: str, style: str = "") -> None:
-    console().print(Text(shown(text), style=style))
+    """Print a paragraph; spaces before it are those before each of its lines."""
+    out, bare = console(), shown(text).lstrip(" ")
+    indent = " " * (len(shown(text)) - len(bare))
+    for line in Text(bare, style=style).wrap(out, max(1, out.width - len(indent))) or [Text()]:
+        line.rstrip()
+        out.print(Text.assemble(indent, line))
 
 
 def show(title: str, heads: Sequence[str], rows: Sequence[Sequence[str | Text]], caption: str = "") -> None:

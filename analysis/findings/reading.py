@@ -48,7 +48,6 @@ class Answer:
     """``measured``, ``modelled``, or both; whether the model's error is known."""
 
 
-NO_RUNS: Final = "no runs of such workloads"
 ERROR_UNKNOWN: Final = "modelled, its error on such differences not known: what the model says, not a GPU"
 
 
