@@ -50,7 +50,7 @@ def refused(done: subprocess.CompletedProcess[str], what: str, remedy: str) -> N
             "--max-num-seqs cannot be set",
             "--engine sim",
         ),
-        (["replay", "TRACE", "-o", "RUNS", "--max-num-seqs", "1,none,-3"], "not a list of integers", "--help"),
+        (["replay", "TRACE", "-o", "RUNS", "--max-num-seqs", "1,none,-3"], "not a list of positive integers", "--help"),
         (["replay", "TRACE", "-o", "RUNS", "--power-cap", "9000"], "9000 W is outside the range", "take "),
         (["replay", "TRACE", "-o", "RUNS", "--sm-clock", "9"], "clock of 9 MHz is outside the range", "take "),
         (["replay", "TRACE", "-o", "RUNS", "--profile", "abacus"], "no profile 'abacus'", "h200-llama-3.1-8b"),
