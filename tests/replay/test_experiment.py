@@ -184,5 +184,5 @@ def test_a_trace_without_calls_says_what_became_of_its_workflows() -> None:
     """Where the graph failed before any call, its error is named, and no server is blamed."""
     whole = random_trace(1)
     failed = [Workflow(w.id, w.graph, 0, 1, "failed", "ValueError: no key") for w in whole.workflows]
-    with pytest.raises(RejouleError, match="failed, the first with ValueError: no key.*mend the graph"):
+    with pytest.raises(RejouleError, match=r"failed, the first with ValueError: no key.*mend the graph"):
         check_traces({"t": replace(whole, workflows=tuple(failed))})
