@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
+from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json, working
 from rejoule.analysis.cli.workflows import print_workflows
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def energy(runs: Path, only: tuple[str, ...], by: Split, methods: bool, force: b
     if methods:
         _methods(ways.side_by_side(chosen, everything), as_json)
         return
-    found = energies.spent(chosen, by, everything, force)
+    with working("attributing joules"):
+        found = energies.spent(chosen, by, everything, force)
     groups = [[spent for spent in found if spent.trace == name] for name in dict.fromkeys(s.trace for s in found)]
     ends = [energies.extremes(mine, [r for r in chosen if r.trace == mine[0].trace]) for mine in groups]
     if as_json:

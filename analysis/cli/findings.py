@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
+from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json, working
 from rejoule.traces.words import counted
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def findings(runs: tuple[Path, ...], own: tuple[Path, ...], only: tuple[str, ...
     if unknown := [name for name in only if name not in {one.id for one in known}]:
         raise RejouleError(f"no finding is called {unknown[0]!r}", f"choose among {', '.join(o.id for o in known)}")
     folders = [load_folder(path) for path in runs]
-    found = answers(folders, [one for one in known if not only or one.id in only])
+    with working("asking"):
+        found = answers(folders, [one for one in known if not only or one.id in only])
     said = notes(folders, found)
     if as_json:
         print_json(json_of(found, said))

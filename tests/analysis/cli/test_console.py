@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from rejoule.analysis.cli.console import show, wrapped
+from rejoule.analysis.cli.reading import working
 
 HEADS = ("", "", "joules a workflow", "workflow latency p99", "average power", "objectives", "workflows an hour a GPU")
 ROWS = [
@@ -43,3 +46,15 @@ def test_a_number_wider_than_the_terminal_stays_whole(
 
 def test_headings_break_between_words_alone() -> None:
     assert wrapped("workflow latency p99", 4) == "workflow\nlatency\np99"
+
+
+def test_what_takes_its_time_is_said_on_a_terminal_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal is told what is going on; a pipe gets results and nothing else."""
+    for terminal in (True, False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        with working("reading my\nruns"):
+            pass
+        out, err = capsys.readouterr()
+        assert out == "" and ("reading my\\nruns" in err) == terminal
