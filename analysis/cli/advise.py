@@ -86,6 +86,13 @@ def advise(
         click.echo(f"{write} is written: rejoule run {typed} -o MORE, then advise on both folders", err=True)
 
 
+def _typed(value: Any) -> str:
+    """A knob's value as the command line takes it."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _json(found: Advice) -> dict[str, Any]:
     from rejoule.traces.run import knobs
 
@@ -98,6 +105,10 @@ def _print(found: Advice) -> None:
     say(found.headline, "bold")
     for note in found.notes:
         say(f"note: {note}", "yellow")
+    ran = [c for c in found.candidates if c.kind != "predicted" and c is not found.best]
+    if found.best is not None and found.today is None and ran:
+        words = shlex.join(w for knob, v in ran[-1].settings.items() for w in ("--today", f"{knob}={_typed(v)}"))
+        say(f"{found.trace}: to see what it saves, name the configuration in use, as in {words}", "dim")
     named = [("best", found.best), ("today", found.today), ("closest", found.nearest)]
     marks: dict[int, list[str]] = {}
     for word, one in (*named, *(("front", c) for c in found.front), *(("as good?", c) for c in found.rivals)):

@@ -35,10 +35,14 @@ def _shared(found: Sequence[Finding]) -> list[str]:
 
 
 def _warnings(material: Material) -> str:
-    found = [line for workload in material.workloads for line in doubts(workload)]
-    if not found:
-        return ""
-    return f'<div class="warnings" role="alert"><h3>Read with care</h3>{listed(found)}</div>'
+    """Each doubt once, with all that it is about before it."""
+    about: dict[str, list[str]] = {}
+    for workload in material.workloads:
+        for line in doubts(workload):
+            place, _, doubt = line.removeprefix(workload.name).partition(": ")
+            about.setdefault(doubt, []).append(f"{workload.name}{place}")
+    lines = listed(f"{'; '.join(places)}: {doubt}" for doubt, places in about.items())
+    return lines and f'<div class="warnings" role="alert"><h3>Read with care</h3>{lines}</div>'
 
 
 def _refused(material: Material) -> str:

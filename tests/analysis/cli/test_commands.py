@@ -116,6 +116,10 @@ def test_advise_names_the_configuration_and_what_to_run_next(folder: Path, tmp_p
     assert "[[cells]]" in (tmp_path / "next.toml").read_text() and "predicted" in written.stdout
     (found,) = orjson.loads(invoke(advise, folder, *wanted, "--json").stdout)["workloads"]
     assert found["best"]["settings"] == {"max_num_seqs": 8, "power_cap_w": 300.0} and len(found["candidates"]) == 4
+    today = [
+        word for words in re.findall(r"--today\s+(\S+)", invoke(advise, folder).stdout) for word in ("--today", words)
+    ]
+    assert today and "% against" in " ".join(invoke(advise, folder, *today).stdout.split())
     assert "nothing that was run keeps" in invoke(advise, folder, "--slo", "workflow.p50=1ms").stdout
     assert "is no objective" in refusal(advise, folder, "--slo", "fast")
     assert "has no values" in refusal(advise, folder, "--consider", "max_num_seqs")
