@@ -42,7 +42,7 @@ def _warnings(material: Material) -> str:
             place, _, doubt = line.removeprefix(workload.name).partition(": ")
             about.setdefault(doubt, []).append(f"{workload.name}{place}")
     lines = listed(f"{'; '.join(places)}: {doubt}" for doubt, places in about.items())
-    return lines and f'<div class="warnings" role="alert"><h3>Read with care</h3>{lines}</div>'
+    return lines and f'<div class="warnings" role="alert" tabindex="0"><h3>Read with care</h3>{lines}</div>'
 
 
 def _refused(material: Material) -> str:
@@ -57,7 +57,7 @@ def _refused(material: Material) -> str:
         f"{', '.join(filter(None, (name, knobs)))}: {reason} ({counted(times, 'run')})"
         for (name, knobs, reason), times in found.items()
     )
-    return f'<div class="refused"><h3>Left out</h3>{listed(said)}</div>'
+    return f'<div class="refused" tabindex="0"><h3>Left out</h3>{listed(said)}</div>'
 
 
 def _card(key: str, workload: Workload, found: Finding, shared: Sequence[str]) -> str:
