@@ -134,6 +134,9 @@ def _lost(finding: Finding, place: Place, found: Sequence[Series], where: Where)
     tried = {_value(cell, finding.knob) for cell in place.cells}
     if len(tried) < 2:
         return one_value(finding.knob)
+    for name, wanted in where.knobs.items():
+        if wanted in ("least", "most") and len({_value(cell, name) for cell in place.cells}) < 2:
+            return one_value(name)
     if where.knobs:
         held = ", ".join(f"{name}={value}" for name, value in where.knobs.items())
         return f"{label(finding.knob)} was not run at several values with {held}"
