@@ -16,6 +16,7 @@ from rejoule.analysis.summary.cells import Cell, gather, part_half_width_j
 from rejoule.analysis.summary.evidence import Evidence, start_temperatures_c
 from rejoule.analysis.summary.evidence import as_json as evidence_json
 from rejoule.analysis.summary.lines import agents, line, quoted_notes, work_notes
+from rejoule.analysis.summary.load import other_loads, under_one_load
 from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution
 from rejoule.analysis.summary.units import amount
@@ -128,9 +129,11 @@ class Extremes:
 
 def extremes(found: Sequence[Spent], runs: Sequence[Run]) -> Extremes:
     """Of the configurations of one trace, which these are the runs of."""
-    known = sorted((spent for spent in found if spent.gpu_j is not None), key=lambda spent: spent.gpu_j or 0.0)
+    alike = under_one_load(found, lambda spent: spent.configuration)
+    known = sorted((spent for spent in alike if spent.gpu_j is not None), key=lambda spent: spent.gpu_j or 0.0)
     off = model_error(runs)
-    error, notes = off.of("workload", LEAD), (*off.notes, *option_notes(runs))
+    others = other_loads(found, lambda spent: spent.configuration)
+    error, notes = off.of("workload", LEAD), (*off.notes, *option_notes(runs), *others)
     trace = found[0].trace
     least = MARGIN if error is None else max(MARGIN, error)
     if len(known) < 2 or (known[-1].gpu_j or 0.0) <= (known[0].gpu_j or 0.0) * (1.0 + least):

@@ -13,6 +13,7 @@ from rejoule.replay.policy.registry import code_digest
 from rejoule.replay.protocol.preparation import OpenEngine, Preparation
 from rejoule.replay.replay import replay
 from rejoule.traces import RejouleError, Trace
+from rejoule.traces.model import Workflow
 from rejoule.traces.ran_on import Known, name_of
 from rejoule.traces.refused import Refused, save_refused
 from rejoule.traces.run import CallResult, Configuration, Run
@@ -45,14 +46,23 @@ def check_traces(traces: Mapping[str, Trace]) -> None:
     """Raises RejouleError for one that has nothing to replay."""
     for name, trace in traces.items():
         if all(left_out(call) is not None for call in trace.calls):
+            remedy = "mend the graph" if _failed(trace) else "have a server that answers"
             raise RejouleError(
-                f"{name} holds no call that can be replayed{_why(trace)}",
-                "record it again against a server that answers",
+                f"{name} holds no call that can be replayed{_why(trace)}", f"{remedy}, and record it again"
             )
 
 
+def _failed(trace: Trace) -> list[Workflow]:
+    """Workflows that failed, where none of them came as far as a call."""
+    return [w for w in trace.workflows if w.error and not any(other.calls for other in trace.workflows)]
+
+
 def _why(trace: Trace) -> str:
+    """What became of its calls; where none was made, of its workflows."""
     reasons = [f"{counted(named.amount.calls, 'call')}: {named.reason}" for named in account(trace).left_out]
+    failed = _failed(trace)
+    if failed:
+        reasons.append(f"{counted(len(failed), 'workflow')} failed, the first with {failed[0].error}")
     return f" ({'; '.join(reasons)})" if reasons else ""
 
 

@@ -35,7 +35,7 @@ from rejoule.traces.migrate import migrated_run
 from rejoule.traces.model import Trace
 from rejoule.traces.ran_on import check_one_thing
 from rejoule.traces.rows import READINGS, STEPS, packed_rows, with_rows
-from rejoule.traces.run import Configuration, Run, configuration_key
+from rejoule.traces.run import Configuration, Run
 from rejoule.traces.seal import file_digest, sealed, unsealed
 from rejoule.traces.tabular import Columns, Tabular
 from rejoule.traces.work import account
@@ -287,9 +287,21 @@ def _version(body: Mapping[str, Any]) -> int:
     return version if isinstance(version, int) else 0
 
 
-def _reading_order(run: PlannedRun) -> tuple[str, int, float, str, int]:
+def _reading_order(run: PlannedRun) -> tuple[Any, ...]:
+    """By batch size, then cap, then the other knobs: what is not set first, numbers as numbers."""
     c = run.configuration
-    return (run.trace, c.max_num_seqs or 0, c.power_cap_w or 0.0, configuration_key(c), run.trial)
+    others = (_placed(getattr(c, field.name)) for field in fields(c))
+    return (run.trace, _placed(c.max_num_seqs), _placed(c.power_cap_w), *others, run.trial)
+
+
+def _placed(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return (0,)
+    if isinstance(value, int | float):
+        return (1, value)
+    if isinstance(value, Mapping):
+        return (2, tuple((name, _placed(value[name])) for name in sorted(value)))
+    return (3, str(value))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, hypot, inf
 from typing import Any, Final
 
@@ -118,7 +118,8 @@ def _of(
     today: Sequence[str],
     confirm: int,
 ) -> Advice | None:
-    cells, notes = _usable(workload)
+    cells, notes = _usable(replace(workload, cells=workload.alike))
+    notes += workload.other_loads
     if not cells:
         return None
     lead = metric_named(JOULES)

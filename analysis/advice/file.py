@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -33,7 +34,7 @@ def experiment(found: Advice, chosen: Sequence[Candidate], traces: Path, trials:
     if file is None:
         raise RejouleError(f"{traces} has no trace {found.trace}", "give the run folder that the replay wrote")
     shared = knobs(found.like)
-    lines = [HEAD.format(name=name), f"traces = [{_toml(str(file.resolve()))}]", f"trials = {trials}", ""]
+    lines = [HEAD.format(name=shlex.quote(name)), f"traces = [{_toml(str(file.resolve()))}]", f"trials = {trials}", ""]
     lines += ["[configuration]", *_pairs(_set(shared, [n for n in shared if n not in chosen[0].settings]))]
     for one in chosen:
         whole = knobs(configured(found.like, one.settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +12,7 @@ import click
 from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rejoule.analysis.advice import Advice, Candidate, Estimate
 
@@ -81,7 +82,15 @@ def advise(
     for one in found:
         _print(one)
     if write is not None:
-        click.echo(f"{write} is written: rejoule run {write} -o MORE, then advise on both folders", err=True)
+        typed = shlex.quote(str(write))
+        click.echo(f"{write} is written: rejoule run {typed} -o MORE, then advise on both folders", err=True)
+
+
+def _typed(value: Any) -> str:
+    """A knob's value as the command line takes it."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _json(found: Advice) -> dict[str, Any]:
@@ -96,6 +105,10 @@ def _print(found: Advice) -> None:
     say(found.headline, "bold")
     for note in found.notes:
         say(f"note: {note}", "yellow")
+    ran = [c for c in found.candidates if c.kind != "predicted" and c is not found.best]
+    if found.best is not None and found.today is None and ran:
+        words = shlex.join(w for knob, v in ran[-1].settings.items() for w in ("--today", f"{knob}={_typed(v)}"))
+        say(f"{found.trace}: to see what it saves, name the configuration in use, as in {words}", "dim")
     named = [("best", found.best), ("today", found.today), ("closest", found.nearest)]
     marks: dict[int, list[str]] = {}
     for word, one in (*named, *(("front", c) for c in found.front), *(("as good?", c) for c in found.rivals)):
@@ -122,6 +135,7 @@ def _table(title: str, found: Advice, shown: Sequence[Candidate], marks: dict[in
     rows = [
         (
             one.label,
+            ", ".join(marks.get(id(one), [])),
             _shown(one.joules, "J"),
             *(_shown(one.figures[name], BY_NAME[name].unit) for name in names),
             one.kind,
@@ -129,12 +143,18 @@ def _table(title: str, found: Advice, shown: Sequence[Candidate], marks: dict[in
             percent(one.chance) if one.chance is not None and found.objectives else "",
             "" if one.workflows_per_gpu_h is None else amount(one.workflows_per_gpu_h, "/h"),
             "" if one.agents_per_mw is None else f"{one.agents_per_mw:,.0f}",
-            ", ".join(marks.get(id(one), [])),
         )
         for one in shown
     ]
-    heads = ("", "J a workflow", *names, "from", "objectives", "chance", "workflows a GPU", "agents a MW", "")
-    show(title, heads, rows)
+    heads = ("", "", "J a workflow", *names, "from", "objectives", "chance", "workflows an hour a GPU", "agents a MW")
+    show(title, heads, rows, _caption(found, names, marks))
+
+
+def _caption(found: Advice, figures: Sequence[str], marks: Mapping[int, Sequence[str]]) -> str:
+    words = ["agents a MW: workflows under way by the GPUs' mean power"]
+    if any("front" in words for words in marks.values()) and figures:
+        words.append(f"front: nothing that was run has both fewer joules and a better {figures[0]}")
+    return "; ".join(words)
 
 
 def _shown(found: Estimate | None, unit: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
+from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json, working
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,8 @@ def diff(
         allow_modelled=allow_modelled,
     )
     turns = folder_a is folder_b and in_turns([run.id for run in folder_a.experiment.runs], pairs)
-    found = compare(pairs, force, allow_rejected, turns)
+    with working("comparing"):
+        found = compare(pairs, force, allow_rejected, turns)
     judged = judge(found, wanted)
     if as_json:
         print_json(_diff_json(found) | ({"conditions": [asdict(one) for one in judged]} if wanted else {}))

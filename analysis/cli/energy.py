@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
+from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json, working
 from rejoule.analysis.cli.workflows import print_workflows
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def energy(runs: Path, only: tuple[str, ...], by: Split, methods: bool, force: b
     if methods:
         _methods(ways.side_by_side(chosen, everything), as_json)
         return
-    found = energies.spent(chosen, by, everything, force)
+    with working("attributing joules"):
+        found = energies.spent(chosen, by, everything, force)
     groups = [[spent for spent in found if spent.trace == name] for name in dict.fromkeys(s.trace for s in found)]
     ends = [energies.extremes(mine, [r for r in chosen if r.trace == mine[0].trace]) for mine in groups]
     if as_json:
@@ -103,11 +104,21 @@ def _print_parts(spent: Spent, by: Split) -> None:
     rows.append(("total", *phases, amount(spent.gpu_j, "J"), "", share, "", str(spent.calls), *blank))
     first: str = by if by != "workload" else ""
     heads = (first, "prefill", "decode", "joules", "95 %", "share", "J/call", "calls", *bounds)
-    show(title, heads, rows)
+    show(title, heads, rows, _caption(spent, bounded))
     _print_agents(spent)
     _print_evidence(spent)
     print_workflows([spent])
     _print_notes(spent)
+
+
+def _caption(spent: Spent, bounded: bool) -> str:
+    words = []
+    if any(part.uncertainty_j is not None for part in spent.parts):
+        model = ", not of the model's joules" if spent.source.startswith("modelled") else ""
+        words.append(f"95 %: of dividing the joules{model}")
+    if bounded:
+        words.append("without it: what the run would save; alone: what it takes by itself")
+    return "; ".join(words)
 
 
 def _print_notes(spent: Spent) -> None:
@@ -228,6 +239,7 @@ def _print_configurations(found: Sequence[Spent], end: Extremes, choose: str) ->
         rows.append(
             (
                 spent.label,
+                mark,
                 amount(spent.gpu_j, "J"),
                 *shares,
                 amount(spent.gpu_j / spent.calls, "J") if spent.gpu_j is not None and spent.calls else "",
@@ -237,12 +249,11 @@ def _print_configurations(found: Sequence[Spent], end: Extremes, choose: str) ->
                 "" if spent.evidence.bound_fraction is None else percent(spent.evidence.bound_fraction),
                 "" if spent.evidence.sm_clock_mhz is None else amount(spent.evidence.sm_clock_mhz, "MHz"),
                 str(spent.trials),
-                mark,
             )
         )
     source = ", ".join(dict.fromkeys(spent.source for spent in found))
     evidence = ("net", "in force", "bound", "SM clock")
-    heads = ("configuration", "joules", "tool wait", "idle", "J/call", "workflow p50", *evidence, "trials", "")
+    heads = ("configuration", "", "joules", "tool wait", "idle", "J/call", "workflow p50", *evidence, "trials")
     show(f"{found[0].trace}: {len(found)} configurations, {source}", heads, rows)
     print_workflows(found)
     for note in end.notes:

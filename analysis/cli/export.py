@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
+from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json, working
 
 FORMATS = ("perfetto", "parquet", "csv", "markdown", "svg", "png", "evidence")
 
@@ -52,7 +52,8 @@ def export(
 
     folder = load_folder(runs)
     chosen = select(folder.runs, parse_filters(only))
-    made = exported(Source(folder, chosen, load_refused(runs)), to)
+    with working(f"writing {to}"):
+        made = exported(Source(folder, chosen, load_refused(runs)), to)
     files.check(output, made, force)
     written = files.write(output, made)
     if as_json:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
+from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json, working
+from rejoule.traces.words import counted
 
 if TYPE_CHECKING:
     from rejoule.analysis.findings.effect import Verdict
@@ -41,7 +42,8 @@ def findings(runs: tuple[Path, ...], own: tuple[Path, ...], only: tuple[str, ...
     if unknown := [name for name in only if name not in {one.id for one in known}]:
         raise RejouleError(f"no finding is called {unknown[0]!r}", f"choose among {', '.join(o.id for o in known)}")
     folders = [load_folder(path) for path in runs]
-    found = answers(folders, [one for one in known if not only or one.id in only])
+    with working("asking"):
+        found = answers(folders, [one for one in known if not only or one.id in only])
     said = notes(folders, found)
     if as_json:
         print_json(json_of(found, said))
@@ -50,30 +52,47 @@ def findings(runs: tuple[Path, ...], own: tuple[Path, ...], only: tuple[str, ...
 
 
 def _print(found: Sequence[Answer], notes: Sequence[str], most: int | None) -> None:
-    from rich.text import Text
+    """What can be told first, with its numbers; then why the rest cannot, and what would tell."""
+    from rejoule.analysis.cli.console import say
 
-    from rejoule.analysis.cli.console import say, show
-    from rejoule.analysis.findings.answer import shown
-
-    for answer in found:
-        say("")
-        say(f"{answer.finding.claim}: {shown(answer)}", f"bold {_STYLES[answer.verdict]}")
-        say(f"  {answer.finding.id} ({answer.finding.source}); {answer.reason}", "dim")
-        listed = [reading for reading in answer.readings if reading.evidence]
-        for reading in listed[:most]:
-            place = ", ".join(filter(None, (reading.trace, reading.where)))
-            say(f"  {place}: {reading.verdict}: {reading.evidence}")
-        if most is not None and len(listed) > most:
-            say(f"  and {len(listed) - most} more: --all", "dim")
-    rows = [(a.finding.id, Text(shown(a), _STYLES[a.verdict]), _workloads(a), a.basis) for a in found]
-    show("findings on these runs", ("finding", "verdict", "workloads: hold, do not, cannot tell", "basis"), rows)
+    told = [answer for answer in found if answer.verdict != "cannot tell"]
+    open_ = [answer for answer in found if answer not in told and any(r.evidence for r in answer.readings)]
+    for answer in (*told, *open_):
+        _print_answer(answer, most)
+    rest = [answer for answer in found if answer not in told and answer not in open_]
+    if rest:
+        say("\nCannot be told from these runs:", "bold")
+    for reason in dict.fromkeys(answer.reason for answer in rest):
+        say(f"  {reason}:")
+        for answer in rest:
+            if answer.reason == reason:
+                say(f"    {answer.finding.claim} ({answer.finding.id})", "dim")
+    verdicts = [answer.verdict for answer in found]
+    counts = ", ".join(f"{verdicts.count(verdict)} {words}" for verdict, words in _COUNTED.items())
+    say(f"\nof {counted(len(found), 'finding')}: {counts}")
     for note in notes:
         say(f"note: {note}", "yellow")
 
 
-def _workloads(answer: Answer) -> str:
-    verdicts = list(answer.by_workload.values())
-    return ", ".join(str(verdicts.count(verdict)) for verdict in _STYLES) if verdicts else ""
+def _print_answer(answer: Answer, most: int | None) -> None:
+    from rejoule.analysis.cli.console import say
+    from rejoule.analysis.findings.answer import shown
+
+    say("")
+    say(f"{answer.finding.claim}: {shown(answer)}", f"bold {_STYLES[answer.verdict]}")
+    basis = f"; {answer.basis}" if answer.basis else ""
+    say(f"  {answer.finding.id} ({answer.finding.source}); {answer.reason}{basis}", "dim")
+    listed = [reading for reading in answer.readings if reading.evidence]
+    for reading in listed[:most]:
+        place = ", ".join(filter(None, (reading.trace, reading.where)))
+        say(f"  {place}: {reading.verdict}: {reading.evidence}")
+    if most is not None and len(listed) > most:
+        say(f"  and {len(listed) - most} more: --all", "dim")
 
 
 _STYLES: Final[dict[Verdict, str]] = {"holds": "green", "does not hold": "red", "cannot tell": "dim"}
+_COUNTED: Final[dict[Verdict, str]] = {
+    "holds": "held",
+    "does not hold": "not held",
+    "cannot tell": "not to be told",
+}

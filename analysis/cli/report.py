@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
+from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json, working
 
 
 @click.command()
@@ -28,7 +28,8 @@ def report(
     file.check(output, force)
     wanted = objectives([*slo, *([f"power={power}"] if power else [])])
     folder = load_folder(runs)
-    page = render(folder.runs, folder.traces, folder.experiment, title, load_refused(runs), wanted).encode()
+    with working("attributing joules and drawing"):
+        page = render(folder.runs, folder.traces, folder.experiment, title, load_refused(runs), wanted).encode()
     file.write(output, page)
     if as_json:
         print_json({"path": str(output), "bytes": len(page)})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json
+from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json, working
 
 if TYPE_CHECKING:
     from rejoule.analysis.sensitivity import Sensitivity
@@ -32,7 +32,8 @@ def sensitivity(runs: Path, figure: str, only: tuple[str, ...], as_json: bool) -
     from rejoule.analysis.sensitivity import sensitivities
 
     folder = load_folder(runs)
-    found = sensitivities(select(folder.runs, parse_filters(only)), folder.traces, figure)
+    with working("comparing configurations"):
+        found = sensitivities(select(folder.runs, parse_filters(only)), folder.traces, figure)
     if as_json:
         print_json({"workloads": [asdict(one) | {"headline": one.headline} for one in found], "method": METHOD})
         return

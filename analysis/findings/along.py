@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rejoule.analysis.findings.effect import UnknownError
 from rejoule.analysis.findings.finding import Finding
+from rejoule.analysis.findings.lacking import one_value
 from rejoule.analysis.findings.place import Place, Series
 from rejoule.analysis.findings.reading import Reading, unknown
 
@@ -17,7 +18,7 @@ def along(finding: Finding, places: Sequence[Place], read: Callable[[Finding, Se
             continue
         found = place.series(finding.knob, finding.where)
         if not found:
-            yield unknown(place.name, "", f"only one value of {finding.knob} was run")
+            yield unknown(place.name, "", one_value(finding.knob))
         for series in found:
             try:
                 yield read(finding, series)

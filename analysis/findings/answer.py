@@ -9,10 +9,11 @@ from typing import Any, Final
 from rejoule.analysis.findings.cliff import cliff
 from rejoule.analysis.findings.ends import ends, interaction
 from rejoule.analysis.findings.finding import Finding, Test, as_builtins
+from rejoule.analysis.findings.lacking import no_runs
 from rejoule.analysis.findings.line import linear
 from rejoule.analysis.findings.optimum import disagreement, optimum
 from rejoule.analysis.findings.place import Place, places
-from rejoule.analysis.findings.reading import ERROR_UNKNOWN, NO_RUNS, Answer, Reading, answered
+from rejoule.analysis.findings.reading import ERROR_UNKNOWN, Answer, Reading, answered
 from rejoule.analysis.findings.strongest import strongest
 from rejoule.analysis.summary.lines import work_notes
 from rejoule.traces.runs import RunFolder
@@ -38,7 +39,7 @@ def answers(folders: Sequence[RunFolder], findings: Iterable[Finding]) -> tuple[
 
 def answers_of(found: Sequence[Place], findings: Iterable[Finding]) -> tuple[Answer, ...]:
     """The same of places that were looked up before."""
-    return tuple(answered(one, list(TESTS[one.test](one, found)), NO_RUNS) for one in findings)
+    return tuple(answered(one, list(TESTS[one.test](one, found)), no_runs(one)) for one in findings)
 
 
 def notes(folders: Sequence[RunFolder], found: Sequence[Answer]) -> tuple[str, ...]:

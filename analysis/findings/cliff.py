@@ -15,6 +15,7 @@ from rejoule.analysis.findings.place import Place, Series
 from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of
 from rejoule.analysis.statistics import mean
 from rejoule.analysis.summary.cells import Cell
+from rejoule.analysis.summary.naming import label
 from rejoule.analysis.summary.units import percent
 
 FULL = 1.0
@@ -29,7 +30,7 @@ def _of_series(finding: Finding, series: Series) -> Reading:
     cells = list(series.cells.values())
     if len(cells) < LEAST_POINTS:
         raise UnknownError(
-            f"{len(cells)} values of {finding.knob} were run, and a cliff takes {LEAST_POINTS} to show itself"
+            f"{len(cells)} values of {label(finding.knob)} were run, and a cliff takes {LEAST_POINTS} to show itself"
         )
     full = [_pressure(cell) for cell in cells]
     if finding.expect == "more":

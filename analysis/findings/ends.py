@@ -8,9 +8,11 @@ from typing import Any
 
 from rejoule.analysis.findings.effect import Effect, UnknownError, apart, effect, judged
 from rejoule.analysis.findings.finding import Finding, Where
+from rejoule.analysis.findings.lacking import one_value
 from rejoule.analysis.findings.place import Place, Series, rest_of, value_of
 from rejoule.analysis.findings.reading import Reading, compared, told, unknown
 from rejoule.analysis.summary.cells import Cell
+from rejoule.analysis.summary.naming import label
 from rejoule.analysis.summary.units import percent
 
 
@@ -34,7 +36,7 @@ def moves(finding: Finding, places: Sequence[Place], where: Where) -> Iterator[M
         found = place.series(finding.knob, where)
         pairs = [(series, *ends) for series in found for ends in series.ends(finding.start, finding.to)]
         if not pairs:
-            yield unknown(place.name, "", lacking(finding, place, found, where))
+            yield unknown(place.name, "", _lost(finding, place, found, where))
             continue
         kept = [Move(*pair) for pair in pairs if _decodes(pair[1], where)]
         if not kept:
@@ -125,18 +127,20 @@ def _place_words(one: Move, other: Move) -> str:
     return one.series.held if one.series.held == other.series.held else f"{one.series.held} against {other.series.held}"
 
 
-def lacking(finding: Finding, place: Place, found: Sequence[Series], where: Where) -> str:
+def _lost(finding: Finding, place: Place, found: Sequence[Series], where: Where) -> str:
     """Why no configurations are to be compared."""
     if found:
-        return f"{finding.knob} was not run at both ends"
+        return f"{label(finding.knob)} was not run at both ends"
     tried = {_value(cell, finding.knob) for cell in place.cells}
     if len(tried) < 2:
-        return f"only one value of {finding.knob} was run"
+        return one_value(finding.knob)
+    for name, wanted in where.knobs.items():
+        if wanted in ("least", "most") and len({_value(cell, name) for cell in place.cells}) < 2:
+            return one_value(name)
     if where.knobs:
-        return (
-            f"{finding.knob} was not run at several values with {', '.join(f'{k}={v}' for k, v in where.knobs.items())}"
-        )
-    return f"no two configurations differ in {finding.knob} alone"
+        held = ", ".join(f"{name}={value}" for name, value in where.knobs.items())
+        return f"{label(finding.knob)} was not run at several values with {held}"
+    return f"no two configurations differ in {label(finding.knob)} alone"
 
 
 def _bound(cell: Cell, where: Where) -> bool:

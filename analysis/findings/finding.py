@@ -19,6 +19,29 @@ from rejoule.traces.run import OPTION, Configuration
 FOLDER: Final = Path(__file__).parent
 REMEDY: Final = "see docs/findings.md for what a finding may say"
 
+ORDER: Final = (
+    "batch-strongest",
+    "batch-shared-most",
+    "batch-chains-nothing",
+    "batch-agents-partly",
+    "caps-modest",
+    "caps-free",
+    "caps-cost-time",
+    "output-linear",
+    "continuous-saves",
+    "continuous-fills",
+    "continuous-decoding",
+    "prefix-cache-saves",
+    "parrot-tight",
+    "workflow-aware-tight",
+    "workflow-aware-tighter",
+    "views-disagree",
+    "chains-batch",
+    "fan-out-batch",
+    "cache-cliff",
+)
+"""As the paper's abstract has them, then what others found of agents; those that are not named come last."""
+
 Test = Literal["ends", "interaction", "strongest", "linear", "cliff", "optimum", "disagreement"]
 Expect = Literal["less", "more", "same"]
 Text = Annotated[str, Meta(min_length=1)]
@@ -93,8 +116,9 @@ NEEDED: Final[dict[str, tuple[str, ...]]] = {
 
 
 def shipped_paths() -> tuple[Path, ...]:
-    """The files of the findings that come with ReJoule, by their names."""
-    return tuple(sorted(FOLDER.glob("*.toml")))
+    """The files of the findings that come with ReJoule, in ``ORDER``."""
+    places = {name: place for place, name in enumerate(ORDER)}
+    return tuple(sorted(FOLDER.glob("*.toml"), key=lambda path: (places.get(path.stem, len(ORDER)), path.stem)))
 
 
 def shipped() -> tuple[Finding, ...]:

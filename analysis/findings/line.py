@@ -13,6 +13,7 @@ from rejoule.analysis.findings.metrics import metric_of
 from rejoule.analysis.findings.place import Place, Series
 from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of
 from rejoule.analysis.statistics import mean
+from rejoule.analysis.summary.naming import label
 from rejoule.analysis.summary.units import amount, percent
 
 LEAST_POINTS = 3
@@ -27,7 +28,7 @@ def _of_series(finding: Finding, series: Series) -> Reading:
     numbers = {v: cell for v, cell in series.cells.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     if len(numbers) < LEAST_POINTS:
         raise UnknownError(
-            f"{len(numbers)} values of {finding.knob} were run, and a line takes {LEAST_POINTS} to show itself"
+            f"{len(numbers)} values of {label(finding.knob)} were run, and a line takes {LEAST_POINTS} to show itself"
         )
     known = {float(v): values(cell, finding.metric) for v, cell in numbers.items()}
     xs, ys = list(known), [fmean(trials) for trials in known.values()]
@@ -48,7 +49,7 @@ def _of_series(finding: Finding, series: Series) -> Reading:
         elif off + noise <= finding.tolerance:
             verdict = "holds"
     reason = "" if verdict != "cannot tell" else "one trial shows no spread" if noise is None else TOO_CLOSE
-    span = f"{finding.knob} {xs[0]:g} to {xs[-1]:g}"
+    span = f"{label(finding.knob)} {xs[0]:g} to {xs[-1]:g}"
     grown = f"{amount(ys[0], unit)} to {amount(ys[-1], unit)}"
     words = f"{finding.metric} {grown} over {span}: at most {percent(off)} off a line"
     figures = {"slope": slope, "intercept": start, "off": off, "noise": noise, "points": len(xs), "unit": unit}

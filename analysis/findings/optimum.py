@@ -10,6 +10,7 @@ from typing import Any
 from rejoule.analysis.findings.along import along
 from rejoule.analysis.findings.effect import Effect, UnknownError, Verdict, effect
 from rejoule.analysis.findings.finding import Expect, Finding
+from rejoule.analysis.findings.lacking import one_value
 from rejoule.analysis.findings.place import Place, Series, sessions
 from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of
 from rejoule.analysis.summary.naming import label
@@ -44,7 +45,7 @@ def best(finding: Finding, series: Series, metric: str, better: Expect) -> Best:
     """Raises UnknownError where configurations cannot be compared."""
     cells = {value: cell for value, cell in series.cells.items() if value is not None}
     if len(cells) < 2:
-        raise UnknownError(f"only one value of {finding.knob} was run")
+        raise UnknownError(one_value(finding.knob))
     first = next(iter(cells.values()))
     any_work = finding.work == "any"
     against = {value: effect(first, cell, metric, any_work) for value, cell in cells.items() if cell is not first}

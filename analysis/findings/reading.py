@@ -8,6 +8,7 @@ from typing import Final
 
 from rejoule.analysis.findings.effect import Effect, Verdict, judged, ratio_interval
 from rejoule.analysis.findings.finding import Finding
+from rejoule.analysis.findings.lacking import one_value
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.units import change, interval
@@ -48,7 +49,6 @@ class Answer:
     """``measured``, ``modelled``, or both; whether the model's error is known."""
 
 
-NO_RUNS: Final = "no runs of such workloads"
 ERROR_UNKNOWN: Final = "modelled, its error on such differences not known: what the model says, not a GPU"
 
 
@@ -118,7 +118,7 @@ def answered(finding: Finding, readings: Sequence[Reading], lacking: str) -> Ans
     by = {trace: together([r.verdict for r in readings if r.trace == trace]) for trace in traces}
     verdict = together(list(by.values()))
     decided = [r for r in readings if r.verdict != "cannot tell"]
-    return Answer(finding, verdict, _reason(readings, decided), tuple(readings), by, _basis(readings))
+    return Answer(finding, verdict, _reason(finding, readings, decided), tuple(readings), by, _basis(readings))
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:
@@ -128,16 +128,16 @@ def together(verdicts: Sequence[Verdict]) -> Verdict:
     return "holds" if "holds" in verdicts else "cannot tell"
 
 
-def _reason(readings: Sequence[Reading], decided: Sequence[Reading]) -> str:
+def _reason(finding: Finding, readings: Sequence[Reading], decided: Sequence[Reading]) -> str:
+    reasons = list(dict.fromkeys(r.reason for r in readings if r.reason))
+    # Where one place ran the knob, that another did not is no news.
+    why = "; ".join([reason for reason in reasons if reason != one_value(finding.knob)] or reasons)
     if not decided:
-        return "; ".join(dict.fromkeys(r.reason for r in readings if r.reason))
+        return why
     held = sum(r.verdict == "holds" for r in decided)
     words = f"holds in {held} of {len(decided)} comparisons"
     left = len(readings) - len(decided)
-    if left:
-        reasons = "; ".join(dict.fromkeys(r.reason for r in readings if r.reason))
-        words += f", {left} cannot tell ({reasons})"
-    return words
+    return f"{words}, {left} cannot tell ({why})" if left else words
 
 
 def _basis(readings: Sequence[Reading]) -> str:

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from rejoule.analysis.findings.effect import Effect, UnknownError, Verdict, effect, values
 from rejoule.analysis.findings.finding import Finding
+from rejoule.analysis.findings.lacking import one_value
 from rejoule.analysis.findings.place import Place, Series, levers
 from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of, unknown
 from rejoule.analysis.summary.cells import Cell
@@ -64,7 +65,7 @@ def _of_workload(finding: Finding, places: Sequence[Place]) -> Reading:
                 reaches[knob] = found
     lost = "; ".join(reason for knob, reason in reasons.items() if knob not in reaches)
     if finding.knob not in reaches:
-        return unknown(name, "", lost or f"only one value of {label(finding.knob)} was run")
+        return unknown(name, "", lost or one_value(finding.knob))
     mine = reaches.pop(finding.knob)
     if not reaches:
         return unknown(name, "", lost or f"no knob besides {label(finding.knob)} was run")

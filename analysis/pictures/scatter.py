@@ -19,8 +19,9 @@ HEIGHT: Final = 400
 LEFT: Final = 64
 TOP: Final = 44
 BOTTOM: Final = HEIGHT - 74
-CLOSE: Final = 120
-"""Points nearer than this, across, have their names at different heights."""
+LETTER: Final = 7.4
+LINE: Final = 18
+"""Room for a name: of each letter, and from one to the next above it."""
 
 
 def scatter(
@@ -68,15 +69,21 @@ def _point(cell: Cell, x: Scale, y: Scale, place: Place, best: bool, colour: str
 
 
 def _labels(named: Mapping[str, Cell], x: Scale, y: Scale, place: Place) -> list[Markup]:
-    """Above their points, each with a line to it; neighbours stand at different heights."""
+    """Above their points, each with a line to it; none on another.
+
+    From the right: names reach to the right, so that the line to a name higher up passes left of those below it.
+    """
     found: list[Markup] = []
-    at = sorted((x(place(cell)[0]), y(place(cell)[1]), name) for name, cell in named.items())
-    level, before = 0, -1000.0
+    taken: list[tuple[float, float, float]] = []
+    at = sorted(((x(place(cell)[0]), y(place(cell)[1]), name) for name, cell in named.items()), reverse=True)
     for a, b, name in at:
-        level = level + 1 if a - before < CLOSE else 0
-        before = a
-        top = b - 20 - 18 * level
-        right = a < WIDTH - 130
+        right, long = a < WIDTH - 130, LETTER * len(name)
+        start, end = (a - 3, a - 3 + long) if right else (a + 3 - long, a + 3)
+        top = b - 20
+        for _, _, other in sorted((t for t in taken if t[0] < end and start < t[1]), key=lambda t: -t[2]):
+            if abs(other - top) < LINE:
+                top = other - LINE
+        taken.append((start, end, top))
         found.append(element("line", x1=a, x2=a, y1=b - 8, y2=top + 3, stroke="var(--ink-3)"))
         beside = {"text_anchor": "start" if right else "end", "font_size": 12, "font_weight": 600, "fill": "var(--ink)"}
         found.append(words(name, a - 3 if right else a + 3, top, **beside))

@@ -13,6 +13,8 @@ from rejoule.analysis.summary.units import amount, percent, signed
 
 WIDTH: Final = 1120
 LEFT: Final = 330
+"""Most room for names, which have as much as the longest takes."""
+LETTER: Final = 7.6
 ROW: Final = 30
 TOP: Final = 12
 
@@ -26,7 +28,8 @@ def waterfall(a: str, a_j: float, b: str, b_j: float, causes: Sequence[Bar]) -> 
     for _, joules, _ in causes:
         levels.append(levels[-1] + joules)
     factor, unit = joule_scale(max(*levels, b_j))
-    x = from_zero(max(*levels, b_j) / factor, LEFT, WIDTH - 110)
+    left = min(LEFT, 30.0 + LETTER * max(len(name) for name in (a, b, *(name for name, _, _ in causes))))
+    x = from_zero(max(*levels, b_j) / factor, left, WIDTH - 110)
     rows = [_bar(a, 0.0, a_j, "var(--ink-3)", 0, x, factor, amount(a_j, "J"), [a, amount(a_j, "J")])]
     for i, (name, joules, half) in enumerate(causes, 1):
         colour = "var(--good)" if joules < 0.0 else "var(--bad)"
@@ -49,7 +52,7 @@ def _bar(
     left, right = sorted((float(x(max(0.0, start_j) / factor)), float(x(max(0.0, end_j) / factor))))
     shape = element("rect", x=left, y=y + 4, width=max(1.0, right - left), height=ROW - 8, fill=colour)
     return Markup(
-        words(name, LEFT - 10, y + 19, text_anchor="end", fill="var(--ink)")
+        words(name, float(x(0.0)) - 10, y + 19, text_anchor="end", fill="var(--ink)")
         + picked(shape, None, [line for line in said if line])
         + words(told, right + 6, y + 19, font_size=12)
     )

@@ -25,6 +25,7 @@ def doubts(workload: Workload) -> Iterator[str]:
         if cell.unmet_cap:
             wanted = cell.configuration.power_cap_w
             yield f"{workload.name}: a cap of {wanted:g} W was asked for, {cell.in_force_w:g} W were in force"
+    yield from (f"{workload.name}: {line}" for line in workload.other_loads)
     runs = [s.run for cell in workload.cells for s in cell.trials]
     apart = start_temperatures_c(runs)
     if apart is not None:

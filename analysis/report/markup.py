@@ -39,7 +39,9 @@ def scrolled(inside: str, name: str, kind: str = "scroll tall") -> str:
     return f'<div class="{kind}" tabindex="0" role="region" aria-label="{escape(name)}">{inside}</div>'
 
 
-def box(title: str, body: str, badge: str = "", note: str = "", wide: bool = False, save: bool = False) -> str:
+def box(
+    title: str, body: str, badge: str = "", note: str = "", wide: bool = False, save: bool = False, kind: str = ""
+) -> str:
     """A card with a heading, whose joules are labelled, and what stands beside its picture."""
     small = f'<p class="note">{escape(note)}</p>' if note else ""
     tools = (
@@ -48,8 +50,8 @@ def box(title: str, body: str, badge: str = "", note: str = "", wide: bool = Fal
         if save
         else ""
     )
-    kind = "box wide" if wide else "box"
-    return f'<section class="{kind}"><header><h3>{escape(title)}</h3>{badge}{tools}{small}</header>{body}</section>'
+    names = " ".join(filter(None, ("box", "wide" if wide else "", kind)))
+    return f'<section class="{names}"><header><h3>{escape(title)}</h3>{badge}{tools}{small}</header>{body}</section>'
 
 
 def _field(text: str) -> str:

@@ -46,12 +46,12 @@ def panel(key: str, workload: Workload, mapped: bool, timelines: dict[str, Any],
         boxes.append(box(title, '<dl class="said" data-of="said"></dl>', label, note, wide=True))
     flows = '<dl class="said" data-of="flows"></dl>' + listed(_notes(workload), "notes")
     boxes.append(box("Workflows", flows, label, _FLOWS, wide=True))
-    runs = scrolled(table(workload), "all runs")
-    boxes.append(box("All runs", runs, label, "choose a heading to sort", wide=True))
+    runs = box("All runs", scrolled(table(workload), "all runs"), label, "choose a heading to sort", kind="runs")
     state = " hidden" if hidden else ""
     return (
         f'<div class="panel" id="{key}" role="tabpanel" aria-labelledby="{key}-tab"{state}>'
-        f'<div class="grid">{"".join(boxes)}</div></div>'
+        f'<h3 class="of">{escape(workload.name)}</h3>'
+        f'<div class="grid">{"".join(boxes)}</div>{runs}</div>'
     )
 
 
@@ -104,7 +104,7 @@ def _nodes(workload: Workload, label: str) -> str:
         note += "; below them, those of the nodes by agent"
         body += '<h4>By agent</h4><div class="rows" data-of="agents"></div>'
     body += f'<div class="key">{key}</div>'
-    return box("Where the joules went", body, label, note, wide=True, save=graph is not None)
+    return box("Where the joules went", body, label, note, wide=True, save=graph is not None, kind="chosen-one")
 
 
 def _timeline(key: str, workload: Workload, timelines: dict[str, Any], label: str) -> str:

@@ -64,22 +64,23 @@ COLUMNS: Final[Sequence[Column]] = (
 
 
 def table(workload: Workload) -> str:
-    """Batch size and cap, whatever else varies, then the figures; the thriftiest run stands out."""
+    """Batch size and cap, whatever else varies, then the figures that any run knows; the thriftiest stands out."""
     summaries = [s for cell in workload.cells for s in cell.trials]
+    columns = [column for column in COLUMNS if any(column[1](s) is not None for s in summaries)]
     names = (*GRID, *(n for n in varying(s.run.configuration for s in summaries) if n not in GRID))
     heads = [*map(label, names), "trial"]
-    heads += [head for head, _, _ in COLUMNS] + ["tier", "failed"]
+    heads += [head for head, _, _ in columns] + ["tier", "failed"]
     best = workload.best.trials if workload.best else ()
-    rows = "".join(_row(s, names, any(s is b for b in best)) for s in summaries)
+    rows = "".join(_row(s, names, columns, any(s is b for b in best)) for s in summaries)
     head = "".join(map(heading, heads))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _row(summary: Summary, names: Sequence[str], best: bool) -> str:
+def _row(summary: Summary, names: Sequence[str], columns: Sequence[Column], best: bool) -> str:
     settings = knobs(summary.run.configuration)
     cells = [_cell(settings.get(n), _setting(n, settings.get(n), summary.run.configuration)) for n in names]
     cells.append(_cell(summary.run.trial, str(summary.run.trial)))
-    cells += [_cell(value(summary), shown(value(summary))) for _, value, shown in COLUMNS]
+    cells += [_cell(value(summary), shown(value(summary))) for _, value, shown in columns]
     cells.append(_cell(summary.run.certificate.tier, summary.run.certificate.tier))
     failed = len(summary.run.failed_calls)
     cells.append(_cell(failed, str(failed), "bad" if failed else ""))

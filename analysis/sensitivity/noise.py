@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import expm1, fsum, log, log1p, sqrt
+from typing import Final
 
 from rejoule.analysis.comparison.change import MARGIN, ROUNDING
 from rejoule.analysis.statistics import CONFIDENCE
 from rejoule.analysis.summary.cells import Cell
+from rejoule.analysis.summary.naming import describe, set_apart, varying
 from rejoule.analysis.summary.summary import Summary
+from rejoule.traces.run import configuration_key
 from rejoule.traces.student import t_cdf, t_quantile
+
+SEED: Final = "seed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,26 @@ class Values:
             return None
         usual = sorted(self.counts)[len(self.counts) // 2]
         return expm1(t_quantile(0.5 + CONFIDENCE / 2.0, self.degrees) * self.spread * sqrt(2.0 / usual))
+
+
+def repeated(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Those that differ in the seed alone, as one: a seed is a draw of the same, and nothing that anybody sets."""
+    names = varying(cell.configuration for cell in cells)
+    if SEED not in names:
+        return tuple(cells)
+    groups = defaultdict[str, list[Cell]](list)
+    for cell in cells:
+        groups[configuration_key(replace(cell.configuration, seed=0))].append(cell)
+    told = [name for name in names if name != SEED]
+    return tuple(
+        replace(
+            group[0],
+            label=describe(group[0].configuration, [*told, *set_apart(group[0].configuration)]),
+            trials=tuple(trial for cell in group for trial in cell.trials),
+            warmer=tuple(run for cell in group for run in cell.warmer),
+        )
+        for group in groups.values()
+    )
 
 
 def values(cells: Sequence[Cell], figure: Callable[[Summary], float | None], simulated: bool) -> Values:

@@ -12,7 +12,7 @@ from rejoule.analysis.comparison.allowance import Allowance, model_error
 from rejoule.analysis.sensitivity.design import Design, design
 from rejoule.analysis.sensitivity.effects import Effect, between, effect
 from rejoule.analysis.sensitivity.interplay import Interplay, interplays
-from rejoule.analysis.sensitivity.noise import values
+from rejoule.analysis.sensitivity.noise import repeated, values
 from rejoule.analysis.sensitivity.shares import shares
 from rejoule.analysis.summary.cells import Cell, Workload, gather
 from rejoule.analysis.summary.naming import source_label
@@ -110,7 +110,11 @@ def sensitivities_of(
 
 def _of_workload(workload: Workload, metric: Metric, others: Sequence[Metric]) -> Sensitivity:
     """Raises RejouleError where fewer than two configurations tell the figure."""
+    drawn = len(workload.cells)
+    workload = replace(workload, cells=repeated(workload.cells))
     cells, notes = _usable(workload, metric)
+    if len(workload.cells) < drawn:
+        notes.append("runs that differ in the seed alone count as trials: what seeds draw is part of the noise")
     if len(workload.cells) < 2:
         raise RejouleError(f"{workload.name} has runs of one configuration alone", MATRIX)
     if len(cells) < 2:

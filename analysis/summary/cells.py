@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import fsum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rejoule.analysis.attribution import Attribution, PhaseEnergy, quadrature
 from rejoule.analysis.statistics import Mean, mean
 from rejoule.analysis.summary.evidence import Evidence, pooled
 from rejoule.analysis.summary.lines import agents, line
+from rejoule.analysis.summary.load import other_loads, under_one_load
 from rejoule.analysis.summary.naming import describe, is_foreign, set_apart, varying
 from rejoule.analysis.summary.summary import Summary, trials
 from rejoule.analysis.summary.trust import withheld
@@ -19,7 +20,7 @@ from rejoule.traces.chosen import policy_notes
 from rejoule.traces.model import Trace
 from rejoule.traces.parrot_told import parrot_notes
 from rejoule.traces.ran_on import drifts
-from rejoule.traces.run import Configuration, Run, configuration_key
+from rejoule.traces.run import Configuration, Run, configuration_key, knobs
 from rejoule.traces.warmth import coldest, warmth_notes
 
 K = TypeVar("K", bound=str | None)
@@ -148,9 +149,19 @@ class Workload:
     cells: tuple[Cell, ...]
 
     @cached_property
+    def alike(self) -> tuple[Cell, ...]:
+        """Configurations under one load: which of those is best is a question."""
+        return under_one_load(self.cells, _settings)
+
+    @property
+    def other_loads(self) -> tuple[str, ...]:
+        """What must be said of best and worst where several loads were run."""
+        return tuple(other_loads(self.cells, _settings))
+
+    @cached_property
     def ranked(self) -> tuple[Cell, ...]:
-        """Configurations that did all the work, by energy, least first."""
-        usable = [cell for cell in self.cells if cell.complete and cell.energy_j is not None]
+        """Those that did all the work, by energy, least first."""
+        usable = [cell for cell in self.alike if cell.complete and cell.energy_j is not None]
         return tuple(sorted(usable, key=lambda cell: cell.energy_j or 0.0))
 
     @property
@@ -164,7 +175,7 @@ class Workload:
     @cached_property
     def default(self) -> Cell | None:
         """The configuration that leaves the engine's own batch size and power limit in force."""
-        plain = [c for c in self.cells if c.configuration.max_num_seqs is None and c.configuration.power_cap_w is None]
+        plain = [c for c in self.alike if c.configuration.max_num_seqs is None and c.configuration.power_cap_w is None]
         return plain[0] if plain else None
 
     @cached_property
@@ -177,7 +188,7 @@ class Workload:
     def job_front(self) -> tuple[Cell, ...]:
         """Configurations that no other beats in both workflows an hour a user and an hour a GPU, by the first, most
         first; those that did all the work alone."""
-        known = [cell for cell in self.cells if cell.complete and cell.jobs is not None]
+        known = [cell for cell in self.alike if cell.complete and cell.jobs is not None]
 
         def less(cell: Cell) -> tuple[float, float]:
             user, gpu = cell.jobs or (0.0, 0.0)
@@ -270,6 +281,10 @@ def part_half_width_j(joules: Sequence[float], widths: Sequence[float | None]) -
 def _order(cell: Cell) -> tuple[str, float, float]:
     c = cell.configuration
     return (cell.facet, c.max_num_seqs or float("inf"), c.power_cap_w or float("inf"))
+
+
+def _settings(cell: Cell) -> Mapping[str, Any]:
+    return knobs(cell.configuration)
 
 
 def _value(found: Mean | None) -> float | None:

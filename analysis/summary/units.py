@@ -55,13 +55,13 @@ def interval(low: float, high: float) -> str:
 
 
 def digits(value: float) -> str:
-    """Three significant digits, without an exponent."""
+    """Three significant digits, without an exponent; thousands are set apart."""
     size = abs(value)
     if size == 0.0:
         return "0"
     for bound, decimals in ((99.95, 0), (9.995, 1), (0.9995, 2), (0.09995, 3)):
         if size >= bound:
-            return f"{value:.{decimals}f}"
+            return f"{value:,.{decimals}f}"
     return f"{value:.{2 - floor(log10(size))}f}"
 
 

@@ -3,60 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from textwrap import fill
 from typing import Final
 
 from rejoule.analysis.findings.answer import shown
 from rejoule.analysis.findings.reading import Answer, Reading, together
 from rejoule.analysis.summary.units import change
 
-ORDER: Final = (
-    "batch-strongest",
-    "batch-shared-most",
-    "batch-chains-nothing",
-    "batch-agents-partly",
-    "caps-modest",
-    "caps-free",
-    "caps-cost-time",
-    "output-linear",
-    "continuous-saves",
-    "continuous-fills",
-    "continuous-decoding",
-    "prefix-cache-saves",
-    "parrot-tight",
-    "workflow-aware-tight",
-    "workflow-aware-tighter",
-    "views-disagree",
-    "chains-batch",
-    "fan-out-batch",
-    "cache-cliff",
-)
-"""As the paper's abstract has them, then what others found of agents; findings of a study's own come last."""
+WIDTH: Final = 120
 
 
 def row(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def table(answers: Iterable[Answer]) -> str:
-    """A line a finding: what it claims, whether it holds, and what each workload says."""
-    ranked = sorted(answers, key=lambda a: ORDER.index(a.finding.id) if a.finding.id in ORDER else len(ORDER))
-    lines = [row("finding", "on these runs", "by workload"), row("---", "---", "---")]
-    lines += [row(f"{a.finding.claim} (`{a.finding.id}`)", _verdict(a), _workloads(a)) for a in ranked]
-    return "\n".join(lines)
+def verdicts(answers: Iterable[Answer]) -> str:
+    """A line a finding: what it claims, and whether it holds."""
+    rows = [row(f"{a.finding.claim} (`{a.finding.id}`)", _verdict(a)) for a in answers]
+    return "\n".join((row("finding", "on these runs"), row("---", "---"), *rows))
+
+
+def numbers(answers: Iterable[Answer]) -> str:
+    """By finding, a line a workload: its verdict, and what it rests on."""
+    return "\n\n".join(filter(None, (listed(a.finding.id, _workloads(a)) for a in answers)))
+
+
+def listed(name: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    wrapped = (
+        fill(f"- {line}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        for line in lines
+    )
+    return "\n".join((f"`{name}`:", "", *wrapped))
 
 
 def _verdict(answer: Answer) -> str:
-    """With how many comparisons say so, where there are several that can tell."""
+    """With how many comparisons say so, where there are several that can tell; or why nothing can be told."""
     told = [reading.verdict for reading in answer.readings if reading.verdict != "cannot tell"]
     count = f" ({told.count('holds')} of {len(told)} comparisons hold)" if len(told) > 1 else ""
-    return f"**{shown(answer)}**{count}"
+    why = "" if any(reading.evidence for reading in answer.readings) else f": {answer.reason}"
+    return f"**{shown(answer)}**{count}{why}"
 
 
-def _workloads(answer: Answer) -> str:
+def _workloads(answer: Answer) -> list[str]:
     told = [reading for reading in answer.readings if reading.evidence]
-    if not told:
-        return answer.reason
-    return "<br>".join(_workload(name, rows) for name, rows in _by_trace(told))
+    return [_workload(name, rows) for name, rows in _by_trace(told)]
 
 
 def _by_trace(readings: Sequence[Reading]) -> Iterator[tuple[str, list[Reading]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -170,4 +171,5 @@ def _print(found: Calibration, output: Path) -> None:
         out.print(why, style="dim")
     for note in found.notes:
         out.print(f"note: {note}", style="yellow")
-    click.echo(f"\n{output} is written; use it with: rejoule replay TRACE -o RUNS --profile {output}")
+    typed = shlex.quote(str(output))
+    click.echo(f"\n{output} is written; use it with: rejoule replay TRACE -o RUNS --profile {typed}")

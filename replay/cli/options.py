@@ -33,7 +33,7 @@ class _List(click.ParamType[list[float | None]]):
         except ValueError:
             number = 0
         if not 0 < number < float("inf"):
-            self.fail(f"{value!r} is not a list of {self.name}: give positive numbers separated by commas", param, ctx)
+            self.fail(f"{value!r} is not a list of positive {self.name}: separate them by commas", param, ctx)
         return number
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -188,7 +189,8 @@ def _execute(
 
             print_figures(runs)
         say(f"\n{folder} holds {counted(len(runs), 'run')}. Which node spent the energy:")
-        say(f"  rejoule energy {folder}\n  rejoule report {folder} -o report.html")
+        typed = shlex.quote(str(folder))
+        say(f"  rejoule energy {typed}\n  rejoule report {typed} -o report.html")
     failed = [run for run in progress.runs if run.failed_calls]
     if failed:
         first, count = failed[0].failed_calls[0], sum(len(run.failed_calls) for run in failed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from rich.table import Table
 
@@ -19,20 +20,36 @@ def figure(value: float | None, form: str = ",.1f") -> str:
     return "–" if value is None else format(value, form)
 
 
+UNSAID: Final[Mapping[str, Callable[[Any], str]]] = {
+    "engine": str,
+    "profile": lambda value: "default profile" if value is None else str(value),
+    "edge_set": lambda value: f"{value} edges",
+    "arrivals": lambda value: f"{value} arrivals",
+    "concurrency": lambda value: "any concurrency" if value is None else f"concurrency {value}",
+    "time_scale": lambda value: f"time ×{value:g}",
+    "seed": lambda value: f"seed {value}",
+}
+"""Knobs that are named where they vary alone, in words."""
+
+
 def _left_out(run: Run) -> int:
     work = run.certificate.work
     return 0 if work is None else sum(named.amount.calls for named in work.left_out)
 
 
 def named(runs: Sequence[Run]) -> dict[str, str]:
-    """The configurations of runs in words, by run; beside policies, one without any says so."""
+    """The configurations of runs in words, by run: no two look alike; beside policies, one without any says so."""
     options = varying_options([run.configuration.options for run in runs])
     scheduled = any(run.configuration.policy for run in runs)
-    found = {run.id: described(run.configuration, options) for run in runs}
+    unsaid = [name for name in UNSAID if len({getattr(run.configuration, name) for run in runs}) > 1]
+    found = {}
     for run in runs:
-        if scheduled and run.configuration.policy is None:
-            words = () if found[run.id] == described(Configuration()) else (found[run.id],)
-            found[run.id] = ", ".join([*words, policy_word(run.configuration)])
+        c = run.configuration
+        plain = described(c, options)
+        words = [] if plain == described(Configuration()) else [plain]
+        words += [policy_word(c)] if scheduled and c.policy is None else []
+        words += [UNSAID[name](getattr(c, name)) for name in unsaid]
+        found[run.id] = ", ".join(words) or plain
     return found
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from math import fsum
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rejoule.replay.engines.open import open_engine
-from rejoule.replay.experiment import load_traces, run_experiment
+from rejoule.replay.experiment import check_traces, load_traces, run_experiment
 from rejoule.replay.plan import Sweep, plan, swept
 from rejoule.traces import RejouleError, Trace
+from rejoule.traces.model import Workflow
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import Experiment, finished, held_alone, load_runs
 from rejoule.traces.store import save, trace_digest
@@ -176,3 +178,11 @@ def test_a_trace_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
     save(random_trace(3, workflows=1, vertices=3), path)
     with pytest.raises(RejouleError, match="is no UTF-8; rename the file"):
         load_traces([path])
+
+
+def test_a_trace_without_calls_says_what_became_of_its_workflows() -> None:
+    """Where the graph failed before any call, its error is named, and no server is blamed."""
+    whole = random_trace(1)
+    failed = [Workflow(w.id, w.graph, 0, 1, "failed", "ValueError: no key") for w in whole.workflows]
+    with pytest.raises(RejouleError, match=r"failed, the first with ValueError: no key.*mend the graph"):
+        check_traces({"t": replace(whole, workflows=tuple(failed))})

@@ -30,10 +30,10 @@ const download = (blob, name) => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 };
-const labelled = (canvas, title, source) => {
+const labelled = (canvas, title, source, key) => {
   const made = element("canvas"), scale = devicePixelRatio || 1, room = 34 * scale;
   made.width = canvas.width;
-  made.height = canvas.height + 2 * room;
+  made.height = canvas.height + 3 * room;
   const pen = made.getContext("2d");
   pen.fillStyle = colour("surface");
   pen.fillRect(0, 0, made.width, made.height);
@@ -42,18 +42,37 @@ const labelled = (canvas, title, source) => {
   pen.font = `600 ${15 * scale}px Inter, system-ui, sans-serif`;
   pen.fillText(title, 8 * scale, 22 * scale);
   pen.font = `${12 * scale}px Inter, system-ui, sans-serif`;
+  let x = 8 * scale;
+  for (const one of key) {
+    const y = canvas.height + 1.6 * room;
+    pen.fillStyle = colour(one.style.getPropertyValue("--c").slice(6, -1));
+    pen.fillRect(x, y - 10 * scale, 11 * scale, 11 * scale);
+    pen.fillStyle = colour("ink-2");
+    pen.fillText(one.textContent, x + 17 * scale, y);
+    x += pen.measureText(one.textContent).width + 37 * scale;
+  }
+  pen.fillStyle = colour("ink");
   pen.fillText(source, 8 * scale, made.height - 10 * scale);
   return made;
 };
+// What a picture is of, away from the page: the workload, what is shown of it, and the configuration that is.
+const titled = box => {
+  const panel = box.closest(".panel"), run = box.querySelector("[data-timeline][aria-pressed=true]");
+  const one = box.matches(".chosen-one") ? panel.querySelector(".configuration").value : run && data.timelines[run.dataset.timeline].label;
+  const said = [box.querySelector("h3").textContent, one].filter(Boolean).join(", ");
+  return panel ? `${panel.querySelector(".of").textContent}: ${said}` : said;
+};
 // A saved picture has its colours, its title and whose joules these are in itself.
 const save = box => {
-  const title = box.querySelector("h3").textContent, source = box.querySelector(".badge")?.title ?? "";
+  const title = titled(box), source = box.querySelector(".badge")?.title ?? "";
   const name = title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
   const canvas = box.querySelector("canvas");
-  if (canvas) return labelled(canvas, title, source).toBlob(blob => download(blob, `${name}.png`));
+  if (canvas) return labelled(canvas, title, source, all(".key span", box)).toBlob(blob => download(blob, `${name}.png`));
   const drawn = box.querySelector("svg").cloneNode(true);
   const [, , width, height] = drawn.getAttribute("viewBox").split(" ").map(Number);
-  drawn.setAttribute("viewBox", `0 -34 ${width} ${height + 62}`);
+  const room = Math.max(width, 9 * Math.max(title.length, source.length));
+  drawn.setAttribute("viewBox", `0 -34 ${room} ${height + 62}`);
+  drawn.setAttribute("width", room);
   drawn.setAttribute("height", height + 62);
   const said = (text, y, size, weight) => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", "text");
@@ -78,7 +97,7 @@ const enlarge = box => {
     room.replaceChildren(shot);
   }
   const badge = box.querySelector(".badge")?.cloneNode(true);
-  large.querySelector("header").replaceChildren(element("h3", "", box.querySelector("h3").textContent), ...(badge ? [badge] : []));
+  large.querySelector("header").replaceChildren(element("h3", "", titled(box)), ...(badge ? [badge] : []));
   large.showModal();
 };
 large.addEventListener("click", event => { if (event.target === large) large.close(); });

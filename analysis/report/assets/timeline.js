@@ -1,5 +1,6 @@
-// One run in time on a canvas. Its columns are unpacked when it first comes into view; what lies in one pixel is drawn
-// once, so that 100,000 calls are as quick as a hundred.
+// One run in time on a canvas. Its columns are unpacked when it first comes into view, or when the page has nothing else
+// to do, so that it is there to be printed; what lies in one pixel is drawn once, so that 100,000 calls are as quick as a
+// hundred.
 const ARRAYS = { f4: Float32Array, u4: Uint32Array, i4: Int32Array };
 const PHASES = [["queue", "start", "begun"], ["prefill", "begun", "first"], ["decode", "first", "end"]];
 const LEFT = 58, RIGHT = 10, AXIS = 26;
@@ -18,7 +19,7 @@ const unpack = async name => {
   return found;
 };
 
-const digits = (value, unit) => value >= 100 ? `${value.toFixed(0)} ${unit}` : `${Number(value.toPrecision(3))} ${unit}`;
+const digits = (value, unit) => value >= 100 ? `${Math.round(value).toLocaleString("en")} ${unit}` : `${Number(value.toPrecision(3))} ${unit}`;
 const seconds = value => value >= 1 || value === 0 ? digits(value, "s") : digits(1000 * value, "ms");
 const steps = (from, to, about) => {
   const size = 10 ** Math.floor(Math.log10((to - from) / about));
@@ -289,20 +290,37 @@ class Timeline {
 }
 
 const timelines = new Map(all("canvas.time").map(canvas => [canvas, new Timeline(canvas)]));
+const unseen = new Set(timelines.keys());
+const first = canvas => {
+  seen.unobserve(canvas);
+  if (unseen.delete(canvas)) return timelines.get(canvas).open(canvas.dataset.timeline);
+};
 const seen = new IntersectionObserver(entries => {
-  for (const { isIntersecting, target } of entries) {
-    if (!isIntersecting) continue;
-    seen.unobserve(target);
-    timelines.get(target).open(target.dataset.timeline);
-  }
+  for (const { isIntersecting, target } of entries) if (isIntersecting) first(target);
 }, { rootMargin: "300px" });
 for (const canvas of timelines.keys()) seen.observe(canvas);
+const idle = globalThis.requestIdleCallback ?? (does => setTimeout(does, 500));
+const rest = async () => {
+  for (const canvas of unseen) {
+    await first(canvas);
+    return idle(rest);
+  }
+};
+addEventListener("load", () => idle(rest));
 for (const button of all("[data-timeline]:not(canvas)")) button.addEventListener("click", () => {
   all("button", button.parentElement).forEach(other => other.setAttribute("aria-pressed", other === button));
   const canvas = button.closest(".box").querySelector("canvas");
+  unseen.delete(canvas);
   seen.unobserve(canvas);
   timelines.get(canvas).open(button.dataset.timeline);
 });
 const redraw = () => timelines.forEach(found => found.columns && found.draw());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-addEventListener("beforeprint", redraw);
+// What hides a panel leaves its canvas without a width.
+const hidden = [];
+addEventListener("beforeprint", () => {
+  hidden.push(...all(".panel[hidden]"));
+  for (const panel of hidden) panel.hidden = false;
+  redraw();
+});
+addEventListener("afterprint", () => { for (const panel of hidden.splice(0)) panel.hidden = true; });

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from html import escape
 
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.doubts import doubts
-from rejoule.analysis.report.findings import findings
+from rejoule.analysis.report.findings import Finding, findings
 from rejoule.analysis.report.markup import listed
 from rejoule.analysis.report.material import Material
 from rejoule.analysis.summary.cells import Workload
@@ -16,16 +17,32 @@ from rejoule.traces.words import counted
 
 
 def html(material: Material) -> str:
-    """One card a workload."""
-    cards = "".join(_card(f"w{i}", workload) for i, workload in enumerate(material.workloads))
-    return f'{_warnings(material)}{_refused(material)}<div class="findings">{cards}</div>'
+    """One card a workload; what all of them would say is said once, below."""
+    found = [findings(workload) for workload in material.workloads]
+    shared = _shared(found)
+    cards = "".join(
+        _card(f"w{i}", workload, one, shared)
+        for i, (workload, one) in enumerate(zip(material.workloads, found, strict=True))
+    )
+    below = listed(shared, "notes")
+    return f'{_warnings(material)}{_refused(material)}<div class="findings">{cards}</div>{below}'
+
+
+def _shared(found: Sequence[Finding]) -> list[str]:
+    if len(found) < 2:
+        return []
+    return [line for line in found[0].sentences if all(line in other.sentences for other in found)]
 
 
 def _warnings(material: Material) -> str:
-    found = [line for workload in material.workloads for line in doubts(workload)]
-    if not found:
-        return ""
-    return f'<div class="warnings" role="alert"><h3>Read with care</h3>{listed(found)}</div>'
+    """Each doubt once, with all that it is about before it."""
+    about: dict[str, list[str]] = {}
+    for workload in material.workloads:
+        for line in doubts(workload):
+            place, _, doubt = line.removeprefix(workload.name).partition(": ")
+            about.setdefault(doubt, []).append(f"{workload.name}{place}")
+    lines = listed(f"{'; '.join(places)}: {doubt}" for doubt, places in about.items())
+    return lines and f'<div class="warnings" role="alert" tabindex="0"><h3>Read with care</h3>{lines}</div>'
 
 
 def _refused(material: Material) -> str:
@@ -40,14 +57,13 @@ def _refused(material: Material) -> str:
         f"{', '.join(filter(None, (name, knobs)))}: {reason} ({counted(times, 'run')})"
         for (name, knobs, reason), times in found.items()
     )
-    return f'<div class="refused"><h3>Left out</h3>{listed(said)}</div>'
+    return f'<div class="refused" tabindex="0"><h3>Left out</h3>{listed(said)}</div>'
 
 
-def _card(key: str, workload: Workload) -> str:
-    found = findings(workload)
+def _card(key: str, workload: Workload, found: Finding, shared: Sequence[str]) -> str:
     source = badge(s.run for cell in workload.cells for s in cell.trials)
     return (
         f'<article class="finding" data-panel="{key}"><h3><button>{escape(workload.name)}</button></h3>'
         f'<p class="figure">{escape(found.figure)}</p><p class="caption">{escape(found.caption)}</p>'
-        f"{listed(found.sentences)}{source}</article>"
+        f"{listed(line for line in found.sentences if line not in shared)}{source}</article>"
     )

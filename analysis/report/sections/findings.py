@@ -9,7 +9,7 @@ from rejoule.analysis.findings.answer import answers_of, in_the_model, shown
 from rejoule.analysis.findings.finding import read_all, shipped_paths
 from rejoule.analysis.findings.place import Place
 from rejoule.analysis.report.badge import badge
-from rejoule.analysis.report.markup import listed, paragraph
+from rejoule.analysis.report.markup import listed, paragraph, table
 from rejoule.analysis.report.material import Material
 
 WHERE: Final = Path()
@@ -23,7 +23,8 @@ def html(material: Material) -> str | None:
     told = [answer for answer in found if answer.verdict != "cannot tell"]
     if not told:
         return None
-    lines = listed(f"{a.finding.claim}: {shown(a)}; {a.reason} ({a.finding.source})" for a in told)
+    rows = [(a.finding.claim, shown(a), a.reason, a.finding.source) for a in told]
+    lines = table(("finding", "on these runs", "because", "who found it"), rows, "known findings")
     rest = f"{len(found) - len(told)} more cannot be told from these runs: rejoule findings says what each would need."
     said = listed(in_the_model(told), "notes")
     return f'<p>{badge(material.runs)}</p><div class="box">{lines}{paragraph(rest, "note")}</div>{said}'

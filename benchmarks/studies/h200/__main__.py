@@ -12,7 +12,7 @@ from typing import Final
 from benchmarks.client import put
 from benchmarks.gpu.options import table as options_table
 from benchmarks.mix import DATA
-from benchmarks.studies.tables import table
+from benchmarks.studies.tables import numbers, verdicts
 
 from rejoule.analysis.findings.answer import answers, notes
 from rejoule.analysis.findings.finding import shipped
@@ -29,13 +29,13 @@ def main() -> None:
     there = [name for name in (*MEASURED, *LENGTHS) if (DATA.parent / name).is_dir()]
     folders = [load_runs(DATA.parent / name) for name in there]
     found = answers(folders, shipped())
-    told = "\n".join((table(found), "", *(f"- {note}" for note in notes(folders, found))))
+    said = "\n".join(f"- {note}" for note in notes(folders, found))
     missing = [name for name in LENGTHS if name not in there]
     lengths = f"**Not yet run:** {', '.join(missing)}." if missing else "In the table above."
-    put(PAGE, "findings", told)
+    put(PAGE, "findings", "\n\n".join((verdicts(found), numbers(found), said)))
     put(PAGE, "options", "\n".join(options_table(folders[there.index("options")].runs)))
     put(PAGE, "lengths", lengths)
-    put(DOCS, "h200", told)
+    put(DOCS, "h200", f"{verdicts(found)}\n\n{said}")
     print(PAGE)
 
 

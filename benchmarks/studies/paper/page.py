@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.client import put
 from benchmarks.studies.paper.groups import BATCHES, BEYOND, CAPS_W
-from benchmarks.studies.tables import row, table
+from benchmarks.studies.tables import numbers, row, verdicts
 
 from rejoule.analysis.findings.answer import answers_of, notes
 from rejoule.analysis.findings.finding import Finding, read_all, shipped_paths
@@ -37,16 +37,13 @@ def write_page(folders: Sequence[RunFolder]) -> Path:
     ]
     said = "\n".join(f"- {note}" for note in notes(folders, found))
     by_name = {folder.path.name: folder.runs for folder in folders}
-    put(PAGE, "findings", f"{table(found)}\n\n{said}")
+    put(PAGE, "findings", "\n\n".join((verdicts(found), numbers(found), said)))
     put(PAGE, "batch", "\n".join(_batches(by_name)))
     put(PAGE, "caps", "\n".join(_caps(by_name["batch-and-cap"])))
     put(PAGE, "users", "\n".join(_users(by_name["users"])))
     put(PAGE, "inputs", "\n".join(_inputs(by_name["inputs"])))
-    put(
-        DOCS,
-        "paper",
-        table(answer for answer in found if answer.finding.id in {f.id for f in read_all(shipped_paths())}),
-    )
+    ours = {finding.id for finding in read_all(shipped_paths())}
+    put(DOCS, "paper", verdicts(answer for answer in found if answer.finding.id in ours))
     return PAGE
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -115,6 +116,10 @@ def test_advise_names_the_configuration_and_what_to_run_next(folder: Path, tmp_p
     assert "[[cells]]" in (tmp_path / "next.toml").read_text() and "predicted" in written.stdout
     (found,) = orjson.loads(invoke(advise, folder, *wanted, "--json").stdout)["workloads"]
     assert found["best"]["settings"] == {"max_num_seqs": 8, "power_cap_w": 300.0} and len(found["candidates"]) == 4
+    today = [
+        word for words in re.findall(r"--today\s+(\S+)", invoke(advise, folder).stdout) for word in ("--today", words)
+    ]
+    assert today and "% against" in " ".join(invoke(advise, folder, *today).stdout.split())
     assert "nothing that was run keeps" in invoke(advise, folder, "--slo", "workflow.p50=1ms").stdout
     assert "is no objective" in refusal(advise, folder, "--slo", "fast")
     assert "has no values" in refusal(advise, folder, "--consider", "max_num_seqs")
@@ -255,14 +260,18 @@ def test_energy_without_steps_says_so(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", ["30", "80", "200"])
 def test_numbers_stay_whole(folder: Path, columns: str) -> None:
-    """However narrow the terminal, no figure of a table is cut or wrapped."""
-    one = ("--a", "max_num_seqs=1,power_cap_w=none")
-    for command, words in ((energy, (folder, *one)), (diff, (folder, *one, "--b", "max_num_seqs=8,power_cap_w=none"))):
+    """However narrow the terminal, no figure of a table is cut or wrapped, and no line is wider."""
+
+    def figures(command: click.Command, words: tuple[Path | str, ...], columns: str) -> set[str]:
         result = CliRunner().invoke(command, [str(w) for w in words], env={"COLUMNS": columns})
         assert result.exit_code == 0
-        assert "…" not in result.stdout
-        rows = [line for line in result.stdout.splitlines() if line.startswith(("idle ", "write "))]
-        assert len(rows) == 2 and all("J" in row for row in rows)
+        lines = result.stdout.splitlines()
+        assert max(map(len, lines)) <= int(columns)
+        return set(re.findall(r"[\d.,]+\N{NO-BREAK SPACE}\w+", "\n".join(line for line in lines if "  " in line)))
+
+    one = ("--a", "max_num_seqs=1,power_cap_w=none")
+    for command, words in ((energy, (folder, *one)), (diff, (folder, *one, "--b", "max_num_seqs=8,power_cap_w=none"))):
+        assert figures(command, words, columns) == figures(command, words, "300")
 
 
 def test_report_writes_the_page(folder: Path, tmp_path: Path) -> None:

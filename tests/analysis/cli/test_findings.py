@@ -10,6 +10,10 @@ from click.testing import CliRunner
 
 import rejoule
 from rejoule.analysis.cli.findings import findings
+from rejoule.analysis.findings.finding import shipped
+from rejoule.analysis.findings.lacking import sweep
+from rejoule.replay.cli.replay import replay
+from rejoule.replay.cli.sweep import sweeps
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.testing import random_trace
 
@@ -54,10 +58,27 @@ def test_a_finding_of_ones_own(runs: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_told_says_why(runs: Path) -> None:
-    """Each finding that these runs do not allow has its reason, and the table counts it."""
+    """Each finding that these runs do not allow has its reason, with what to replay, and stands behind those told."""
     found = {f["id"]: f for f in json.loads(asked(runs, "--json"))["findings"]}
     assert found["output-linear"]["verdict"] == "cannot tell"
-    assert found["output-linear"]["reason"] == "only one value of output_scale was run"
+    assert found["output-linear"]["reason"] == (
+        "only one value of output scale was run; replay with --sweep output_scale=1,2,4"
+    )
+    assert "the graph interactive, and the graph sequential or agentic" in found["batch-shared-most"]["reason"]
+    out = asked(runs)
+    assert out.index("caps-cost-time") < out.index("Cannot be told from these runs") < out.index("output-linear")
+    assert f"of {len(found)} findings" in out
+
+
+def test_what_is_said_to_be_lacking_can_be_run(runs: Path, tmp_path: Path) -> None:
+    """The option that a reason names is one of ``rejoule replay``'s, for every knob that findings are asked along."""
+    for knob in {finding.knob for finding in shipped()}:
+        word = sweep(knob).split()[1]
+        (values,) = sweeps([word], ()).values()
+        assert len(values) > 1 and "A" not in values
+    trace = next((runs / "traces").iterdir())
+    result = CliRunner().invoke(replay, [str(trace), "-o", str(tmp_path / "runs"), *sweep("users").split()])
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,11 @@ def test_a_design_that_does_not_allow_it() -> None:
     middle = along("max_num_seqs", {2: 1000.0, 8: 500.0})
     assert "not run at both ends" in asked(middle, **BATCH | {"from": 1}).reason
     both = trials(1000.0, max_num_seqs=1, power_cap_w=300.0) + trials(500.0, max_num_seqs=8, power_cap_w=400.0)
-    assert "differ in max_num_seqs alone" in asked(both, **BATCH).reason
-    assert asked(middle, **BATCH, where={"graph": ["other"]}).reason == "no runs of such workloads"
+    assert "differ in batch size alone" in asked(both, **BATCH).reason
+    assert (
+        asked(middle, **BATCH, where={"graph": ["other"]}).reason
+        == "no runs of such workloads: it takes the graph other"
+    )
 
 
 def test_unequal_work_and_rejected_joules_are_not_compared() -> None:

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+import base64
+import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from tests.analysis import builders
@@ -109,3 +115,62 @@ async def test_what_is_pointed_at_is_told(page: Path) -> None:
         label = await found.value("document.activeElement.dataset.cell")
         assert await found.value("document.querySelector('#w0 .configuration').value") == label
         assert not found.complaints
+
+
+async def test_all_of_it_is_printed(page: Path) -> None:
+    """On paper every workload has its name above its pictures, timelines are drawn, no row of a table is missing, and
+    the table of all runs lies across the page."""
+    async with tab() as found:
+        await found.open(page)
+        undrawn = "document.querySelectorAll('canvas.time:not([data-drawn])').length"
+        await found.value(
+            f"new Promise(done => {{ const look = () => {undrawn} ? setTimeout(look, 5) : done(); look(); }})"
+        )
+        paper = await found.call("Page.printToPDF", preferCSSPageSize=True)
+        sizes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", base64.b64decode(paper["data"]))
+        across = [float(width) > float(height) for width, height in sizes]
+        assert across.count(True) == 2 and not across[0]
+        assert await found.value("document.querySelectorAll('.panel[hidden]').length") == 1
+        await found.call("Emulation.setEmulatedMedia", media="print")
+        await found.value("dispatchEvent(new Event('beforeprint'))")
+        seen = "filter(e => e.getBoundingClientRect().height > 0)"
+        names = await found.value(f"[...document.querySelectorAll('.of')].{seen}.map(e => e.textContent)")
+        assert names == ["agentic", "search"]
+        assert await found.value(f"[...document.querySelectorAll('canvas.time')].{seen}.length") == 2
+        assert await found.value(f"[...document.querySelectorAll('tbody tr')].every(e => [e].{seen}.length)")
+        assert not found.complaints
+
+
+async def test_a_saved_picture_says_what_it_is_of(page: Path, tmp_path: Path) -> None:
+    """Away from the page it names its workload, its configuration if it is of one, and whose joules it has."""
+    async with tab() as found:
+        await found.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        await found.open(page)
+        await click(found, "#w1-tab")
+        await drawn(found, "w1-time-0")
+        label = await found.value("document.querySelector('#w1 .configuration').value")
+        count = await found.value("document.querySelectorAll('#w1 [data-do=save]').length")
+
+        def there(wanted: int) -> bool:
+            return len([*tmp_path.glob("*.svg"), *tmp_path.glob("*.png")]) == wanted
+
+        for number in range(count):
+            await found.value(f"document.querySelectorAll('#w1 [data-do=save]')[{number}].click()")
+            await until(partial(there, number + 1))
+        assert all(file.name.startswith("search-") for file in tmp_path.iterdir())
+        said = []
+        for file in tmp_path.glob("*.svg"):
+            texts = [text.text or "" for text in ElementTree.parse(file).iter("{http://www.w3.org/2000/svg}text")]
+            assert any(text.startswith("search: ") for text in texts) and any("modelled" in text for text in texts)
+            assert "var(--" not in file.read_text()
+            said += texts
+        assert f"search: Where the joules went, {label}" in said
+        (time,) = tmp_path.glob("*.png")
+        assert time.read_bytes().startswith(b"\x89PNG") and re.sub(r"[^a-z0-9]+", "-", label.lower()) in time.name
+        assert not found.complaints
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.02)

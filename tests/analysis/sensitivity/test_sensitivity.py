@@ -219,3 +219,14 @@ def test_kinds_of_joules_are_not_mixed() -> None:
         of(runs_of(crossed((1,), (None,)), by_size))
     with pytest.raises(RejouleError, match="no figure is called 'watts'"):
         sensitivities(runs_of(crossed(), by_size), {"agentic": TRACE}, "watts")
+
+
+def test_seeds_are_draws_and_no_knob() -> None:
+    """Runs that differ in the seed alone are trials of one configuration, whose spread is the noise."""
+    seeds = [replace(c, seed=seed) for c in crossed((1, 8), (None,)) for seed in range(6)]
+    drawn = of(runs_of(seeds, lambda c: by_size(c) + 0.01 * (c.seed % 3)))
+    assert [e.knob for e in drawn.effects] == ["max_num_seqs"]
+    assert drawn.cells == 2 and drawn.noise_degrees == 10 and drawn.noise is not None and drawn.noise > 0.005
+    assert any("seed" in note for note in drawn.notes)
+    with pytest.raises(RejouleError, match="one configuration alone"):
+        of(runs_of([replace(c, seed=seed) for c in crossed((8,), (None,)) for seed in range(3)], by_size))

@@ -50,7 +50,7 @@ def refused(done: subprocess.CompletedProcess[str], what: str, remedy: str) -> N
             "--max-num-seqs cannot be set",
             "--engine sim",
         ),
-        (["replay", "TRACE", "-o", "RUNS", "--max-num-seqs", "1,none,-3"], "not a list of integers", "--help"),
+        (["replay", "TRACE", "-o", "RUNS", "--max-num-seqs", "1,none,-3"], "not a list of positive integers", "--help"),
         (["replay", "TRACE", "-o", "RUNS", "--power-cap", "9000"], "9000 W is outside the range", "take "),
         (["replay", "TRACE", "-o", "RUNS", "--sm-clock", "9"], "clock of 9 MHz is outside the range", "take "),
         (["replay", "TRACE", "-o", "RUNS", "--profile", "abacus"], "no profile 'abacus'", "h200-llama-3.1-8b"),
@@ -213,3 +213,10 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr and b"the output cannot be written" in done.stderr
     assert list((tmp_path / "runs" / "runs").iterdir())
+
+
+def test_what_is_to_be_typed_next_can_be_typed(trace: Path, tmp_path: Path) -> None:
+    """A folder with a space in its name is quoted in the commands that a replay suggests."""
+    folder = tmp_path / "my runs"
+    done = rejoule("replay", trace, "-o", folder)
+    assert f"rejoule energy '{folder}'" in done.stdout and f"rejoule report '{folder}' -o" in done.stdout
