@@ -23,9 +23,11 @@ from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
 from rejoule.replay.sim.makeup import makeup
+from rejoule.replay.sim.margins import near_cap
 from rejoule.replay.sim.profile import Profile, load_profile, profile_digest
 from rejoule.replay.sim.records import StepRecord
 from rejoule.traces import RejouleError, Trace
+from rejoule.traces.clock_curve import CARDS_DIFFER
 from rejoule.traces.model import Call
 from rejoule.traces.run import CallResult, Configuration, Energy, PowerCap, Step, Tier
 from rejoule.traces.work import left_out, output_tokens
@@ -199,12 +201,21 @@ class SimEngine:
                 "calibrated": profile.calibrated,
                 "gpus": profile.tensor_parallel,
                 "expected_error": msgspec.to_builtins(profile.expected_error),
+                "clock_curve": msgspec.to_builtins(profile.clock_curve),
+                "near_cap": self._near_cap(),
                 "max_num_seqs": engine.limits.max_num_seqs,
                 "max_num_batched_tokens": engine.limits.max_num_batched_tokens,
                 "num_gpu_blocks": engine.pool.capacity + 1,
                 "async_scheduling": engine.limits.async_scheduling,
             },
         )
+
+    def _near_cap(self) -> float | None:
+        """Of a cap, unless it is for the very card that the profile was measured on."""
+        engine, curve = self._engine, self._engine.config.profile.clock_curve
+        if self._configuration.power_cap_w is None or (curve is not None and curve.own_card):
+            return None
+        return near_cap(engine.log.records, engine.latency, engine.power, CARDS_DIFFER)
 
     async def close(self) -> None:
         """Nothing outside the process is held."""
