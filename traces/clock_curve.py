@@ -12,6 +12,8 @@ from rejoule.traces.run import Run
 CARDS_DIFFER: Final = 0.161
 """The most by which joules of the same work differed on three H200s (``python -m benchmarks.differences``): a cap so
 near to what a step draws uncapped may bind on one card and not on another."""
+SELDOM: Final = 0.05
+"""A share of the time below which steps that come near to a cap are not spoken of."""
 JOULES: Final = "GPU energy"
 BY: Final = {"power_cap_w": ("caps", "known_from_w", "W"), "sm_clock_mhz": ("clocks", "known_from_mhz", "MHz")}
 """By knob: where a profile's clock curve has its widths, from where on nothing is assumed, and the knob's unit."""
@@ -54,7 +56,7 @@ def marks_note(runs: Iterable[Run]) -> str:
 
 def may_bind(run: Run) -> bool:
     """Whether another card of the model may be bound by a cap that did not bind here, by what its steps draw."""
-    return run.power_cap.bound_fraction == 0.0 and bool(run.engine.get("near_cap"))
+    return run.power_cap.bound_fraction == 0.0 and _near(run)
 
 
 def curve_notes(runs: Iterable[Run]) -> Iterator[str]:
@@ -67,7 +69,7 @@ def curve_notes(runs: Iterable[Run]) -> Iterator[str]:
 def as_json(run: Run) -> dict[str, Any] | None:
     """The same of one run, for machines; ``None`` without a cap or lock, or where it was measured."""
     knobs = assumed(run)
-    if not knobs and not run.engine.get("near_cap"):
+    if not knobs and not _near(run):
         return None
     return {
         "assumed": list(knobs),
@@ -93,17 +95,17 @@ def _notes(profile: str, runs: Sequence[Run]) -> Iterator[str]:
             f"clock curve assumed ({profile}): joules {told}, beside the profile's own error ({why}); "
             "rejoule calibrate --power-cap on your GPU measures it"
         )
-    near = {
-        f"{run.configuration.power_cap_w:g} W": float(share)
-        for run in runs
-        if (share := run.engine.get("near_cap")) and run.configuration.power_cap_w is not None
-    }
+    near = sorted({run.configuration.power_cap_w or 0.0 for run in runs if _near(run)})
     if near:
-        told = ", ".join(f"{_percent(share)} of the time at {at}" for at, share in near.items())
+        told = " or ".join(f"{cap:g} W" for cap in near)
         yield (
-            f"whether a cap binds is the card's: steps draw within {_percent(CARDS_DIFFER)} of the cap for {told}, and "
-            "cards of one model differ by so much"
+            f"whether a cap of {told} binds is the card's: steps draw within {_percent(CARDS_DIFFER)} of it for "
+            f"{_percent(SELDOM)} of the time or more, and cards of one model differ by so much"
         )
+
+
+def _near(run: Run) -> bool:
+    return (run.engine.get("near_cap") or 0.0) >= SELDOM
 
 
 def _width(curve: Mapping[str, Any], knob: str, at: float, figure: str) -> float | None:

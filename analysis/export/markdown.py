@@ -21,7 +21,7 @@ def export(source: Source) -> Exported:
     lines: list[str] = []
     for workload in workloads:
         lines += _workload(workload)
-    care = [line for workload in workloads for line in doubts(workload)]
+    care = doubts(workloads)
     if care:
         lines += ["**Read with care**", "", *(f"- {plain(line)}" for line in care), ""]
     lines += [*(f"- {plain(line)}" for line in said), f"- ReJoule {plain(source.folder.experiment.rejoule_version)}"]

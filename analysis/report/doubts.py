@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rejoule.analysis.comparison.allowance import between_trials
 from rejoule.analysis.summary.cells import Workload
 from rejoule.analysis.summary.evidence import start_temperatures_c
-from rejoule.analysis.summary.lines import run_notes
+from rejoule.analysis.summary.lines import work_notes
+from rejoule.traces.clock_curve import curve_notes
 from rejoule.traces.warmth import WARM
 from rejoule.traces.words import counted
 
 
-def doubts(workload: Workload) -> Iterator[str]:
+def doubts(workloads: Sequence[Workload]) -> list[str]:
+    """What stands against each workload, and once for all of them what an assumed clock curve leaves open."""
+    runs = [s.run for workload in workloads for cell in workload.cells for s in cell.trials]
+    return [*(line for workload in workloads for line in _doubts(workload)), *curve_notes(runs)]
+
+
+def _doubts(workload: Workload) -> Iterator[str]:
     for cell in workload.cells:
         if cell.failed_calls:
             failed = counted(cell.failed_calls, "call")
@@ -29,7 +36,7 @@ def doubts(workload: Workload) -> Iterator[str]:
     apart = start_temperatures_c(runs)
     if apart is not None:
         yield f"{workload.name}: runs started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
-    yield from (f"{workload.name}: {sentence}" for sentence in run_notes(runs))
+    yield from (f"{workload.name}: {sentence}" for sentence in work_notes(runs))
     violations = sum(not v.startswith(WARM) for run in runs for v in run.certificate.violations)
     if violations:
         yield f"{workload.name}: {counted(violations, 'call')} did not do the work that the trace asked for"

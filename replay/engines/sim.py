@@ -211,9 +211,10 @@ class SimEngine:
         )
 
     def _near_cap(self) -> float | None:
-        """Of a cap, unless it is for the very card that the profile was measured on."""
-        engine, curve = self._engine, self._engine.config.profile.clock_curve
-        if self._configuration.power_cap_w is None or (curve is not None and curve.own_card):
+        """Of a cap below the default limit, unless the profile was measured on the very card that it is for."""
+        engine, profile = self._engine, self._engine.config.profile
+        known = profile.clock_curve is not None and profile.clock_curve.own_card
+        if known or engine.power.cap_w >= profile.gpu.default_power_limit_w:
             return None
         return near_cap(engine.log.records, engine.latency, engine.power, CARDS_DIFFER)
 

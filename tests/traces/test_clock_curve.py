@@ -104,7 +104,7 @@ def test_a_cap_that_another_card_would_meet_may_bind() -> None:
     near, far = (run(500, bound=0.0, near_cap=share) for share in (0.9, 0.0))
     assert (may_bind(near), may_bind(far), may_bind(run(500, near_cap=0.9))) == (True, False, False)
     (note,) = curve_notes([near])
-    assert "is the card's: steps draw within 16 % of the cap for 90 % of the time at 500 W" in note
+    assert "whether a cap of 500 W binds is the card's: steps draw within 16 % of it" in note
     assert not list(curve_notes([far]))
     for made, word in ((near, "cap may bind"), (far, "cap not bound")):
         (workload,) = gather([made], {})

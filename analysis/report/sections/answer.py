@@ -22,7 +22,7 @@ def html(material: Material) -> str:
 
 
 def _warnings(material: Material) -> str:
-    found = [line for workload in material.workloads for line in doubts(workload)]
+    found = doubts(material.workloads)
     if not found:
         return ""
     return f'<div class="warnings" role="alert"><h3>Read with care</h3>{listed(found)}</div>'
