@@ -12,6 +12,7 @@ from rejoule.traces.run import Run
 CARDS_DIFFER: Final = 0.161
 """The most by which joules of the same work differed on three H200s (``python -m benchmarks.differences``): a cap so
 near to what a step draws uncapped may bind on one card and not on another."""
+MARKS: Final = "±: clock curve assumed, joules may be off by so much"
 SELDOM: Final = 0.05
 """A share of the time below which steps that come near to a cap are not spoken of."""
 JOULES: Final = "GPU energy"
@@ -51,7 +52,7 @@ def mark(run: Run) -> str:
 
 def marks_note(runs: Iterable[Run]) -> str:
     """What the letters of ``mark`` mean, where any of these runs has them."""
-    return "±: clock curve assumed, joules may be off by so much" if any(map(assumed, runs)) else ""
+    return MARKS if any(map(assumed, runs)) else ""
 
 
 def may_bind(run: Run) -> bool:
