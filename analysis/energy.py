@@ -15,14 +15,15 @@ from rejoule.analysis.statistics import Interval
 from rejoule.analysis.summary.cells import Cell, gather, part_half_width_j
 from rejoule.analysis.summary.evidence import Evidence, start_temperatures_c
 from rejoule.analysis.summary.evidence import as_json as evidence_json
-from rejoule.analysis.summary.lines import agents, line, quoted_notes, work_notes
+from rejoule.analysis.summary.lines import agents, line, quoted_notes, run_notes
 from rejoule.analysis.summary.load import other_loads, under_one_load
 from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution
 from rejoule.analysis.summary.units import amount
 from rejoule.analysis.summary.workflows import Told, figure_notes, told
+from rejoule.traces.clock_curve import mark
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.modelled import option_notes
+from rejoule.traces.modelled import modelled_notes
 from rejoule.traces.run import Run, configuration_key, knobs
 from rejoule.traces.words import counted
 
@@ -100,6 +101,8 @@ class Spent:
     """Of the workflows: their times, throughput, joules, waiting and fairness."""
     figure_notes: tuple[str, ...] = ()
     """What of these is not known, and what else stands against reading them."""
+    curve: str = ""
+    """What an assumed clock curve may put the joules off by, as in ``±9.2 %``; nothing where none is assumed."""
 
 
 def spent(
@@ -133,7 +136,7 @@ def extremes(found: Sequence[Spent], runs: Sequence[Run]) -> Extremes:
     known = sorted((spent for spent in alike if spent.gpu_j is not None), key=lambda spent: spent.gpu_j or 0.0)
     off = model_error(runs)
     others = other_loads(found, lambda spent: spent.configuration)
-    error, notes = off.of("workload", LEAD), (*off.notes, *option_notes(runs), *others)
+    error, notes = off.of("workload", LEAD), tuple(dict.fromkeys((*off.notes, *modelled_notes(runs), *others)))
     trace = found[0].trace
     least = MARGIN if error is None else max(MARGIN, error)
     if len(known) < 2 or (known[-1].gpu_j or 0.0) <= (known[0].gpu_j or 0.0) * (1.0 + least):
@@ -146,7 +149,9 @@ def error_notes(runs: Sequence[Run]) -> tuple[str, ...]:
     unseen; of one configuration, there are no differences."""
     by_trace = {name: [run for run in runs if run.trace == name] for name in dict.fromkeys(run.trace for run in runs)}
     several = [mine for mine in by_trace.values() if len({configuration_key(r.configuration) for r in mine}) > 1]
-    return tuple(dict.fromkeys((*(note for mine in several for note in model_error(mine).notes), *option_notes(runs))))
+    return tuple(
+        dict.fromkeys((*(note for mine in several for note in model_error(mine).notes), *modelled_notes(runs)))
+    )
 
 
 def as_json(found: Spent) -> dict[str, Any]:
@@ -187,6 +192,7 @@ def _spent(trace: str, cell: Cell, by: Split, force: bool) -> Spent:
         sum(s.figures.workflows for s in cell.trials),
         told(cell.trials),
         tuple(figure_notes(cell.trials)),
+        mark(runs[0]),
     )
 
 
@@ -326,7 +332,7 @@ def _notes(cell: Cell, found: Sequence[Attribution], force: bool) -> Iterator[st
         yield f"{cell.withheld}: joules by node and phase {'are not to be trusted' if force else UNSEEN}"
     if cell.failed_calls:
         yield f"{counted(cell.failed_calls, 'call')} failed; their energy is counted"
-    yield from work_notes(summary.run for summary in cell.trials)
+    yield from run_notes(summary.run for summary in cell.trials)
     yield from quoted_notes([cell.trials[0].run])
     if found and len(found) < len(cell.trials):
         yield f"energy was measured in {len(found)} of {len(cell.trials)} trials"

@@ -9,7 +9,7 @@ from typing import Literal
 from rejoule.replay.engines.client_health import client_limit
 from rejoule.replay.protocol.rejection import advice
 from rejoule.traces.chosen import policy_notes
-from rejoule.traces.modelled import option_notes
+from rejoule.traces.modelled import modelled_notes
 from rejoule.traces.parrot_told import parrot_notes
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Run, configuration_key
@@ -36,7 +36,7 @@ def between_runs(runs: Sequence[Run]) -> Iterator[str]:
     yield from policy_notes(runs)
     yield from parrot_notes(runs)
     yield from (f"runs differ: {drift}" for drift in drifts(runs))
-    yield from option_notes(runs)
+    yield from modelled_notes(runs)
 
 
 def remarks(run: Run) -> Iterator[Remark]:

@@ -1,15 +1,23 @@
-"""What a reader must know of engine options that were modelled, not measured."""
+"""What a reader must know of what was modelled, not measured: engine options, and caps and clock locks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from rejoule.traces.clock_curve import curve_notes
 from rejoule.traces.engine_options import DEFAULTS, option_word
 from rejoule.traces.run import Run
 
 ALWAYS: Final = frozenset({"num_gpu_blocks"})
 """How many blocks there are is a size of the profile's own, not another way to run."""
+
+
+def modelled_notes(runs: Iterable[Run]) -> Iterator[str]:
+    """All that stands against reading simulated runs' figures as measured ones, each said once."""
+    runs = tuple(runs)
+    yield from option_notes(runs)
+    yield from curve_notes(runs)
 
 
 def option_notes(runs: Iterable[Run]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from rejoule.traces import clock_curve
 from rejoule.traces.chosen import BLIND
 from rejoule.traces.engine_options import DEFAULTS, option_words
 from rejoule.traces.figures import figures
@@ -70,6 +71,7 @@ def summary(run: Run) -> dict[str, Any]:
         "certificate": asdict(run.certificate),
         "engine": dict(run.engine),
         "modelled_options": list(option_notes([run])),
+        "clock_curve": clock_curve.as_json(run),
     }
 
 

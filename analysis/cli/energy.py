@@ -225,9 +225,13 @@ def _total(spent: Spent) -> str:
 def _print_configurations(found: Sequence[Spent], end: Extremes, choose: str) -> None:
     from rejoule.analysis.cli.console import say, show
     from rejoule.analysis.summary.units import amount, percent
+    from rejoule.traces.clock_curve import MARKS
 
     def joules(spent: Spent, name: str) -> float | None:
         return next((part.energy_j for part in spent.parts if part.name == name), None)
+
+    def bound(spent: Spent) -> str:
+        return "" if spent.evidence.bound_fraction is None else percent(spent.evidence.bound_fraction)
 
     rows = []
     for spent in found:
@@ -246,7 +250,7 @@ def _print_configurations(found: Sequence[Spent], end: Extremes, choose: str) ->
                 amount(spent.workflow_p50_s, "s"),
                 "" if spent.evidence.net_j is None else amount(spent.evidence.net_j, "J"),
                 "" if spent.evidence.in_force_w is None else amount(spent.evidence.in_force_w, "W"),
-                "" if spent.evidence.bound_fraction is None else percent(spent.evidence.bound_fraction),
+                " ".join(filter(None, (bound(spent), spent.curve))),
                 "" if spent.evidence.sm_clock_mhz is None else amount(spent.evidence.sm_clock_mhz, "MHz"),
                 str(spent.trials),
             )
@@ -256,6 +260,8 @@ def _print_configurations(found: Sequence[Spent], end: Extremes, choose: str) ->
     heads = ("configuration", "", "joules", "tool wait", "idle", "J/call", "workflow p50", *evidence, "trials")
     show(f"{found[0].trace}: {len(found)} configurations, {source}", heads, rows)
     print_workflows(found)
+    if any(spent.curve for spent in found):
+        say(MARKS, "dim")
     for note in end.notes:
         say(f"note: {note}", "yellow")
     for spent in found:

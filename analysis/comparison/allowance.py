@@ -11,6 +11,7 @@ from typing import Any, Final
 from rejoule.analysis.attribution.result import WITHOUT_WORK
 from rejoule.analysis.summary.naming import label, varying
 from rejoule.analysis.summary.units import percent
+from rejoule.traces.clock_curve import BY, CARDS_DIFFER, curve_notes, width
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.modelled import is_known, tested
 from rejoule.traces.run import OPTION, Run
@@ -18,7 +19,7 @@ from rejoule.traces.words import counted
 
 LEAD: Final = "GPU energy"
 BETWEEN_CARDS: Final[Mapping[str, float]] = {
-    LEAD: 0.161,
+    LEAD: CARDS_DIFFER,
     "GPU energy less idle power": 0.082,
     "GPU memory energy": 0.288,
     "energy per output token": 0.161,
@@ -80,6 +81,17 @@ def model_error(runs: Sequence[Run]) -> Allowance:
     if len(modelled) < len(runs):
         # Absolute joules of a card are off by more than differences are: none of what is known is about that.
         return Allowance(notes=("no error is known for a difference between modelled and measured joules",))
+    found = _model_error(modelled)
+    errors = {
+        name: error + max(widths)
+        for name, error in found.errors.items()
+        if (widths := [w for run in modelled if (w := width(run, name)) is not None]) and len(widths) == len(modelled)
+    }
+    return Allowance(errors, (*found.notes, *curve_notes(modelled)))
+
+
+def _model_error(modelled: Sequence[Run]) -> Allowance:
+    """The same but for what an assumed clock curve adds under caps and clock locks."""
     names = dict.fromkeys(str(run.engine.get("profile", run.energy.source.get("gpu"))) for run in modelled)
     contents = {run.engine.get("profile_digest") for run in modelled} - {None}
     known = [run.engine.get("expected_error") for run in modelled]
@@ -95,7 +107,8 @@ def model_error(runs: Sequence[Run]) -> Allowance:
     told: Mapping[str, Any] = known[0] or {}
     varied = varying(run.configuration for run in modelled)
     options = [name for name in varied if _known_option(name, modelled)]
-    odd = [name for name in varied if name not in (*told["knobs"], "seed", *options)]
+    curved = [name for name in BY if all(width(run) is not None for run in modelled)]
+    odd = [name for name in varied if name not in (*told["knobs"], "seed", *options, *curved)]
     if odd:
         held = _listed((*told["knobs"], *told.get("options", ())))
         return Allowance(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from rejoule.analysis.export.exported import Exported, Source
-from rejoule.analysis.report.doubts import doubts
+from rejoule.analysis.report.doubts import common_doubts, doubts
 from rejoule.analysis.report.findings import findings
 from rejoule.analysis.summary.cells import Cell, Workload, gather
 from rejoule.analysis.summary.naming import source_label
@@ -21,7 +21,7 @@ def export(source: Source) -> Exported:
     lines: list[str] = []
     for workload in workloads:
         lines += _workload(workload)
-    care = [line for workload in workloads for line in doubts(workload)]
+    care = [*(line for workload in workloads for line in doubts(workload)), *common_doubts(workloads)]
     if care:
         lines += ["**Read with care**", "", *(f"- {plain(line)}" for line in care), ""]
     lines += [*(f"- {plain(line)}" for line in said), f"- ReJoule {plain(source.folder.experiment.rejoule_version)}"]

@@ -15,7 +15,7 @@ from rejoule.analysis.findings.optimum import disagreement, optimum
 from rejoule.analysis.findings.place import Place, places
 from rejoule.analysis.findings.reading import ERROR_UNKNOWN, Answer, Reading, answered
 from rejoule.analysis.findings.strongest import strongest
-from rejoule.analysis.summary.lines import work_notes
+from rejoule.analysis.summary.lines import run_notes
 from rejoule.traces.runs import RunFolder
 
 TESTS: Final[Mapping[Test, Callable[[Finding, Sequence[Place]], Iterator[Reading]]]] = {
@@ -47,7 +47,7 @@ def notes(folders: Sequence[RunFolder], found: Sequence[Answer]) -> tuple[str, .
     said = [*in_the_model(found)]
     if len(folders) > 1:
         said.append("configurations are compared within a folder, not across folders")
-    said += [note for folder in folders for note in work_notes(folder.runs)]
+    said += [note for folder in folders for note in run_notes(folder.runs)]
     return tuple(dict.fromkeys(said))
 
 

@@ -13,6 +13,7 @@ from rejoule.analysis.summary.cells import Cell, Workload
 from rejoule.analysis.summary.facts import cap_mark
 from rejoule.analysis.summary.naming import describe, label, varying
 from rejoule.analysis.summary.units import amount
+from rejoule.traces.clock_curve import marks_note
 from rejoule.traces.run import knobs
 
 LEFT: Final = 130
@@ -45,6 +46,7 @@ def heatmaps(workload: Workload) -> list[Picture]:
                 where = f", {facet}" if facet else ""
                 svg = _map(cells, (across, down), value, unit, title)
                 note = f"{label(across)} across, {label(down)} down; means over trials; the least is framed"
+                note = "; ".join(filter(None, (note, marks_note(c.trials[0].run for c in cells))))
                 found.append(Picture(f"{key}-{i}" if len(facets) > 1 else key, title + where, note, svg))
     return found
 

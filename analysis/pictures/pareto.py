@@ -8,6 +8,7 @@ from rejoule.analysis.pictures.scatter import scatter
 from rejoule.analysis.summary.cells import Cell, Workload
 from rejoule.analysis.summary.facts import cap_mark
 from rejoule.analysis.summary.units import amount
+from rejoule.traces.clock_curve import marks_note
 from rejoule.traces.words import counted
 
 
@@ -28,6 +29,7 @@ def pareto(workload: Workload) -> Picture | None:
     note = "the dotted line joins what nothing beats in both; choose a point to inspect it"
     if left_out:
         note += f"; {counted(left_out, 'configuration')} without energy or latency left out"
+    note = "; ".join(filter(None, (note, marks_note(c.trials[0].run for c in workload.cells))))
     return Picture("energy-latency", "Energy against latency", note, svg)
 
 

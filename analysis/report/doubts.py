@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rejoule.analysis.comparison.allowance import between_trials
 from rejoule.analysis.summary.cells import Workload
 from rejoule.analysis.summary.evidence import start_temperatures_c
 from rejoule.analysis.summary.lines import work_notes
+from rejoule.traces.clock_curve import curve_notes
 from rejoule.traces.warmth import WARM
 from rejoule.traces.words import counted
 
 
+def common_doubts(workloads: Sequence[Workload]) -> list[str]:
+    """What stands against them all: what an assumed clock curve leaves open."""
+    return list(curve_notes(s.run for workload in workloads for cell in workload.cells for s in cell.trials))
+
+
 def doubts(workload: Workload) -> Iterator[str]:
+    """What stands against one workload, whose name begins each line."""
     for cell in workload.cells:
         if cell.failed_calls:
             failed = counted(cell.failed_calls, "call")

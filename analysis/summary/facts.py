@@ -6,6 +6,7 @@ from rejoule.analysis.statistics import Mean
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.evidence import Evidence
 from rejoule.analysis.summary.units import UNKNOWN, amount, percent
+from rejoule.traces.clock_curve import mark, may_bind
 
 Facts = tuple[tuple[str, str], ...]
 """Names with their values; what is not known is left out, or a dash where its neighbours are known."""
@@ -71,11 +72,15 @@ def conditions(found: Evidence) -> Facts:
 
 
 def cap_mark(cell: Cell) -> str:
-    """What became of a configuration's cap, where there was one and it is known."""
+    """What became of a configuration's cap, where there was one and it is known, and how far an assumed clock curve
+    may put its joules off."""
     if cell.failed_calls:
         return "calls failed"
     if cell.unmet_cap:
         return f"{cell.in_force_w:g} W in force"
+    first = cell.trials[0].run
     if cell.configuration.power_cap_w is None or cell.bound_fraction is None:
-        return ""
-    return "cap not bound" if cell.bound_fraction == 0.0 else f"bound {percent(cell.bound_fraction)}"
+        return mark(first)
+    if cell.bound_fraction == 0.0:
+        return "cap may bind" if may_bind(first) else "cap not bound"
+    return " ".join(filter(None, (f"bound {percent(cell.bound_fraction)}", mark(first))))

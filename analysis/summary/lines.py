@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from rejoule.analysis.attribution.result import WITHOUT_WORK
+from rejoule.traces.clock_curve import curve_notes
 from rejoule.traces.modelled import option_notes
 from rejoule.traces.run import Run
 from rejoule.traces.work import sentences
@@ -23,6 +24,13 @@ def work_notes(runs: Iterable[Run]) -> Iterable[str]:
     works = (run.certificate.work for run in runs)
     yield from option_notes(runs)
     yield from dict.fromkeys(sentence for work in works if work is not None for sentence in sentences(work))
+
+
+def run_notes(runs: Iterable[Run]) -> Iterable[str]:
+    """The same, and what an assumed clock curve may put figures off by."""
+    runs = tuple(runs)
+    yield from curve_notes(runs)
+    yield from work_notes(runs)
 
 
 def line(name: str | None) -> str:

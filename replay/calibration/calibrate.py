@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from rejoule.replay.calibration.api import api_delays
 from rejoule.replay.calibration.capping import Capped, cap_of, fit_cap, highest_clock
+from rejoule.replay.calibration.clock_curve import found_curve
 from rejoule.replay.calibration.fit import (
     POWER,
     TIMING,
@@ -78,6 +79,7 @@ class Calibration:
             "profile": self.profile.name,
             "timing": msgspec.to_builtins(self.profile.timing),
             "power": msgspec.to_builtins(self.profile.power),
+            "clock_curve": msgspec.to_builtins(self.profile.clock_curve),
             "relative_standard_error": dict(self.known),
             "errors": {kind: asdict(found) for kind, found in self.timing.items()}
             | {"power": None if self.power is None else asdict(self.power)},
@@ -130,7 +132,10 @@ def calibrate(
         known |= {f"power.{k}": v for k, v in drawn.known.items() if k in POWER}
         errors_of_power = power_errors(profile, seen.readings)
     if not (timing_only or clocked):
-        notes.append(f"no run was capped or locked: how power depends on the clock stays that of {base.name}")
+        notes.append(
+            f"no run was capped or locked: how power depends on the clock stays that of {base.name}, and figures under "
+            "caps and locks are assumed; measure with --power-cap, or --sm-clock"
+        )
     if any(step.clock_mhz is None for span in seen.spans for step in span.steps):
         notes.append(f"steps without a known SM clock were taken to have run at {base.gpu.max_clock_mhz} MHz")
     apart = _seen(held_out, profile)
@@ -155,6 +160,7 @@ def calibrate(
         held_out={f"{what} MAPE": round(found.mape, 5) for what, found in errors.items()},
         # Known of the base, not of what was fitted here.
         expected_error=None,
+        clock_curve=base.clock_curve if timing_only else found_curve(base, profile, runs, seen.readings),
     )
     return Calibration(profile, known, within, errors_of_power, errors, tuple(notes))
 

@@ -42,8 +42,10 @@ POWER: Final = {
     "cache_w": (0.1, 5000.0),
     "knee": (0.2, 1.0),
     "voltage_slope": (0.01, 10.0),
+    "voltage_sag": (0.01, 1.0),
+    "floor": (0.05, 1.0),
 }
-CLOCKED: Final = ("knee", "voltage_slope")
+CLOCKED: Final = ("knee", "voltage_slope", "voltage_sag", "floor")
 SLOW_HOST_S: Final = {"host_prefill_s": 0.005, "host_eager_s": 0.02}
 """The host's time shows only where it is longer than the GPU's, so it is looked for from above."""
 RARE: Final = 20

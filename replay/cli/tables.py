@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from rich.table import Table
 
+from rejoule.traces.clock_curve import mark, marks_note
 from rejoule.traces.engine_options import varying_options
 from rejoule.traces.figures import workflow_j
 from rejoule.traces.percentiles import percentile
@@ -81,7 +82,7 @@ def print_runs(runs: Sequence[Run]) -> None:
             figure(run.makespan_s),
             figure(percentile(latency["workflow"], 50), ",.2f"),
             figure(percentile(latency["ttft"], 50), ",.3f"),
-            figure(run.power_cap.bound_fraction, ".0%"),
+            " ".join(filter(None, (figure(run.power_cap.bound_fraction, ".0%"), mark(run)))),
             *([f"{calls:,}"] if any(lost) else []),
         )
         last = run.trace
@@ -91,6 +92,7 @@ def print_runs(runs: Sequence[Run]) -> None:
     out.print(
         f"joules: GPU, {', '.join(sources)}; J/flow: a complete workflow; flow, TTFT: medians of workflows and calls; "
         "capped: share of the busy time in which the cap held the clock down"
-        + ("; left out: recorded calls that the run did not do" if any(lost) else ""),
+        + ("; left out: recorded calls that the run did not do" if any(lost) else "")
+        + (f"; {said}" if (said := marks_note(runs)) else ""),
         style="dim",
     )

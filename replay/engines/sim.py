@@ -23,9 +23,11 @@ from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
 from rejoule.replay.sim.makeup import makeup
+from rejoule.replay.sim.margins import near_cap
 from rejoule.replay.sim.profile import Profile, load_profile, profile_digest
 from rejoule.replay.sim.records import StepRecord
 from rejoule.traces import RejouleError, Trace
+from rejoule.traces.clock_curve import CARDS_DIFFER
 from rejoule.traces.model import Call
 from rejoule.traces.run import CallResult, Configuration, Energy, PowerCap, Step, Tier
 from rejoule.traces.work import left_out, output_tokens
@@ -204,12 +206,22 @@ class SimEngine:
                 "calibrated": profile.calibrated,
                 "gpus": profile.tensor_parallel,
                 "expected_error": msgspec.to_builtins(profile.expected_error),
+                "clock_curve": msgspec.to_builtins(profile.clock_curve),
+                "near_cap": self._near_cap(),
                 "max_num_seqs": engine.limits.max_num_seqs,
                 "max_num_batched_tokens": engine.limits.max_num_batched_tokens,
                 "num_gpu_blocks": engine.pool.capacity + 1,
                 "async_scheduling": engine.limits.async_scheduling,
             },
         )
+
+    def _near_cap(self) -> float | None:
+        """Of a cap below the default limit, unless the profile was measured on the very card that it is for."""
+        engine, profile = self._engine, self._engine.config.profile
+        known = profile.clock_curve is not None and profile.clock_curve.own_card
+        if known or engine.power.cap_w >= profile.gpu.default_power_limit_w:
+            return None
+        return near_cap(engine.log.records, engine.latency, engine.power, CARDS_DIFFER)
 
     async def close(self) -> None:
         """Nothing outside the process is held."""

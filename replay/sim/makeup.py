@@ -68,6 +68,17 @@ def _rows(records: Sequence[StepRecord], players: int, latency: LatencyModel, po
     return rows
 
 
+def work_of(record: StepRecord) -> Work:
+    """What a step of a record computed."""
+    decodes = len(record.decode_ids)
+    # Contexts grow evenly over equal steps: their mean stands for all.
+    context = round(record.context_tokens + decodes * (record.steps - 1) / 2)
+    chunks = [(new, before) for (_, new, _), before in zip(record.prefill, record.prefill_context, strict=True)]
+    pairs = sum(new * (before + new / 2) for new, before in chunks)
+    before = sum(before for _, before in chunks)
+    return Work(len(chunks), sum(new for new, _ in chunks), pairs, before, decodes, context, len(chunks))
+
+
 def shapley(value: Mapping[tuple[int, ...], Array], player: int, players: int) -> Array:
     """Of one of so many players, given what each coalition (in order) is worth."""
     found = np.zeros_like(value[()])
@@ -80,19 +91,13 @@ def shapley(value: Mapping[tuple[int, ...], Array], player: int, players: int) -
 
 def _added(record: StepRecord, players: int, latency: LatencyModel) -> list[list[float]]:
     """What each player adds to the demand of an empty step: players × the fields of a demand."""
-    decodes = len(record.decode_ids)
-    # Contexts grow evenly over equal steps: their mean stands for all.
-    context = round(record.context_tokens + decodes * (record.steps - 1) / 2)
-    empty = latency.demand(EMPTY)
-    attended = _minus(latency.demand(Work(decode_context=context)), empty)
-    decoded = _minus(latency.demand(Work(decodes=decodes)), empty)
+    work, empty = work_of(record), latency.demand(EMPTY)
+    attended = _minus(latency.demand(Work(decode_context=work.decode_context)), empty)
+    decoded = _minus(latency.demand(Work(decodes=work.decodes)), empty)
     if players == DECODING:
         return [decoded, attended]
-    chunks = [(new, before) for (_, new, _), before in zip(record.prefill, record.prefill_context, strict=True)]
-    pairs = sum(new * (before + new / 2) for new, before in chunks)
-    before = sum(before for _, before in chunks)
-    reach = _minus(latency.demand(Work(prefill_pairs=pairs, prefill_context=before)), empty)
-    work = Work(len(chunks), sum(n for n, _ in chunks), pairs, before, decodes, context, len(chunks))
+    prompts = Work(prefill_pairs=work.prefill_pairs, prefill_context=work.prefill_context)
+    reach = _minus(latency.demand(prompts), empty)
     rest = _minus(latency.demand(work), empty)
     rest = [r - a - d - p for r, a, d, p in zip(rest, attended, decoded, reach, strict=True)]
     # The host's part of a prompt is that it has to be launched, whatever its length.

@@ -1,11 +1,12 @@
 """How much power a step draws, and what a power cap or a clock lock makes of it.
 
     P(f) = idle + memory u_m + (awake + compute u_c + traffic u_m + cache u_k) (f/f0) v(f)^2
-    v(f) = 1 below the knee, 1 + slope (f - f_knee)/f0 above
+    v(f) = 1 + slope (f - f_knee)/f0 above the knee, 1 - sag (f_knee - f)/f0 below it, and no less than at the floor
 
 with u_c and u_m the shares of the step in which compute and memory are busy, and u_k that of reading keys and values.
-The knee follows fits of a public power sweep of vLLM: power is linear in the clock and then steep, where a cube law
-errs by up to 17 %.
+v is the voltage as a multiple of that at the knee, and the floor the clock below which it falls no further. Above
+the knee it rises steeply; how fast it falls below, ``benchmarks.voltage_curve`` fits to public measurements. Where it
+hardly falls (a sag of 0), power is linear in the clock and then steep, and a cube law errs by up to 17 %.
 
 A cap takes the highest clock whose power is at most the cap. While the power at the full clock is below the cap,
 nothing changes. A cap below the power at the lowest clock cannot be kept: the step runs at that clock, above the cap.
@@ -27,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rejoule.replay.sim.latency import Array, Demand, LatencyModel, StepTime
-from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.profile import PowerCurve, Profile
 from rejoule.traces.errors import RejouleError
 
 
@@ -68,11 +69,11 @@ class PowerModel:
             )
         self.clocks_mhz = range(gpu.min_clock_mhz, highest + 1, gpu.clock_step_mhz)
         self._scale = {clock: self._dynamic(clock / gpu.max_clock_mhz) for clock in self.clocks_mhz}
-        self._gpus = profile.tensor_parallel
+        self.gpus = profile.tensor_parallel
         self._max_clock_mhz = gpu.max_clock_mhz
         self.idle_clock_mhz = self.clocks_mhz[-1]
         resting_w = self._curve.idle_w + self._curve.awake_w * self._scale[self.idle_clock_mhz]
-        self.idle_w = self._gpus * resting_w
+        self.idle_w = self.gpus * resting_w
         self._peak_w = self.cap_w * (self._curve.cap_peak or math.inf)
         self._window_s = self._curve.cap_window_s
         self._mean_w = self._held_w = resting_w
@@ -94,7 +95,7 @@ class PowerModel:
             self.hold(steady.power_w, at_s)
             return steady
         free = self.burst(demand)
-        free_w, cap_w = free.power_w / self._gpus, self.cap_w
+        free_w, cap_w = free.power_w / self.gpus, self.cap_w
         if free.clock_mhz == steady.clock_mhz:
             self.hold(steady.power_w, at_s)
             return steady
@@ -105,7 +106,7 @@ class PowerModel:
         below_s = (1 - above_s / free.step_s) * steady.step_s
         step_s = above_s + below_s
         share = above_s / step_s
-        self._mean_w, self._held_w, self._since_s = cap_w, steady.power_w / self._gpus, at_s + above_s
+        self._mean_w, self._held_w, self._since_s = cap_w, steady.power_w / self.gpus, at_s + above_s
         return Operation(
             share * free.clock_mhz + (1 - share) * steady.clock_mhz,
             step_s,
@@ -116,7 +117,7 @@ class PowerModel:
 
     def hold(self, power_w: float, at_s: float) -> None:
         """From ``at_s`` on all GPUs together draw ``power_w``, until told otherwise."""
-        held_w = power_w / self._gpus
+        held_w = power_w / self.gpus
         if held_w != self._held_w:
             self._mean_w = self._mean(at_s)
             self._held_w, self._since_s = held_w, at_s
@@ -132,7 +133,7 @@ class PowerModel:
 
     def idle_at(self, clock_mhz: float) -> float:
         """Watts of all GPUs that rest at a clock."""
-        return self._gpus * (self._curve.idle_w + self._curve.awake_w * self._dynamic(clock_mhz / self._max_clock_mhz))
+        return self.gpus * (self._curve.idle_w + self._curve.awake_w * self._dynamic(clock_mhz / self._max_clock_mhz))
 
     def joules(self, demands: Array, clock_mhz: Array | float) -> Array:
         """Of one step for each row of ``demands`` (S × the fields of a `Demand`), at any clock and whatever the cap."""
@@ -141,10 +142,10 @@ class PowerModel:
         parts = (time.compute_s, time.memory_s, time.cache_s)
         compute, memory, cache = (np.minimum(1.0, part / step_s) for part in parts)
         share = np.asarray(clock_mhz) / self._max_clock_mhz
-        scale = share * (1 + curve.voltage_slope * np.maximum(0.0, share - curve.knee)) ** 2
+        scale = share * voltage(curve, share) ** 2
         dynamic = curve.awake_w + curve.compute_w * compute + curve.traffic_w * memory + curve.cache_w * cache
         watts: Array = curve.idle_w + curve.memory_w * memory + dynamic * scale
-        return self._gpus * watts * step_s
+        return self.gpus * watts * step_s
 
     def power_at(self, demand: Demand, clock_mhz: float) -> float:
         """Watts of all GPUs in a step at any clock, whatever the cap."""
@@ -152,10 +153,10 @@ class PowerModel:
 
     def power_of(self, time: StepTime, clock_mhz: float) -> float:
         """Watts of all GPUs over a stretch of ``time.step_s`` in which they compute and load for as long as it says."""
-        return self._gpus * self._draw(time, self._dynamic(clock_mhz / self._max_clock_mhz))
+        return self.gpus * self._draw(time, self._dynamic(clock_mhz / self._max_clock_mhz))
 
     def _overdraws(self, steady: Operation, mean_w: float) -> bool:
-        return self._window_s > 0 and steady.cap_bound and mean_w < min(self.cap_w, steady.power_w / self._gpus)
+        return self._window_s > 0 and steady.cap_bound and mean_w < min(self.cap_w, steady.power_w / self.gpus)
 
     def _mean(self, at_s: float) -> float:
         """What the controller sees of one GPU."""
@@ -166,7 +167,7 @@ class PowerModel:
     def _within(self, demand: Demand, limit_w: float) -> Operation:
         clocks = self.clocks_mhz
         free = self._at(demand, clocks[-1], False)
-        if free.power_w <= limit_w * self._gpus:
+        if free.power_w <= limit_w * self.gpus:
             return free
         low, high = 0, len(clocks) - 1
         while low < high:
@@ -181,7 +182,7 @@ class PowerModel:
     def _at(self, demand: Demand, clock: int, cap_bound: bool) -> Operation:
         time = self._latency.time(demand, clock)
         power = self._power(time, clock)
-        return Operation(clock, time.step_s, self._gpus * power, cap_bound, power <= self.cap_w)
+        return Operation(clock, time.step_s, self.gpus * power, cap_bound, power <= self.cap_w)
 
     def _power(self, time: StepTime, clock: int) -> float:
         return self._draw(time, self._scale[clock])
@@ -198,6 +199,12 @@ class PowerModel:
 
     def _dynamic(self, share: float) -> float:
         """(f/f0) v(f)^2 at a share of the greatest clock."""
-        curve = self._curve
-        voltage = 1 + curve.voltage_slope * max(0.0, share - curve.knee)
-        return share * voltage**2
+        return share * float(voltage(self._curve, share)) ** 2
+
+
+def voltage(curve: PowerCurve, share: Array | float) -> Array:
+    """As a multiple of that at the knee, by the share of the greatest clock."""
+    above = np.maximum(0.0, np.asarray(share) - curve.knee)
+    below = np.maximum(0.0, curve.knee - np.maximum(share, curve.floor))
+    risen: Array = 1 + curve.voltage_slope * above - curve.voltage_sag * below
+    return risen

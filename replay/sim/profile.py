@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -175,8 +175,12 @@ class PowerCurve(Struct, frozen=True, forbid_unknown_fields=True):
     compute_w: NonNegative
     traffic_w: NonNegative
     knee: Annotated[float, Meta(ge=0, le=1)]
-    """Clock, as a share of the greatest, above which voltage rises."""
+    """Clock, as a share of the greatest, above which voltage rises by ``voltage_slope``."""
     voltage_slope: NonNegative
+    voltage_sag: NonNegative = 0.0
+    """By how much voltage falls below the knee, as a share of that at the knee for all of the greatest clock."""
+    floor: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Clock, as a share of the greatest, below which voltage falls no further."""
     cache_w: NonNegative = 0.0
     """Of the SMs while keys and values are read, beside ``traffic_w``: attention keeps them busier than weights do."""
     cap_window_s: NonNegative = 0.0
@@ -187,6 +191,43 @@ class PowerCurve(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if 0 < self.cap_peak < 1:
             raise ValueError(f"cap_peak is {self.cap_peak:g}: a multiple of the cap from 1, or 0 for no limit")
+        if self.voltage_sag * max(0.0, self.knee - self.floor) >= 1:
+            raise ValueError(f"voltage_sag is {self.voltage_sag:g}: at the floor no voltage would be left")
+
+
+class CurveWidth(Struct, frozen=True, forbid_unknown_fields=True):
+    """By how much figures differ, relative, between the curves that are possible, under one cap or clock lock."""
+
+    at: Positive
+    """Watts of a cap, or MHz of a lock."""
+    metrics: dict[str, NonNegative]
+    """By figure, as ``ExpectedError.metrics``: the most by which its ratio to that of no cap differs."""
+
+
+class ClockCurve(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the power curve's dependence on the clock was found, and what it may be off by where it was not measured."""
+
+    basis: Literal["assumed", "measured"]
+    source: str
+    known_from_w: Positive
+    """Under caps from here on, clocks were measured or never fall: nothing is assumed there."""
+    known_from_mhz: Positive
+    """The same of clock locks."""
+    own_card: bool = False
+    """Whether its power was measured on the GPU that it is used for, as `rejoule calibrate` does."""
+    low: dict[str, float] = {}
+    """Constants of the power curve that differ if voltage falls as far as may be."""
+    high: dict[str, float] = {}
+    """The same if it falls as little as may be."""
+    caps: tuple[CurveWidth, ...] = ()
+    """Ascending, for each GPU; between them, and up to ``known_from_w``, where it is nothing, the width is linear."""
+    clocks: tuple[CurveWidth, ...] = ()
+    """The same of clock locks, up to ``known_from_mhz``."""
+
+    def __post_init__(self) -> None:
+        for name, widths in (("caps", self.caps), ("clocks", self.clocks)):
+            if [width.at for width in widths] != sorted({width.at for width in widths}):
+                raise ValueError(f"{name} of the clock curve are not in ascending order")
 
 
 class Serving(Struct, frozen=True, forbid_unknown_fields=True):
@@ -258,6 +299,8 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """Of a calibrated profile: relative error by metric, on runs that it was not fitted to."""
     expected_error: ExpectedError | None = None
     """Of the differences that it predicts; ``None`` where none were held against measurements."""
+    clock_curve: ClockCurve | None = None
+    """What is known of figures under caps and clock locks; ``None`` where nobody said."""
 
 
 class _GpuFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -268,6 +311,7 @@ class _GpuFile(Struct, frozen=True, forbid_unknown_fields=True):
     timing: Timing
     power: PowerCurve
     sources: dict[str, str]
+    clock_curve: ClockCurve | None = None
 
 
 class _ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -332,6 +376,7 @@ def compose(gpu_name: str, model_name: str, tensor_parallel: int = 1) -> Profile
         serving=default_serving(name, model.model, gpu.gpu, tensor_parallel),
         tensor_parallel=tensor_parallel,
         sources={"model": model.source, **gpu.sources, "serving": "vLLM V1's defaults; see default_serving"},
+        clock_curve=gpu.clock_curve,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from rejoule.analysis.report.badge import badge
-from rejoule.analysis.report.doubts import doubts
+from rejoule.analysis.report.doubts import common_doubts, doubts
 from rejoule.analysis.report.findings import Finding, findings
 from rejoule.analysis.report.markup import listed
 from rejoule.analysis.report.material import Material
@@ -35,13 +35,14 @@ def _shared(found: Sequence[Finding]) -> list[str]:
 
 
 def _warnings(material: Material) -> str:
-    """Each doubt once, with all that it is about before it."""
+    """Each doubt once, with all that it is about before it, and then those that are about everything."""
     about: dict[str, list[str]] = {}
     for workload in material.workloads:
         for line in doubts(workload):
             place, _, doubt = line.removeprefix(workload.name).partition(": ")
             about.setdefault(doubt, []).append(f"{workload.name}{place}")
-    lines = listed(f"{'; '.join(places)}: {doubt}" for doubt, places in about.items())
+    placed = (f"{'; '.join(places)}: {doubt}" for doubt, places in about.items())
+    lines = listed([*placed, *common_doubts(material.workloads)])
     return lines and f'<div class="warnings" role="alert" tabindex="0"><h3>Read with care</h3>{lines}</div>'
 
 

@@ -18,10 +18,14 @@ SMALL = Limits(max_num_seqs=64, kv_tokens=200_000, cell_s=0.1, gap_s=0.1, rest_s
 PERIOD_S = 0.05
 
 
-def simulated(sm_clock_mhz: float | None = None, limits: Limits = SMALL, profile: str = PROFILE) -> Run:
+def simulated(
+    sm_clock_mhz: float | None = None, limits: Limits = SMALL, profile: str = PROFILE, power_cap_w: float | None = None
+) -> Run:
     """A run of the grid with readings; ``profile`` is a name or a path."""
     trace = grid(load_profile(PROFILE), limits)
-    configuration = Configuration(profile=profile, max_num_seqs=limits.max_num_seqs, sm_clock_mhz=sm_clock_mhz)
+    configuration = Configuration(
+        profile=profile, max_num_seqs=limits.max_num_seqs, sm_clock_mhz=sm_clock_mhz, power_cap_w=power_cap_w
+    )
     run = asyncio.run(replay(trace, PlannedRun("grid", "grid", configuration, 0), "", open_engine))
     return replace(run, readings=readings(run))
 
