@@ -50,8 +50,11 @@ OPTIONS: Mapping[str, Any] = {
 """vLLM's options that the simulated engine has too, with the types of their values."""
 
 
-def engine_config(configuration: Configuration) -> EngineConfig:
-    """The knobs in the engine's own terms. Raises RejouleError for an unknown profile or a value that is none."""
+def engine_config(configuration: Configuration, profile: Profile | None = None) -> EngineConfig:
+    """The knobs in the engine's own terms, of ``profile`` or else of the one that they name.
+
+    Raises RejouleError for an unknown profile or a value that is none.
+    """
     unknown = sorted(set(configuration.options) - set(OPTIONS) - set(RUN_OPTIONS))
     if unknown:
         raise RejouleError(
@@ -63,7 +66,7 @@ def engine_config(configuration: Configuration) -> EngineConfig:
         chosen["scheduling_policy"] = PRIORITY
     clock = configuration.sm_clock_mhz
     return EngineConfig(
-        profile=load_profile(configuration.profile or DEFAULT_PROFILE),
+        profile=load_profile(configuration.profile or DEFAULT_PROFILE) if profile is None else profile,
         max_num_seqs=configuration.max_num_seqs,
         power_cap_w=configuration.power_cap_w,
         sm_clock_mhz=None if clock is None else round(clock),
@@ -97,9 +100,10 @@ def check_sim(configuration: Configuration) -> None:
 class SimEngine:
     """Answers calls with their recorded output, when the modelled engine would have."""
 
-    def __init__(self, configuration: Configuration, trace: Trace) -> None:
+    def __init__(self, configuration: Configuration, trace: Trace, profile: Profile | None = None) -> None:
+        """``profile`` stands in for the one that the configuration names."""
         self._configuration = configuration
-        self._engine = StepEngine(engine_config(configuration))
+        self._engine = StepEngine(engine_config(configuration, profile))
         self._models = models_for(trace, [SIMULATED], configuration.options)
         self._tier: Tier = "tokens" if all(map(_has_ids, trace.calls)) else "lengths"
         self._sent: dict[str, CallResult] = {}
