@@ -200,7 +200,7 @@ def _provenance(
     base: Profile, runs: Sequence[Run], seen: _Seen, within: Mapping[str, Errors], power: Errors | None
 ) -> dict[str, str]:
     return {
-        **measured_on(base, runs),
+        **measured_on(base, runs, power is None),
         "steps": str(sum(s.steps for span in seen.spans for s in span.steps)),
         "bins": str(len(seen.bins)),
         "readings": str(len(seen.readings)),

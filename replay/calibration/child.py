@@ -77,7 +77,7 @@ def quick_calibrate(
         serving=serving(parent.serving, runs),
         sources={**parent.sources, **_sources(parent, fitted)},
         provenance={
-            **measured_on(parent, runs),
+            **measured_on(parent, runs, timing_only),
             "fitted by": "rejoule calibrate --quick",
             **{f"{what} MAPE": f"{size:.4f}" for what, (_, size) in _sizes(fitted.after).items()},
         },

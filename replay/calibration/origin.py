@@ -46,8 +46,11 @@ def serving(held: Serving, runs: Sequence[Run]) -> Serving:
     return replace(held, **told)
 
 
-def measured_on(base: Profile, runs: Sequence[Run]) -> dict[str, str]:
-    """What a profile says of it in its ``provenance``; what is not known is left out."""
+def measured_on(base: Profile, runs: Sequence[Run], timing_only: bool) -> dict[str, str]:
+    """What a profile says of it in its ``provenance``; what is not known is left out.
+
+    A card of which only times were fitted is not one whose watts it knows.
+    """
     around = [run.conditions for run in runs if run.conditions is not None]
     engine = next((run.engine for run in runs if "version" in run.engine), {})
 
@@ -58,7 +61,7 @@ def measured_on(base: Profile, runs: Sequence[Run]) -> dict[str, str]:
         "base": base.name,
         "fitted": datetime.now(UTC).date().isoformat(),
         "runs": ", ".join(run.id for run in runs),
-        "gpus": all_of(gpu for c in around for gpu in c.gpus),
+        "gpus of the times" if timing_only else "gpus": all_of(gpu for c in around for gpu in c.gpus),
         "gpu names": all_of(name for c in around for name in c.gpu_names),
         "host": "; ".join(dict.fromkeys(c.host for c in around if c.host)),
         "driver": all_of(c.driver for c in around),

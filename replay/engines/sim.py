@@ -23,7 +23,7 @@ from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
 from rejoule.replay.sim.makeup import makeup
-from rejoule.replay.sim.profile import Profile, load_profile, profile_digest
+from rejoule.replay.sim.profile import Profile, fitted_to, load_profile, profile_digest
 from rejoule.replay.sim.records import StepRecord
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.model import Call
@@ -202,6 +202,7 @@ class SimEngine:
                 **self.identity,
                 "calibrated": profile.calibrated,
                 "gpus": profile.tensor_parallel,
+                "measured_on": fitted_to(profile),
                 "expected_error": msgspec.to_builtins(profile.expected_error),
                 "max_num_seqs": engine.limits.max_num_seqs,
                 "max_num_batched_tokens": engine.limits.max_num_batched_tokens,
