@@ -12,11 +12,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import fsum
+from statistics import fmean, median
 from typing import Final
 
 import numpy as np
 
 from rejoule.replay.calibration.grid import kind_of
+from rejoule.replay.calibration.observations import STALLED
 from rejoule.traces.run import CallResult, Run
 
 SET_UP: Final = ("warm-up", "prime-")
@@ -98,7 +100,9 @@ def _waits(kind: str, calls: Sequence[CallResult], crowds: bool) -> dict[Shown, 
         own = [call for call in calls if (call.prompt_tokens or 0) == size]
         long = [c for c in own if (c.output_tokens or 0) >= LONG]
         if len(long) < 2 or not kind.startswith(CROWDED):
-            found[Shown(FIRST, kind, number)] = fsum(_first_s(c) - c.sent_s for c in own) / len(own)
+            waits = [_first_s(c) - c.sent_s for c in own]
+            kept = [wait for wait in waits if wait <= STALLED * median(waits)]
+            found[Shown(FIRST, kind, number)] = fmean(kept)
         together_s = min(c.end_s for c in long) - max(map(_first_s, long)) if long else 0.0
         if long and (crowds or together_s >= TOGETHER * (max(c.end_s for c in long) - min(map(_first_s, long)))):
             tokens = sum((c.output_tokens or 0) - 1 for c in long)

@@ -9,8 +9,8 @@ import pytest
 
 from rejoule.replay.calibration.child import QuickCalibration, quick_calibrate
 from rejoule.replay.calibration.grid import FULL, QUICK, Limits, cells, grid, kind_of
-from rejoule.replay.calibration.outside import WATTS, shown
-from rejoule.replay.calibration.quick import GridRun, grid_run, scaled
+from rejoule.replay.calibration.outside import FIRST, WATTS, Shown, shown
+from rejoule.replay.calibration.quick import GridRun, grid_run, moving, scaled
 from rejoule.replay.engines.sim import SimEngine
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.profile import Profile, fitted_to, load_profile
@@ -74,6 +74,19 @@ def test_only_constants_of_cards_and_hosts_move(found: QuickCalibration) -> None
     for name in ("knee", "voltage_slope", "cap_peak", "cap_window_s"):
         assert getattr(found.profile.power, name) == getattr(PARENT.power, name)
     assert (found.profile.model, found.profile.gpu) == (PARENT.model, PARENT.gpu)
+
+
+def test_with_tensor_parallelism_the_all_reduce_moves_too() -> None:
+    assert "timing.all_reduce_s" in moving(load_profile("h200-llama-3.1-8b-tp2")).keys() - moving(PARENT).keys()
+
+
+def test_a_call_that_stalled_shows_nothing_of_the_others(run: Run) -> None:
+    """As the first one does for which a kernel is loaded."""
+    first = next(c for c in run.calls if c.node == "alone-0")
+    late = changed(first, first_token_s=first.sent_s + 5, end_s=first.sent_s + 5)
+    stalled = changed(run, calls=tuple(late if c is first else c for c in run.calls))
+    wait = Shown(FIRST, "alone", 0)
+    assert shown(stalled)[wait] == pytest.approx(shown(run)[wait], rel=0.02)
 
 
 def test_the_child_is_nearer_to_what_was_seen(found: QuickCalibration) -> None:
