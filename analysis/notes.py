@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rejoule.analysis.attribution import Attribution, Method
+from rejoule.analysis.comparison.unseen import unseen_notes
 from rejoule.analysis.pairing import LeftOut, Pair, reordered, same_runs
 from rejoule.analysis.summary.evidence import start_temperatures_c
 from rejoule.analysis.summary.lines import agents, quoted_notes, work_notes
@@ -55,6 +56,7 @@ def pair_notes(
         yield f"the runs started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
     if any(p.a.measured != p.b.measured for p in pairs):
         yield "one side is modelled and the other measured: the difference includes the model's error"
+        yield from unseen_notes(run for p in pairs for run in (p.a, p.b))
     yield from _drifts(pairs)
     if any(p.a.certificate.digest != p.b.certificate.digest for p in pairs):
         yield "the sides did different work: the difference is not the configuration's alone"

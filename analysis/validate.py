@@ -16,6 +16,7 @@ from itertools import combinations
 from math import fsum, hypot, sqrt
 from typing import Any, Final
 
+from rejoule.analysis.comparison.unseen import unseen_notes
 from rejoule.analysis.summary.naming import describe, varying
 from rejoule.traces.engine_options import DEFAULTS, KV_MEMORY
 from rejoule.traces.errors import RejouleError
@@ -284,6 +285,7 @@ def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run
     profiles = sorted({str(r.engine.get("profile")) for key in shared for r in simulated[key]})
     notes += dict.fromkeys(f"measured runs differ: {drift}" for key in shared for drift in drifts(measured[key]))
     notes += dict.fromkeys(note for key in shared for note in warmth_notes(measured[key]))
+    notes += unseen_notes(run for key in shared for run in (*simulated[key], *measured[key]))
     return [*notes, f"simulated with {', '.join(profiles)}"]
 
 

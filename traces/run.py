@@ -216,6 +216,10 @@ class Conditions:
 
     gpus: tuple[str, ...] = ()
     """UUIDs."""
+    gpu_names: tuple[str, ...] = ()
+    """What their driver calls them, as many; none in runs of before that was recorded."""
+    host: str | None = None
+    """The machine that they are in: its CPU, how many there are, and a digest that is the machine's own."""
     driver: str | None = None
     start_temperature_c: float | None = None
     """Of the hottest GPU."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rejoule.analysis.comparison.allowance import between_trials
+from rejoule.analysis.comparison.unseen import unseen_notes
 from rejoule.analysis.summary.cells import Workload
 from rejoule.analysis.summary.evidence import start_temperatures_c
 from rejoule.analysis.summary.lines import work_notes
@@ -34,6 +35,7 @@ def doubts(workload: Workload) -> Iterator[str]:
             yield f"{workload.name}: a cap of {wanted:g} W was asked for, {cell.in_force_w:g} W were in force"
     yield from (f"{workload.name}: {line}" for line in workload.other_loads)
     runs = [s.run for cell in workload.cells for s in cell.trials]
+    yield from (f"{workload.name}: {note}" for note in unseen_notes(runs))
     apart = start_temperatures_c(runs)
     if apart is not None:
         yield f"{workload.name}: runs started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,9 +35,9 @@ from rejoule.replay.calibration.observations import (
     spans,
     whole_run,
 )
-from rejoule.replay.sim.profile import Profile, Serving
+from rejoule.replay.calibration.origin import check_measured, measured_on, serving
+from rejoule.replay.sim.profile import Profile
 from rejoule.traces import RejouleError
-from rejoule.traces.engine_options import DEFAULTS, option_word
 from rejoule.traces.run import Run
 
 RECORD: Final = (
@@ -50,9 +49,6 @@ CAP_SOURCE: Final = "of a few pairs the one that explains the power readings bes
 MEMORY_SOURCE: Final = "slope of the memory's own power reading over the share of the time that it was busy"
 UNDETERMINED: Final = 0.5
 """A constant whose relative standard error stays above this was not determined by the data."""
-USUAL: Final = ("enforce_eager", "async_scheduling")
-"""Options that change what a step's constants mean: with one turned, a fit would be of another thing."""
-SERVED: Final = ("block_size", "num_gpu_blocks", "max_num_seqs", "max_num_batched_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +66,9 @@ class Calibration:
     notes: tuple[str, ...] = ()
 
     @property
-    def undetermined(self) -> tuple[str, ...]:
+    def undetermined(self) -> frozenset[str]:
         """Constants that stay near the base's values, since the data say little of them."""
-        return tuple(name for name, error in self.known.items() if error > UNDETERMINED)
+        return frozenset(name for name, error in self.known.items() if error > UNDETERMINED)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -103,7 +99,7 @@ def calibrate(
 
     Raises RejouleError if the engine's steps or the GPUs' power were not recorded, or the runs are of other hardware.
     """
-    _check(base, runs)
+    check_measured(base, runs)
     seen = _seen(runs, base)
     if not seen.bins:
         raise RejouleError("the runs hold no engine steps", RECORD)
@@ -154,7 +150,7 @@ def calibrate(
         name=name,
         source=_source(base, runs, timing_only),
         calibrated=not timing_only,
-        serving=_serving(base.serving, runs),
+        serving=serving(base.serving, runs),
         sources=_sources(base, known, timing_only),
         provenance=_provenance(base, runs, seen, within, errors_of_power),
         held_out={f"{what} MAPE": round(found.mape, 5) for what, found in errors.items()},
@@ -171,23 +167,6 @@ def write_profile(profile: Profile, path: Path) -> None:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(profile), indent=2) + b"\n")
     except OSError as error:
         raise RejouleError(f"cannot write {path}: {error.strerror}", "choose a folder that you may write to") from error
-
-
-def _check(base: Profile, runs: Sequence[Run]) -> None:
-    for run in runs:
-        gpus = run.engine.get("tensor_parallel_size")
-        if isinstance(gpus, int) and gpus != base.tensor_parallel:
-            raise RejouleError(
-                f"{run.id} ran on {gpus} GPUs, the profile {base.name} is of {base.tensor_parallel}",
-                "take a base of as many with --base, as in --base h200-llama-3.1-8b-tp2",
-            )
-        given = run.configuration.options
-        if turned := [name for name in USUAL if given.get(name) not in (None, DEFAULTS[name])]:
-            words = " and ".join(option_word(name, given[name]) for name in turned)
-            raise RejouleError(
-                f"{run.id} ran with {words}: a profile's launch times are those of a server without that",
-                f"fit runs that were served without {' and '.join(turned)}; what it costs is a constant of its own",
-            )
 
 
 def _steps(run: Run, profile: Profile) -> Iterator[ObservedStep]:
@@ -212,16 +191,6 @@ def _source(base: Profile, runs: Sequence[Run], timing_only: bool) -> str:
     return f"{what} fitted to measurements of {by} on {base.gpu.name}; the rest is that of {base.name}."
 
 
-def _serving(held: Serving, runs: Sequence[Run]) -> Serving:
-    """Limits as the server told them, where all runs agree."""
-    told = {}
-    for name in SERVED:
-        values = {run.engine.get(name) for run in runs}
-        if len(values) == 1 and isinstance(value := values.pop(), int) and value > 0:
-            told[name] = value
-    return replace(held, **told)
-
-
 def _sources(base: Profile, known: Mapping[str, float], timing_only: bool) -> dict[str, str]:
     fitted = {
         name: f"fitted; relative standard error {error:.2g}"
@@ -239,19 +208,11 @@ def _sources(base: Profile, known: Mapping[str, float], timing_only: bool) -> di
 def _provenance(
     base: Profile, runs: Sequence[Run], seen: _Seen, within: Mapping[str, Errors], power: Errors | None
 ) -> dict[str, str]:
-    first = runs[0]
-    conditions = first.conditions
-    found = {
-        "base": base.name,
-        "fitted": datetime.now(UTC).date().isoformat(),
-        "runs": ", ".join(run.id for run in runs),
-        "gpus": ", ".join(conditions.gpus) if conditions else "",
-        "driver": (conditions.driver or "") if conditions else "",
-        "engine": " ".join(str(first.engine[k]) for k in ("engine", "version", "model", "dtype") if k in first.engine),
+    return {
+        **measured_on(base, runs, power is None),
         "steps": str(sum(s.steps for span in seen.spans for s in span.steps)),
         "bins": str(len(seen.bins)),
         "readings": str(len(seen.readings)),
         "step time MAPE": f"{within['all'].mape:.4f}",
-        "power MAPE": "" if power is None else f"{power.mape:.4f}",
+        **({} if power is None else {"power MAPE": f"{power.mape:.4f}"}),
     }
-    return {name: value for name, value in found.items() if value}

@@ -9,7 +9,8 @@ is a cell, so joules by node are joules by cell.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import ceil
@@ -21,15 +22,6 @@ from rejoule.traces.made_tokens import MadeTokens
 from rejoule.traces.model import Call, Edge, Header, Task, ToolCall, Trace, Workflow
 
 WORKFLOW: Final = "grid"
-DECODE_CONTEXTS: Final = (128, 2048, 8192)
-PREFILL_TOKENS: Final = (64, 256, 1024, 4096)
-"""Sizes of the prompts that are sent one after another."""
-CACHED: Final = ((2048, 256), (8192, 256), (8192, 1024), (12288, 2048))
-"""Cached prefix and new tokens of prompts that are sent one after another."""
-BURSTS: Final = (64, 512)
-"""Sizes of the prompts that are sent all at once, to fill the step's token budget."""
-MIXED: Final = ((8, 2048, 4096), (32, 2048, 1024), (64, 128, 256), (128, 128, 2048))
-"""Decode batch, its context, and the prompt size that joins it."""
 RECURRING: Final = 3
 """After every so many cells come those that show the host and the API server."""
 HOSTED: Final = (100, 700)
@@ -66,6 +58,40 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Kinds:
+    """Which kinds of steps have a cell."""
+
+    prefill_tokens: tuple[int, ...]
+    """Sizes of the prompts that are sent one after another."""
+    cached: tuple[tuple[int, int], ...]
+    """Cached prefix and new tokens of prompts that are sent one after another."""
+    bursts: tuple[int, ...]
+    """Sizes of the prompts that are sent all at once, to fill the step's token budget."""
+    decodes: Mapping[int, tuple[int, ...] | None]
+    """Context, and the batches that decode at it; ``None`` is each power of two, and the most that the server takes."""
+    mixed: tuple[tuple[int, int, int], ...]
+    """Decode batch, its context, and the prompt size that joins it."""
+
+
+FULL: Final = Kinds(
+    prefill_tokens=(64, 256, 1024, 4096),
+    cached=((2048, 256), (8192, 256), (8192, 1024), (12288, 2048)),
+    bursts=(64, 512),
+    decodes={128: None, 2048: None, 8192: None},
+    mixed=((8, 2048, 4096), (32, 2048, 1024), (64, 128, 256), (128, 128, 2048)),
+)
+"""What determines all constants."""
+QUICK: Final = Kinds(
+    prefill_tokens=(256, 1024, 4096),
+    cached=((8192, 1024),),
+    bursts=(512,),
+    decodes={128: (1, 8, 64), 2048: (1, 8, 32, 64), 8192: (1, 8, 16)},
+    mixed=((8, 2048, 4096), (32, 2048, 1024)),
+)
+"""What determines those that differ between cards and hosts of one kind, in 90 s: some of the cells of ``FULL``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """One call: a prompt that shares ``prefix_tokens`` with every other of the same ``prefix``."""
 
@@ -98,18 +124,23 @@ class Cell:
     chains: tuple[Chain, ...]
 
 
-def grid(profile: Profile, limits: Limits | None = None, seed: int = 0) -> Trace:
+def grid(profile: Profile, limits: Limits | None = None, seed: int = 0, kinds: Kinds = FULL) -> Trace:
     """The grid as a trace of one workflow. ``profile`` is a guess: it says how many steps last ``cell_s``."""
     limits = limits or Limits()
     settings = {name: getattr(limits, name) for name in Limits.__slots__}
     header = Header(graph="calibration-grid", model="any", settings=settings, seed=seed)
-    return Trace(header, (_workflow(list(cells(profile, limits)), limits, seed),))
+    return Trace(header, (_workflow(list(cells(profile, limits, kinds)), limits, seed),))
 
 
-def cells(profile: Profile, limits: Limits) -> Iterator[Cell]:
+def kind_of(cell: str) -> str:
+    """A cell's name without what counts its recurrences or its prompts: those of one kind show the same."""
+    return re.sub(r"-x?\d+$", "", cell)
+
+
+def cells(profile: Profile, limits: Limits, kinds: Kinds = FULL) -> Iterator[Cell]:
     """The cells in order: those of single kinds of steps, and after every few of them those that recur."""
     recurring = _recurring(limits)
-    for number, cell in enumerate(_kinds(profile, limits)):
+    for number, cell in enumerate(_kinds(profile, limits, kinds)):
         yield cell
         if number % RECURRING == RECURRING - 1:
             yield from next(recurring)
@@ -138,7 +169,7 @@ def _recurring(limits: Limits) -> Iterator[tuple[Cell, ...]]:
         yield alone, *joining, Cell(f"together-{number}", together)
 
 
-def _kinds(profile: Profile, limits: Limits) -> Iterator[Cell]:
+def _kinds(profile: Profile, limits: Limits, kinds: Kinds) -> Iterator[Cell]:
     """Each kind of step. Prompts of decode cells are computed in a cell of their own, and found in the cache later."""
     model = LatencyModel(profile)
     clock = profile.gpu.max_clock_mhz
@@ -164,24 +195,24 @@ def _kinds(profile: Profile, limits: Limits) -> Iterator[Cell]:
         return tuple(Ask(f"p{cached}", cached, f"n{next(fresh)}", new, 1) for _ in range(calls))
 
     yield Cell("warm-up", decode(8, 256, times(decoding(8, 256), 50)))
-    for new in PREFILL_TOKENS:
+    for new in kinds.prefill_tokens:
         if new < limits.max_model_len:
             yield Cell(f"prefill-n{new}-c0", (one_by_one(new, 0, times(prefilling(1, new), 6)),))
     primed: set[int] = set()
-    for cached, new in CACHED:
+    for cached, new in kinds.cached:
         if cached + new < limits.max_model_len:
             if cached not in primed:
                 yield Cell(f"prime-n{cached}", (one_by_one(1, cached, 1),))
                 primed.add(cached)
             work = prefilling(1, min(new, limits.max_num_batched_tokens), cached)
             yield Cell(f"prefill-n{new}-c{cached}", (one_by_one(new, cached, times(work, 6)),))
-    for new in BURSTS:
+    for new in kinds.bursts:
         together = min(limits.max_num_seqs, limits.max_num_batched_tokens // new)
         prompts = together * times(prefilling(together, new), 4)
         yield Cell(f"burst-n{new}-x{prompts}", tuple((ask,) for ask in one_by_one(new, 0, prompts)))
-    mixed = [m for m in MIXED if m[0] < limits.max_num_seqs]
-    for context in DECODE_CONTEXTS:
-        batches = [b for b in _batches(limits.max_num_seqs) if _fits(b, context, limits)]
+    mixed = [m for m in kinds.mixed if m[0] < limits.max_num_seqs]
+    for context, chosen in kinds.decodes.items():
+        batches = [b for b in _batches(limits.max_num_seqs, chosen) if _fits(b, context, limits)]
         if not batches or context + 1 >= limits.max_model_len:
             continue
         yield Cell(f"prime-n{context}-x{batches[-1]}", decode(batches[-1], context, 1))
@@ -198,7 +229,9 @@ def _kinds(profile: Profile, limits: Limits) -> Iterator[Cell]:
                 yield Cell(f"mixed-b{batch}-c{context}-n{new}", chains)
 
 
-def _batches(most: int) -> list[int]:
+def _batches(most: int, chosen: tuple[int, ...] | None) -> list[int]:
+    if chosen is not None:
+        return [b for b in chosen if b <= most]
     powers = [1 << i for i in range(most.bit_length())]
     return powers if powers[-1] == most else [*powers, most]
 

@@ -11,12 +11,8 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 
-ROUNDS: Final = 60
 HUBER: Final = 1.5
 """Residuals beyond so many deviations count linearly (Huber, *Annals of Mathematical Statistics* 35:1, 1964)."""
-STEP: Final = 1e-4
-"""Of a parameter's logarithm, for the numerical derivative."""
-CONVERGED: Final = 1e-7
 PASSES: Final = 2
 NORMAL: Final = 1.4826
 """Of a normal distribution, the standard deviation over the median of absolute residuals."""
@@ -34,6 +30,22 @@ class Parameter:
     start: float
     low: float = 1e-9
     high: float = 1e9
+    prior: float | None = None
+    """Standard deviation of its logarithm before anything was measured; ``None`` is that of the fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How it is looked for."""
+
+    step: float = 1e-4
+    """Of a parameter's logarithm, for the numerical derivative; wider than the jumps of a prediction that jumps."""
+    rounds: int = 60
+    converged: float = 1e-7
+    """A relative change of the cost below which it is over."""
+
+
+USUAL: Final = Search()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,7 @@ def least_squares(
     *,
     deviation: float = 0.05,
     prior: float = 1.0,
+    search: Search = USUAL,
 ) -> Found:
     """Fits ``predict`` to ``measured``, both positive, by their relative difference.
 
@@ -68,9 +81,10 @@ def least_squares(
         values = {p.name: float(v) for p, v in zip(parameters, np.exp(at), strict=True)}
         return np.asarray(np.log(predict(values)) - goal)
 
+    priors = np.array([prior if p.prior is None else p.prior for p in parameters])
     at = np.clip(start, low, high)
     for _ in range(PASSES):
-        at, hessian = _descend(residuals, at, weights, deviation, (low, start, high), prior)
+        at, hessian = _descend(residuals, at, weights, deviation, (low, start, high), priors, search)
         deviation = max(LEAST_DEVIATION, NORMAL * float(np.median(np.abs(residuals(at)))))
     spread = np.sqrt(np.diag(np.linalg.inv(hessian)))
     names = [p.name for p in parameters]
@@ -84,7 +98,8 @@ def _descend(
     weights: Vector,
     deviation: float,
     bounds: tuple[Vector, Vector, Vector],
-    prior: float,
+    prior: Vector,
+    search: Search,
 ) -> tuple[Vector, Vector]:
     """The parameters of least cost near ``at``, and the cost's curvature there."""
     low, start, high = bounds
@@ -97,15 +112,15 @@ def _descend(
     apart = residuals(at) / deviation
     best, damping = cost(apart, at), 1e-3
     hessian = np.eye(len(at))
-    for _ in range(ROUNDS):
+    for _ in range(search.rounds):
         slope = np.empty((len(apart), len(at)))
         for i in range(len(at)):
-            step = STEP if at[i] + STEP <= high[i] else -STEP
+            step = search.step if at[i] + search.step <= high[i] else -search.step
             moved = at.copy()
             moved[i] += step
             slope[:, i] = (residuals(moved) / deviation - apart) / step
         influence = weights * np.minimum(1.0, HUBER / np.maximum(np.abs(apart), 1e-12))
-        hessian = slope.T @ (influence[:, None] * slope) + np.eye(len(at)) / prior**2
+        hessian = slope.T @ (influence[:, None] * slope) + np.diag(1 / prior**2)
         gradient = slope.T @ (influence * apart) + (at - start) / prior**2
         before = best
         while damping < 1e9:
@@ -117,6 +132,6 @@ def _descend(
             damping *= 10
         else:
             break
-        if before - best <= CONVERGED * before:
+        if before - best <= search.converged * before:
             break
     return at, hessian

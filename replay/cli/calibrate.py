@@ -14,7 +14,10 @@ from rejoule.replay.cli.options import FiniteRange, floats
 from rejoule.traces import RejouleError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rejoule.replay.calibration.calibrate import Calibration
+    from rejoule.replay.sim.profile import Profile
 
 PATH = click.Path(path_type=Path)
 
@@ -24,6 +27,8 @@ PATH = click.Path(path_type=Path)
 @click.option("-o", "--output", required=True, type=PATH, help="Profile to write, or with --grid-only the trace.")
 @click.option("--base", metavar="PROFILE", help="Profile to begin from: its model, GPU and limits stay.")
 @click.option("--grid-only", is_flag=True, help="Write the trace to measure with, and stop.")
+@click.option("--quick", is_flag=True,
+              help="Fit only what cards and hosts of one kind differ in, by 90 s of the grid.")  # fmt: skip
 @click.option("--max-num-seqs", type=click.IntRange(1), default=256, show_default=True, help="Of the grid's server.")
 @click.option("--max-model-len", type=click.IntRange(512), default=16384, show_default=True, help="The same.")
 @click.option("--kv-tokens", type=click.IntRange(4096), default=640_000, show_default=True,
@@ -31,7 +36,8 @@ PATH = click.Path(path_type=Path)
 @click.option("--cell-s", type=FiniteRange(0.01), default=1.2, show_default=True, help="How long a cell lasts.")
 @click.option("--holdout", multiple=True, type=PATH, help="Runs to tell the errors on, not to fit; may be repeated.")
 @click.option("--timing-only", is_flag=True, help="Keep the base's power: the runs hold no power readings.")
-@click.option("--engine", help="vllm: measure the grid first, on a server started with the options given.")
+@click.option("--engine", help="vllm: measure the grid first, on a server started with the options given; with --quick "
+              "also the URL of a server on this machine.")  # fmt: skip
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of that engine.")
 @click.option("--power-cap", type=floats, help="Caps in watts under which it is measured, as in 300,500,700.")
 @click.option("--sm-clock", type=floats, help="SM clock locks in MHz, the same.")
@@ -42,6 +48,7 @@ def calibrate(
     output: Path,
     base: str | None,
     grid_only: bool,
+    quick: bool,
     max_num_seqs: int,
     max_model_len: int,
     kv_tokens: int,
@@ -58,43 +65,53 @@ def calibrate(
     """Fit a profile to what was measured in RUNS.
 
     \b
+    rejoule calibrate --quick -o mine.json --engine vllm --option model=…
     rejoule calibrate --grid-only -o grid.jsonl.zst
     rejoule replay grid.jsonl.zst -o RUNS --engine vllm --option model=… --max-num-seqs 256 --power-cap 300,500,700
     rejoule calibrate RUNS -o PROFILE.json
     """
     from rejoule.replay.calibration.calibrate import calibrate as fitted
     from rejoule.replay.calibration.calibrate import write_profile
-    from rejoule.replay.calibration.grid import Limits, grid
+    from rejoule.replay.calibration.grid import FULL, QUICK, Limits, grid
     from rejoule.replay.engines.sim import DEFAULT_PROFILE
     from rejoule.replay.sim.profile import load_profile
     from rejoule.traces.runs import load_runs
     from rejoule.traces.store import save
 
     profile = load_profile(base or DEFAULT_PROFILE)
+    kinds = QUICK if quick else FULL
     limits = Limits(max_num_seqs=max_num_seqs, max_model_len=max_model_len, kv_tokens=kv_tokens, cell_s=cell_s)
     if grid_only:
         if runs:
             raise RejouleError("--grid-only reads no runs", "leave them out, or leave out --grid-only")
-        save(grid(profile, limits, seed), output)
-        click.echo(
-            f"{output} is written; replay it on a server, then: rejoule calibrate RUNS -o PROFILE.json", err=True
-        )
+        save(grid(profile, limits, seed, kinds), output)
+        then = f"rejoule calibrate {'--quick ' if quick else ''}RUNS -o PROFILE.json"
+        click.echo(f"{output} is written; replay it on a server, then: {then}", err=True)
         return
     if output.suffix != ".json":
         raise RejouleError(f"{output} is not the name of a profile", "give one that ends in .json")
     folders = list(runs)
     # The simulated engine has no power to measure; its time alone can be fitted, which proves the fit.
-    if engine not in (None, "vllm") and not (engine == "sim" and timing_only):
+    if engine not in (None, "vllm") and not (timing_only if engine == "sim" else quick):
         raise RejouleError(f"--engine {engine} cannot be calibrated", "give vllm, or RUNS that were measured elsewhere")
     if engine is not None:
         measured = output.with_suffix("")
         measured.mkdir(parents=True, exist_ok=True)
         trace = measured / "grid.jsonl.zst"
-        save(grid(profile, limits, seed), trace)
-        _replay(trace, measured / "runs", engine, options, max_num_seqs, power_cap, sm_clock, as_json)
+        save(grid(profile, limits, seed, kinds), trace)
+        if quick:
+            # A warm-up would replay the whole grid; its first cell is one.
+            options = ("warm_up=false", *options)
+        seats = max_num_seqs if engine in ("vllm", "sim") else None
+        _replay(trace, measured / "runs", engine, options, seats, power_cap, sm_clock, as_json)
         folders.append(measured / "runs")
     if not folders:
         raise RejouleError("no RUNS to fit", "give the folder of measured runs, or measure now: --engine vllm")
+    if quick:
+        if holdout:
+            raise RejouleError("--quick judges no held-out runs", "leave out --holdout, and use rejoule validate")
+        _quick(profile, folders, output, timing_only, as_json)
+        return
     found = fitted(
         profile,
         output.stem,
@@ -111,19 +128,39 @@ def calibrate(
         _print(found, output)
 
 
+def _quick(parent: Profile, folders: Iterable[Path], output: Path, timing_only: bool, as_json: bool) -> None:
+    from rejoule.replay.calibration.calibrate import write_profile
+    from rejoule.replay.calibration.child import quick_calibrate
+    from rejoule.replay.calibration.quick import grid_run
+    from rejoule.replay.cli.child import print_child
+    from rejoule.traces.runs import load_runs
+
+    read = [load_runs(folder) for folder in folders]
+    measured = [grid_run(run, each.traces.get(run.trace)) for each in read for run in each.runs]
+    found = quick_calibrate(parent, output.stem, measured, timing_only=timing_only)
+    write_profile(found.profile, output)
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(found.as_json()).decode())
+    else:
+        print_child(found, output)
+
+
 def _replay(
     trace: Path,
     folder: Path,
     engine: str,
     options: tuple[str, ...],
-    max_num_seqs: int,
+    max_num_seqs: int | None,
     power_cap: list[float | None] | None,
     sm_clock: list[float | None] | None,
     quiet: bool,
 ) -> None:
     from rejoule.replay.cli.replay import replay
 
-    words = [str(trace), "-o", str(folder), "--engine", engine, "--max-num-seqs", str(max_num_seqs)]
+    words = [str(trace), "-o", str(folder), "--engine", engine]
+    words += [] if max_num_seqs is None else ["--max-num-seqs", str(max_num_seqs)]
     words += [word for option in options for word in ("--option", option)]
     for name, values in (("--power-cap", power_cap), ("--sm-clock", sm_clock)):
         if values:
@@ -136,23 +173,14 @@ def _replay(
 
 
 def _print(found: Calibration, output: Path) -> None:
-    import msgspec
     from rich.table import Table
 
-    from rejoule.replay.calibration.calibrate import UNDETERMINED
     from rejoule.replay.calibration.fit import ALIKE, FEW
+    from rejoule.replay.cli.child import constants
     from rejoule.traces.terminal import console
 
     out = console()
-    constants = Table("constant", "value", "±", box=None, header_style="bold", pad_edge=False)
-    for column in constants.columns[1:]:
-        column.justify = "right"
-    parts = {"timing": found.profile.timing, "power": found.profile.power}
-    for name, error in found.known.items():
-        part, _, field = name.partition(".")
-        value = msgspec.to_builtins(parts[part])[field]
-        constants.add_row(name, f"{value:.4g}", "not determined" if error > UNDETERMINED else f"{100 * error:.1f} %")
-    out.print(constants)
+    out.print(constants(found))
     errors = Table("error", "count", "MAPE", "of the sum", "R²", box=None, header_style="bold", pad_edge=False)
     for column in errors.columns[1:]:
         column.justify = "right"

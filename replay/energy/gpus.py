@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+from rejoule.replay.energy.host import this_host
 from rejoule.replay.energy.nvml import GpuLost, has_gpu, open_nvml
 from rejoule.replay.energy.processes import foreign_processes
 from rejoule.replay.energy.sampler import Sampler
@@ -109,6 +110,8 @@ def _gpu_run(
         readings=readings or None,
         conditions=Conditions(
             gpus=tuple(track.uuid for track in samples.gpus),
+            gpu_names=tuple(track.name for track in samples.gpus),
+            host=this_host(),
             driver=samples.driver,
             start_temperature_c=window.start_temperature_c,
             end_temperature_c=window.end_temperature_c,

@@ -24,7 +24,7 @@ from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
 from rejoule.replay.sim.makeup import makeup
 from rejoule.replay.sim.margins import near_cap
-from rejoule.replay.sim.profile import Profile, load_profile, profile_digest
+from rejoule.replay.sim.profile import Profile, fitted_to, load_profile, profile_digest
 from rejoule.replay.sim.records import StepRecord
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.clock_curve import CARDS_DIFFER
@@ -52,8 +52,11 @@ OPTIONS: Mapping[str, Any] = {
 """vLLM's options that the simulated engine has too, with the types of their values."""
 
 
-def engine_config(configuration: Configuration) -> EngineConfig:
-    """The knobs in the engine's own terms. Raises RejouleError for an unknown profile or a value that is none."""
+def engine_config(configuration: Configuration, profile: Profile | None = None) -> EngineConfig:
+    """The knobs in the engine's own terms, of ``profile`` or else of the one that they name.
+
+    Raises RejouleError for an unknown profile or a value that is none.
+    """
     unknown = sorted(set(configuration.options) - set(OPTIONS) - set(RUN_OPTIONS))
     if unknown:
         raise RejouleError(
@@ -65,7 +68,7 @@ def engine_config(configuration: Configuration) -> EngineConfig:
         chosen["scheduling_policy"] = PRIORITY
     clock = configuration.sm_clock_mhz
     return EngineConfig(
-        profile=load_profile(configuration.profile or DEFAULT_PROFILE),
+        profile=load_profile(configuration.profile or DEFAULT_PROFILE) if profile is None else profile,
         max_num_seqs=configuration.max_num_seqs,
         power_cap_w=configuration.power_cap_w,
         sm_clock_mhz=None if clock is None else round(clock),
@@ -99,9 +102,10 @@ def check_sim(configuration: Configuration) -> None:
 class SimEngine:
     """Answers calls with their recorded output, when the modelled engine would have."""
 
-    def __init__(self, configuration: Configuration, trace: Trace) -> None:
+    def __init__(self, configuration: Configuration, trace: Trace, profile: Profile | None = None) -> None:
+        """``profile`` stands in for the one that the configuration names."""
         self._configuration = configuration
-        self._engine = StepEngine(engine_config(configuration))
+        self._engine = StepEngine(engine_config(configuration, profile))
         self._models = models_for(trace, [SIMULATED], configuration.options)
         self._tier: Tier = "tokens" if all(map(_has_ids, trace.calls)) else "lengths"
         self._sent: dict[str, CallResult] = {}
@@ -205,6 +209,7 @@ class SimEngine:
                 **self.identity,
                 "calibrated": profile.calibrated,
                 "gpus": profile.tensor_parallel,
+                "measured_on": fitted_to(profile),
                 "expected_error": msgspec.to_builtins(profile.expected_error),
                 "clock_curve": msgspec.to_builtins(profile.clock_curve),
                 "near_cap": self._near_cap(),

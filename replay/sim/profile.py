@@ -432,6 +432,13 @@ def profile_digest(profile: Profile) -> str:
     return content_digest({name: value for name, value in body.items() if name not in TOLD})
 
 
+def fitted_to(profile: Profile) -> dict[str, list[str]]:
+    """The cards, by UUID, and the hosts that a profile was fitted to; none are named by one from data sheets."""
+    told = profile.provenance
+    split = (("gpus", "gpus", ", "), ("hosts", "host", "; "))
+    return {name: told[key].split(between) if told.get(key) else [] for name, key, between in split}
+
+
 TOLD: Final = ("name", "source", "sources", "provenance", "held_out")
 """What of a profile is for people."""
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from rejoule.replay.calibration.fit import errors
 from rejoule.replay.cli.calibrate import calibrate
+from rejoule.replay.cli.replay import replay
 from rejoule.replay.sim.profile import load_profile
 from rejoule.traces import RejouleError
 from rejoule.traces.store import load
@@ -39,6 +40,29 @@ def test_it_measures_and_fits_in_one_go(tmp_path: Path) -> None:
     )
 
 
+def test_a_quick_calibration_writes_a_child_that_a_replay_takes(tmp_path: Path) -> None:
+    out = tmp_path / "mine.json"
+    words = ["-o", str(out), "--quick", "--engine", "sim", "--timing-only", "--json", *TINY]
+    result = CliRunner().invoke(calibrate, words)
+    assert result.exit_code == 0, result.output
+    told = orjson.loads(result.stdout)
+    assert told["parent"] == "h200-llama-3.1-8b" and "power" not in told["errors"]
+    assert told["errors"]["first token"]["after"] < 0.02
+    trace = tmp_path / "mine" / "grid.jsonl.zst"
+    again = CliRunner().invoke(replay, [str(trace), "-o", str(tmp_path / "sim"), "--profile", str(out), "--json"])
+    assert again.exit_code == 0, again.output
+
+
+def test_the_quick_grid_is_shorter(tmp_path: Path) -> None:
+    calls = {}
+    for name, words in {"quick": ["--quick"], "full": []}.items():
+        out = tmp_path / f"{name}.jsonl.zst"
+        result = CliRunner().invoke(calibrate, ["--grid-only", "-o", str(out), *words])
+        assert result.exit_code == 0, result.output
+        calls[name] = len(list(load(out).calls))
+    assert calls["quick"] < calls["full"] / 2
+
+
 def test_few_or_equal_values_have_no_r2() -> None:
     """The share of variance that is explained is told only where there is variance to explain."""
     many = np.linspace(1.0, 2.0, 20)
@@ -56,6 +80,9 @@ def test_few_or_equal_values_have_no_r2() -> None:
         (["-o", "p.txt", "runs"], "not the name of a profile"),
         (["-o", "t.zst", "--grid-only", "runs"], "--grid-only reads no runs"),
         (["-o", "p.json", "none"], "not a run folder"),
+        (["-o", "p.json", "--engine", "http://localhost:1"], "cannot be calibrated"),
+        (["-o", "p.json", "--quick", "--engine", "sim"], "cannot be calibrated"),
+        (["-o", "p.json", "--quick", "--holdout", "x", "runs"], "--quick judges no held-out runs"),
     ],
 )
 def test_mistakes_are_told(words: list[str], said: str) -> None:

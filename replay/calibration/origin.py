@@ -1,0 +1,70 @@
+"""Where a fitted profile comes from: which runs may be fitted, on what they ran, and the limits of their server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from msgspec.structs import replace
+
+from rejoule.replay.sim.profile import Profile, Serving
+from rejoule.traces import RejouleError
+from rejoule.traces.engine_options import DEFAULTS, option_word
+from rejoule.traces.run import Run
+
+USUAL: Final = ("enforce_eager", "async_scheduling")
+"""Options that change what a step's constants mean: with one turned, a fit would be of another thing."""
+SERVED: Final = ("block_size", "num_gpu_blocks", "max_num_seqs", "max_num_batched_tokens")
+
+
+def check_measured(base: Profile, runs: Sequence[Run]) -> None:
+    """Raises RejouleError for runs of other hardware than ``base``, or of an engine that works in another way."""
+    for run in runs:
+        gpus = run.engine.get("tensor_parallel_size")
+        if isinstance(gpus, int) and gpus != base.tensor_parallel:
+            raise RejouleError(
+                f"{run.id} ran on {gpus} GPUs, the profile {base.name} is of {base.tensor_parallel}",
+                "take a base of as many with --base, as in --base h200-llama-3.1-8b-tp2",
+            )
+        given = run.configuration.options
+        if turned := [name for name in USUAL if given.get(name) not in (None, DEFAULTS[name])]:
+            words = " and ".join(option_word(name, given[name]) for name in turned)
+            raise RejouleError(
+                f"{run.id} ran with {words}: a profile's launch times are those of a server without that",
+                f"fit runs that were served without {' and '.join(turned)}; what it costs is a constant of its own",
+            )
+
+
+def serving(held: Serving, runs: Sequence[Run]) -> Serving:
+    """Limits as the server told them, where all runs agree."""
+    told = {}
+    for name in SERVED:
+        values = {run.engine.get(name) for run in runs}
+        if len(values) == 1 and isinstance(value := values.pop(), int) and value > 0:
+            told[name] = value
+    return replace(held, **told)
+
+
+def measured_on(base: Profile, runs: Sequence[Run], timing_only: bool) -> dict[str, str]:
+    """What a profile says of it in its ``provenance``; what is not known is left out.
+
+    A card of which only times were fitted is not one whose watts it knows.
+    """
+    around = [run.conditions for run in runs if run.conditions is not None]
+    engine = next((run.engine for run in runs if "version" in run.engine), {})
+
+    def all_of(values: Iterable[str | None]) -> str:
+        return ", ".join(dict.fromkeys(value for value in values if value))
+
+    found = {
+        "base": base.name,
+        "fitted": datetime.now(UTC).date().isoformat(),
+        "runs": ", ".join(run.id for run in runs),
+        "gpus of the times" if timing_only else "gpus": all_of(gpu for c in around for gpu in c.gpus),
+        "gpu names": all_of(name for c in around for name in c.gpu_names),
+        "host": "; ".join(dict.fromkeys(c.host for c in around if c.host)),
+        "driver": all_of(c.driver for c in around),
+        "engine": " ".join(str(engine[k]) for k in ("engine", "version", "model", "dtype") if k in engine),
+    }
+    return {name: value for name, value in found.items() if value}

@@ -1,0 +1,242 @@
+"""A quick calibration: a profile made true for one card and one host, from 90 s of the grid.
+
+Cards of one kind differ in their watts, hosts in how fast they launch; what a model computes and reads does not. So a
+few constants move, and all others stay those of the parent. The fit replays the quick grid on the simulated engine and
+compares what a client and the sensors see of each cell (``outside``): a server whose steps nobody watches will do, and
+what is fitted is what a reader is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as changed
+from typing import Final, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+
+from rejoule.replay.calibration.fit import POWER, TIMING
+from rejoule.replay.calibration.grid import QUICK, Limits, cells, grid, kind_of
+from rejoule.replay.calibration.least_squares import Parameter, Search, Vector, least_squares
+from rejoule.replay.calibration.outside import FIRST, WATTS, Shown, shown
+from rejoule.replay.engines.sim import OPTIONS, SimEngine
+from rejoule.replay.replay import replay
+from rejoule.replay.sim.profile import BLOCK_SIZE, Profile
+from rejoule.traces import RejouleError, Trace
+from rejoule.traces.engine_options import KV_MEMORY
+from rejoule.traces.run import Configuration, Run
+from rejoule.traces.runs import PlannedRun
+
+API: Final = {
+    "api_per_request_s": (1e-5, 0.2),
+    "api_per_token_s": (1e-9, 1e-4),
+    "api_crowd_s": (1e-7, 0.02),
+}
+BOUNDS: Final = {
+    **{f"timing.{name}": bounds for name, bounds in (TIMING | API).items()},
+    "timing.all_reduce_s": (1e-7, 1e-3),
+    **{f"power.{name}": bounds for name, bounds in POWER.items()},
+}
+CARD: Final[Mapping[str, tuple[str, ...]]] = {
+    "power.idle_w": ("power.awake_w",),
+    "power.memory_w": ("power.traffic_w",),
+    "power.cache_w": (),
+    "power.compute_w": (),
+}
+"""Watts that move, and those that move along: at one clock they cannot be told apart."""
+HOST: Final[Mapping[str, tuple[str, ...]]] = {
+    "timing.host_per_step_s": ("timing.host_serial_s",),
+    "timing.host_per_request_s": (),
+    "timing.host_prefill_s": (),
+    "timing.host_eager_s": (),
+    "timing.host_first_s": (),
+    "timing.api_per_request_s": (),
+    "timing.api_per_token_s": (),
+    "timing.api_crowd_s": (),
+}
+LINK: Final[Mapping[str, tuple[str, ...]]] = {"timing.all_reduce_s": ()}
+UNKNOWN: Final = {
+    "timing.host_prefill_s": 5e-3,
+    "timing.host_eager_s": 0.02,
+    "timing.host_first_s": 1e-3,
+    "timing.api_per_request_s": 5e-3,
+    "timing.api_per_token_s": 1e-6,
+    "timing.api_crowd_s": 5e-4,
+}
+"""Where the search begins for what the parent does not know."""
+PRIOR: Final = 0.4
+"""By how much a constant differs between cards or hosts, as the standard deviation of its logarithm."""
+WIDE: Final = 1.5
+"""The same of one that the parent does not know."""
+LEARNT: Final = 0.8
+"""A constant that is known no better than by this share of its prior was not determined."""
+WAITS: Final = 0.2
+"""What a first token counts for beside watts and the time between tokens: hosts are fast at times, slow at others."""
+MEASURE: Final = (
+    "measure them: rejoule calibrate --quick -o PROFILE.json --engine vllm --option model=NAME, or --engine URL on the "
+    "server's machine"
+)
+SEARCH: Final = Search(step=0.03, rounds=4, converged=1e-2)
+
+
+class GridRun(NamedTuple):
+    """A run of the grid, or of the quick one, and the limits that it was made for."""
+
+    run: Run
+    limits: Limits
+
+
+Seen = Mapping[tuple[int, Shown], float]
+"""By run and by what is seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What moved, and how far the cells are off with the parent and with what was fitted."""
+
+    profile: Profile
+    known: Mapping[str, float]
+    """Relative standard error of each constant that moved."""
+    undetermined: frozenset[str]
+    """Those that the cells say too little of: they are near the parent's."""
+    before: Seen
+    """Relative errors."""
+    after: Seen
+
+
+def moving(parent: Profile, *, timing_only: bool = False) -> dict[str, tuple[str, ...]]:
+    """The constants that a card or host of the parent's kind has of its own."""
+    return {**({} if timing_only else CARD), **HOST, **(LINK if parent.tensor_parallel > 1 else {})}
+
+
+def scaled(profile: Profile, factor: Callable[[str], float]) -> Profile:
+    """Another card and host of the profile's kind: what ``factor`` says of each constant that moves."""
+    parts = moving(profile)
+    return _set(profile, {n: _value(profile, n) * factor(head) for head, rest in parts.items() for n in (head, *rest)})
+
+
+def quick_fit(parent: Profile, runs: Sequence[GridRun], *, timing_only: bool = False) -> Fitted:
+    """``parent`` with the few constants that explain the cells of ``runs`` best; cells of a full grid are left out.
+
+    Raises RejouleError if the runs show nothing of them: no cells, or no watts unless it is ``timing_only``.
+    """
+    found = [shown(each.run, _chosen(each, parent)) for each in runs]
+    measured = {(i, what): value for i, own in enumerate(found) for what, value in own.items()}
+    if not any(what.what == FIRST for _, what in measured):
+        raise RejouleError("the runs hold no cells of the quick grid", MEASURE)
+    if not timing_only and not any(what.what == WATTS for _, what in measured):
+        raise RejouleError(
+            "the runs hold no power readings",
+            "measure on the GPU's machine, where NVML is at hand; or fit --timing-only",
+        )
+    traces = [grid(parent, each.limits, kinds=QUICK) for each in runs]
+
+    def simulated(profile: Profile) -> Seen:
+        pairs = enumerate(zip(runs, traces, strict=True))
+        return {(i, what): v for i, (each, trace) in pairs for what, v in _simulated(profile, trace, each).items()}
+
+    first = simulated(parent)
+    labels = sorted(key for key in measured.keys() & first.keys() if not (timing_only and key[1].what == WATTS))
+    parts = moving(parent, timing_only=timing_only)
+    start, parameters = _start(parent, parts)
+
+    def predicted(values: Mapping[str, float]) -> Vector:
+        seen = simulated(_with(start, parts, values))
+        return np.array([seen[label] for label in labels])
+
+    goal = np.array([measured[label] for label in labels])
+    weights = np.array([WAITS if what.what == FIRST else 1.0 for _, what in labels])
+    fit = least_squares(predicted, goal, weights, parameters, prior=PRIOR, search=SEARCH)
+    profile = _with(start, parts, fit.values)
+    last = simulated(profile)
+    return Fitted(
+        profile,
+        {name: fit.known[head] for head, along in parts.items() for name in (head, *along)},
+        frozenset(
+            name for p in parameters if fit.known[p.name] > LEARNT * _prior(p) for name in (p.name, *parts[p.name])
+        ),
+        {label: first[label] / measured[label] - 1 for label in labels},
+        {label: last[label] / measured[label] - 1 for label in labels},
+    )
+
+
+def grid_run(run: Run, trace: Trace | None = None) -> GridRun:
+    """With the limits of its ``trace``, or else those of its server, as far as they are known."""
+    usual, engine = Limits(), run.engine
+    told = {} if trace is None else {name: trace.header.settings.get(name) for name in Limits.__slots__}
+    seats = engine.get("max_num_seqs") or run.configuration.max_num_seqs
+    blocks, size = engine.get("num_gpu_blocks"), engine.get("block_size") or BLOCK_SIZE
+    found = {
+        "max_num_seqs": seats,
+        "max_num_batched_tokens": engine.get("max_num_batched_tokens"),
+        "max_model_len": engine.get("max_model_len"),
+        "kv_tokens": blocks * size if blocks else None,
+    } | {name: value for name, value in told.items() if value is not None}
+    return GridRun(run, changed(usual, **{name: value for name, value in found.items() if value}))
+
+
+def _chosen(measured: GridRun, parent: Profile) -> frozenset[str]:
+    """The nodes of a run that are cells of the quick grid; those that recur, as often as in it."""
+    names = [cell.name for cell in cells(parent, measured.limits, QUICK)]
+    recurring = {name for name in names if f"{kind_of(name)}-0" in names}
+    kinds = {kind_of(name) for name in names if name not in recurring}
+    nodes = {call.node for call in measured.run.calls}
+    return frozenset(node for node in nodes if node in recurring or kind_of(node) in kinds)
+
+
+def _start(parent: Profile, parts: Mapping[str, tuple[str, ...]]) -> tuple[Profile, list[Parameter]]:
+    """The parent with a guess for what it does not know, and where each of its constants may go."""
+    start, parameters = parent, []
+    for name in parts:
+        low, high = BOUNDS[name]
+        value, known = _value(parent, name), _value(parent, name) > 0
+        if not known:
+            value = UNKNOWN.get(name, parent.power.traffic_w)
+            start = _set(start, {name: value})
+        parameters.append(Parameter(name, min(high, max(low, value)), low, high, None if known else WIDE))
+    return start, parameters
+
+
+def _prior(parameter: Parameter) -> float:
+    return PRIOR if parameter.prior is None else parameter.prior
+
+
+def _with(start: Profile, parts: Mapping[str, tuple[str, ...]], values: Mapping[str, float]) -> Profile:
+    """``start`` with these constants, and those that move along by the same factor."""
+    along = {
+        name: _value(start, name) * values[head] / _value(start, head) for head, rest in parts.items() for name in rest
+    }
+    return _set(start, {**values, **along})
+
+
+def _value(profile: Profile, name: str) -> float:
+    part, _, field = name.partition(".")
+    return float(getattr(getattr(profile, part), field) or 0.0)
+
+
+def _set(profile: Profile, values: Mapping[str, float]) -> Profile:
+    """``None`` and 0 that move along stay what they are."""
+    for part in ("timing", "power"):
+        held = getattr(profile, part)
+        own = {name.removeprefix(f"{part}."): v for name, v in values.items() if name.startswith(f"{part}.") and v}
+        profile = replace(profile, **{part: replace(held, **own)})
+    return profile
+
+
+def _simulated(profile: Profile, trace: Trace, measured: GridRun) -> dict[Shown, float]:
+    run, given = measured.run, measured.run.configuration
+    options = {name: value for name, value in given.options.items() if name in OPTIONS and name not in KV_MEMORY}
+    told = {name: run.engine.get(name) for name in ("num_gpu_blocks", "max_num_batched_tokens")}
+    configuration = Configuration(
+        max_num_seqs=measured.limits.max_num_seqs,
+        power_cap_w=given.power_cap_w,
+        sm_clock_mhz=given.sm_clock_mhz,
+        options=options | {name: value for name, value in told.items() if isinstance(value, int)},
+    )
+
+    async def opened(configuration: Configuration, trace: Trace) -> SimEngine:
+        return SimEngine(configuration, trace, profile)
+
+    return shown(asyncio.run(replay(trace, PlannedRun("quick", "grid", configuration, 0), "", opened)), crowds=True)
