@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, hypot, inf
 from typing import Any, Final
@@ -15,9 +15,10 @@ from rejoule.analysis.advice.search import State, next_cells
 from rejoule.analysis.advice.surface import Guess
 from rejoule.analysis.comparison.allowance import model_error
 from rejoule.analysis.pairing import parse_filters
-from rejoule.analysis.summary.cells import Cell, Workload, gather
+from rejoule.analysis.summary.cells import Workload, gather
 from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.units import amount, change
+from rejoule.analysis.summary.usable import usable
 from rejoule.analysis.summary.words import metric_named
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Trace
@@ -26,6 +27,9 @@ from rejoule.traces.run import Configuration, Run
 JOULES: Final = "joules.workflow"
 CONFIRMED: Final = 3
 """Cells that are named to be run next, at most."""
+
+NAMED: Final = 3
+"""Configurations with equal runs that a note names, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Advice:
     rivals: tuple[Candidate, ...]
     """Run, and not shown to take more joules than the best."""
     confirm: tuple[Candidate, ...]
-    """To be run next: not run yet, and expected to be better than the best, or to tell the most."""
+    """To be run next: not known yet, and expected to be better than the best, or to tell the most."""
     candidates: tuple[Candidate, ...]
     """All of them, by joules."""
     like: Configuration
@@ -118,16 +122,16 @@ def _of(
     today: Sequence[str],
     confirm: int,
 ) -> Advice | None:
-    cells, notes = _usable(replace(workload, cells=workload.alike))
+    lead = metric_named(JOULES)
+    cells, notes = usable(replace(workload, cells=workload.alike), lead)
     notes += workload.other_loads
     if not cells:
         return None
-    lead = metric_named(JOULES)
     plan = matrix(cells, more, [lead, *(one.metric for one in wanted)])
     like = cells[0].configuration
     modelled = [s.run for c in cells for s in c.trials if not s.run.measured]
     off = model_error(modelled)
-    joules = known(plan, lead, off)
+    joules = known(plan, lead, off, plan.joules_slopes)
     of = tuple((objective, known(plan, objective.metric, off)) for objective in wanted)
     for objective, held in of:
         if not held.guesses:
@@ -158,22 +162,20 @@ def _of(
         confirm=tuple(every[key] for key in chosen),
         candidates=tuple(sorted(every.values(), key=_joules)),
         like=like,
-        notes=tuple(dict.fromkeys((*notes, *plan.notes, *off.notes))),
+        notes=tuple(dict.fromkeys((*notes, *plan.notes, *off.notes, *_inferred(every.values())))),
     )
 
 
-def _usable(workload: Workload) -> tuple[list[Cell], list[str]]:
-    kept, notes = [], []
-    for cell in workload.cells:
-        if not cell.complete:
-            notes.append(f"{workload.name}, {cell.label}: not all of its work was done: it is left out")
-        elif cell.energy_j is None:
-            notes.append(f"{workload.name}, {cell.label}: its energy was not measured: it is left out")
-        elif cell.evidence.rejected:
-            notes.append(f"{workload.name}, {cell.label}: do not use its joules: {'; '.join(cell.evidence.rejected)}")
-        else:
-            kept.append(cell)
-    return kept, notes
+def _inferred(every: Iterable[Candidate]) -> Iterator[str]:
+    """Which configurations were not run because their runs would have been the same."""
+    found: dict[str, list[str]] = {}
+    for one in every:
+        if one.same_as is not None:
+            found.setdefault(one.same_as, []).append(one.label)
+    for same_as, labels in found.items():
+        rest = len(labels) - NAMED
+        more = f" and {rest} more" if rest > 0 else ""
+        yield f"{' | '.join(labels[:NAMED])}{more}: would be the same run as {same_as}"
 
 
 def _best(ran: Sequence[Candidate]) -> tuple[Candidate | None, bool]:
