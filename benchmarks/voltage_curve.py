@@ -38,8 +38,12 @@ A100_MHZ: Final = 1410
 H200_MHZ: Final = 1980
 A100_BASES_W: Final = (40.0, 50.0, 60.0)
 """What an A100 with 300 W draws beside what follows its clock: its idle power, with a program loaded."""
-H200_BASES_W: Final = (121.0, 140.0, 160.0)
-"""The same of an H200 under matrix products: its power at rest, and up to 40 W of memory."""
+SXM_W: Final = 700.0
+PCIE_W: Final = 350.0
+SXM_MHZ: Final = 1500.0
+"""What an SXM board holds under its limit and full load (tile-ai/TileOPs, issue 1587)."""
+SXM_RESTS_W: Final = (80.0, 121.0, 140.0)
+"""What an SXM board draws beside what follows its clock: at rest, with a program loaded, with some memory besides."""
 KNOWN_MARGIN_W: Final = 8.0
 """A mean power so far below its cap says that the cap did not bind."""
 
@@ -140,35 +144,6 @@ def a100_fit(points: Sequence[Point], base_w: float) -> Fit:
 
 def replace_known(fit: Fit, known: Mapping[str, float]) -> Fit:
     return Fit(fit.curve, fit.held_w, fit.clocked_w, known)
-
-
-def h200_points() -> list[Point]:
-    """Of matrix products beside pauses, on a card of our own under its default limit."""
-    body = orjson.loads((DATA / "duty-cycle.json").read_bytes())
-    resting_w = float(body["resting_w"])
-    last = body["rows"][-1]
-    # With next to no pause both run at one clock, which the pause tells.
-    cycles = last[1] * H200_MHZ * last[0] / last[2]
-    found = []
-    for _, on_ms, off_ms, power_w, _ in body["rows"]:
-        share = on_ms / (on_ms + off_ms)
-        found.append(Point("products", cycles / on_ms, (power_w - (1 - share) * resting_w) / share))
-    return found
-
-
-def h200_fit(points: Sequence[Point], base_w: float, shape: PowerCurve) -> Fit:
-    """The sag alone, with knee and slope of the profile."""
-
-    def fitted(values: Mapping[str, float]) -> Fit:
-        curve = bent(shape.knee, shape.voltage_slope, values["sag"])
-        return Fit(curve, {"products": base_w}, {"products": values["products_w"]}, {})
-
-    def predict(values: Mapping[str, float]) -> Vector:
-        return np.array([fitted(values).power_w(point, H200_MHZ) for point in points])
-
-    parameters = (Parameter("sag", 0.4, 0.01, 1.5), Parameter("products_w", 900, 300, 2000))
-    found = least_squares(predict, np.array([p.power_w for p in points]), np.ones(len(points)), parameters)
-    return replace_known(fitted(found.values), found.known)
 
 
 def hopper_sag(shape: PowerCurve, sxm_w: float, pcie_w: float, sxm_mhz: float) -> float:
@@ -290,24 +265,13 @@ def print_sources() -> None:
         print(row("A100, two kernels at locked clocks (public)", f"{base_w:.0f} W rest", f"{curve.knee:.3f}",
                   f"{curve.voltage_slope:.2f}", f"{curve.voltage_sag:.2f}"))  # fmt: skip
     shape = load_profile(HOPPER).power
-    points = h200_points()
-    for base_w in H200_BASES_W:
-        fit = h200_fit(points, base_w, shape)
-        sag, off = fit.curve.voltage_sag, fit.known["sag"]
+    for rest_w in SXM_RESTS_W:
+        sag = hopper_sag(shape, SXM_W - rest_w, PCIE_W - PCIE_REST_W, SXM_MHZ)
         print(
             row(
-                "H200, products beside pauses (own card)",
-                f"{base_w:.0f} W rest",
-                "",
-                "",
-                f"{sag:.2f} ± {off * sag:.2f}",
+                "H100 and H800 PCIe at 350 W beside SXM at 700 W (public)", f"{rest_w:.0f} W rest", "", "", f"{sag:.2f}"
             )
         )
-    most_w, most_mhz = points[0].power_w, points[0].clock_mhz
-    rest_w = H200_BASES_W[0]
-    for words, pcie_w in (("both at the same multiple of their limits", most_w / 2), ("the PCIe card at 350 W", 350.0)):
-        sag = hopper_sag(shape, most_w - rest_w, pcie_w - PCIE_REST_W, most_mhz)
-        print(row("H100 and H800 PCIe at 350 W beside SXM at 700 W (public)", words, "", "", f"{sag:.2f}"))
 
 
 def print_table() -> None:
@@ -321,9 +285,6 @@ def print_table() -> None:
     for load, held_w in (("solver", base_w), ("stream", memory_w)):
         points = [point for point in a100_points() if point.load == load]
         print(errors_row(f"A100, {load}", points, with_curve(points, a100.power, {load: held_w}, A100_MHZ)))
-    points = h200_points()
-    held = {"products": H200_BASES_W[1]}
-    print(errors_row("H200, products beside pauses", points, with_curve(points, hopper.power, held, H200_MHZ)))
     print("\nPublished effects of caps, beside the profiles'\n")
     print(row("published", "seconds", "joules", "model", "seconds", "joules"))
     print(row("---", "--:", "--:", "---", "--:", "--:"))
@@ -334,7 +295,7 @@ def print_table() -> None:
     latency = LatencyModel(hopper)
     prefill = latency.demand(Work(prefills=1, prefill_tokens=8192, prefill_pairs=8192**2 / 2))
     clock = PowerModel(hopper, latency).operate(prefill).clock_mhz
-    print("\nAn H200 under 700 W and full load holds 1500 MHz and not 1830 (tile-ai/TileOPs, issue 1587); ", end="")
+    print(f"\nAn H200 under {SXM_W:.0f} W and full load holds {SXM_MHZ:.0f} MHz; ", end="")
     print(f"the profile's prefill runs at {clock:.0f} MHz")
 
 
