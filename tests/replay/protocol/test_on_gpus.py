@@ -27,6 +27,7 @@ async def test_conditions_of_a_measured_run(tmp_path: Path, monkeypatch: pytest.
         run = await replay(TRACE, plan, "", engines.open, preparation=Preparation())
     held = run.conditions
     assert held is not None
+    assert len(held.gpu_names) == len(held.gpus) == 1 and held.host
     assert held.bare_w is None
     assert held.loaded_w == pytest.approx(125, rel=0.05)
     assert held.after_w == pytest.approx(125, rel=0.2)
