@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, hypot, inf
 from typing import Any, Final
@@ -27,6 +27,9 @@ JOULES: Final = "joules.workflow"
 CONFIRMED: Final = 3
 """Cells that are named to be run next, at most."""
 
+NAMED: Final = 3
+"""Configurations with equal runs that a note names, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Advice:
@@ -50,7 +53,7 @@ class Advice:
     rivals: tuple[Candidate, ...]
     """Run, and not shown to take more joules than the best."""
     confirm: tuple[Candidate, ...]
-    """To be run next: not run yet, and expected to be better than the best, or to tell the most."""
+    """To be run next: not known yet, and expected to be better than the best, or to tell the most."""
     candidates: tuple[Candidate, ...]
     """All of them, by joules."""
     like: Configuration
@@ -126,7 +129,7 @@ def _of(
     like = cells[0].configuration
     modelled = [s.run for c in cells for s in c.trials if not s.run.measured]
     off = model_error(modelled)
-    joules = known(plan, lead, off)
+    joules = known(plan, lead, off, plan.joules_slopes)
     of = tuple((objective, known(plan, objective.metric, off)) for objective in wanted)
     for objective, held in of:
         if not held.guesses:
@@ -157,8 +160,20 @@ def _of(
         confirm=tuple(every[key] for key in chosen),
         candidates=tuple(sorted(every.values(), key=_joules)),
         like=like,
-        notes=tuple(dict.fromkeys((*notes, *plan.notes, *off.notes))),
+        notes=tuple(dict.fromkeys((*notes, *plan.notes, *off.notes, *_inferred(every.values())))),
     )
+
+
+def _inferred(every: Iterable[Candidate]) -> Iterator[str]:
+    """Which configurations were not run because their runs would have been the same."""
+    found: dict[str, list[str]] = {}
+    for one in every:
+        if one.same_as is not None:
+            found.setdefault(one.same_as, []).append(one.label)
+    for same_as, labels in found.items():
+        rest = len(labels) - NAMED
+        more = f" and {rest} more" if rest > 0 else ""
+        yield f"{' | '.join(labels[:NAMED])}{more}: would be the same run as {same_as}"
 
 
 def _usable(workload: Workload) -> tuple[list[Cell], list[str]]:

@@ -8,14 +8,14 @@ from math import prod
 from typing import Any, Final, Literal
 
 from rejoule.analysis.advice.known import Estimate, Known, Verdict, estimate, kept
-from rejoule.analysis.advice.matrix import Key, Matrix, configured, is_measured
+from rejoule.analysis.advice.matrix import Key, Matrix, Twin, configured, is_measured
 from rejoule.analysis.advice.objective import Objective
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.naming import describe
 from rejoule.analysis.summary.summary import Summary
 from rejoule.traces.run import Configuration
 
-Kind = Literal["measured", "modelled", "predicted"]
+Kind = Literal["measured", "modelled", "inferred", "predicted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Candidate:
     settings: Mapping[str, Any]
     """The knobs that vary, by their names."""
     kind: Kind
-    """Measured joules, a simulated engine's, or a guess from other configurations that was never run."""
+    """Measured joules, a simulated engine's, those of a run that would have been the same, or a guess from others."""
     trials: int
     joules: Estimate | None
     """A workflow's."""
@@ -39,6 +39,12 @@ class Candidate:
     workflows_per_gpu_h: float | None
     agents_per_mw: float | None
     """Workflows under way on average (their times added up, by the makespan), by the GPUs' mean power, a megawatt."""
+    same_as: str | None = None
+    """Of what is inferred: the configuration whose run would have been the same, and why."""
+
+    @property
+    def ran(self) -> bool:
+        return self.kind in ("measured", "modelled")
 
 
 def candidate(
@@ -51,12 +57,13 @@ def candidate(
     verdicts = [verdict for verdict, _ in told]
     verdict: Verdict = next((v for v in _WORST if v in verdicts), "keeps")
     chances = [chance for _, chance in told]
-    cell = plan.cells.get(key)
+    twin = plan.twins.get(key)
+    cell = plan.cells.get(key if twin is None else twin.key)
     return Candidate(
         label=_label(plan, key, like),
         settings=dict(zip(plan.names, key, strict=True)),
-        kind="predicted" if cell is None else "measured" if is_measured(cell) else "modelled",
-        trials=0 if cell is None else len(cell.trials),
+        kind=_kind(cell, twin),
+        trials=0 if cell is None or twin is not None else len(cell.trials),
         joules=estimate(joules.at(key, place)),
         figures={objective.name: estimate(guess) for objective, guess in found},
         verdict=verdict,
@@ -64,7 +71,16 @@ def candidate(
         power_w=_mean(cell, lambda s: s.power_w),
         workflows_per_gpu_h=_mean(cell, lambda s: s.figures.workflows_per_gpu_h),
         agents_per_mw=_mean(cell, _agents_per_mw),
+        same_as=None if twin is None else f"{_label(plan, twin.key, like)}: {'; '.join(twin.why)}",
     )
+
+
+def _kind(cell: Cell | None, twin: Twin | None) -> Kind:
+    if cell is None:
+        return "predicted"
+    if twin is not None:
+        return "inferred"
+    return "measured" if is_measured(cell) else "modelled"
 
 
 _WORST: Final[tuple[Verdict, ...]] = ("misses", "not known", "may miss")

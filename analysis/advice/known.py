@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, inf, log, log1p, sqrt
 from typing import Final, Literal
@@ -38,7 +38,7 @@ class Known:
 
     metric: Metric
     guesses: Mapping[Key, Guess]
-    """Of the cells that were run, as logarithms; an error of ``inf`` is not known."""
+    """Of the cells that were run, and of those that are the same, as logarithms; an error of ``inf`` is not known."""
     surface: Surface | None
     model: float | None
     """What the model may be off by, a standard error of the logarithm; ``None`` if not known, 0 where measured."""
@@ -52,8 +52,11 @@ class Known:
         return Guess(found.log, inf if self.model is None else sqrt(found.error**2 + self.model**2))
 
 
-def known(plan: Matrix, metric: Metric, off: Allowance) -> Known:
-    """``off`` is the model's known error; of the same figure's trials, spreads are pooled."""
+def known(plan: Matrix, metric: Metric, off: Allowance, slopes: Sequence[float] = ()) -> Known:
+    """``off`` is the model's known error; of the same figure's trials, spreads are pooled.
+
+    ``slopes`` are those that the surface begins with.
+    """
     keys, cells = list(plan.cells), list(plan.cells.values())
     found = values(cells, metric.value, False)
     allowed = off.of("workload" if metric in METRICS else "workflows", metric.name)
@@ -66,8 +69,11 @@ def known(plan: Matrix, metric: Metric, off: Allowance) -> Known:
             shown[key] = value + (scale if key in plan.unscaled else 0.0)
             error = _trial_error(found, i) if is_measured(cell) else model
             guesses[key] = Guess(shown[key], inf if error is None else error)
+    for key, twin in plan.twins.items():
+        if twin.key in guesses:
+            shown[key], guesses[key] = shown[twin.key], guesses[twin.key]
     measured = all(map(is_measured, cells))
-    surface = fitted([plan.place(key) for key in shown], list(shown.values()), found.spread or 0.0)
+    surface = fitted([plan.place(key) for key in shown], list(shown.values()), slopes, found.spread or 0.0)
     return Known(metric, guesses, surface, 0.0 if measured else model)
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from math import exp, fsum, inf, log, prod
 from typing import Any, Final
 
+from rejoule.analysis.advice.places import JOULES, along, ordered
+from rejoule.analysis.advice.reach import SEATS, same_with
 from rejoule.analysis.advice.surface import Place
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.naming import varying
 from rejoule.analysis.summary.summary import Metric
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import OPTION, Configuration, knobs
+from rejoule.traces.run import OPTION, Configuration, Run, knobs
 
 Key = tuple[Any, ...]
 """A configuration: its values of the knobs that vary."""
@@ -23,6 +26,14 @@ APART: Final = ("engine", "profile", "loops", "seed")
 """Knobs in which cells may differ and still be of one configuration."""
 MOST: Final = 5000
 """Combinations beyond which there is no looking at each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """The configuration whose run is the same."""
+
+    key: Key
+    why: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -44,11 +55,50 @@ class Matrix:
         return list(product(*self.levels))
 
     def place(self, key: Key) -> Place:
-        """Ranks and words: values as close as they are listed."""
+        return tuple(part for held, value in zip(self._places, key, strict=True) for part in held[value])
+
+    @property
+    def joules_slopes(self) -> tuple[float, ...]:
+        """What the logarithm of joules is thought to change by along each part of a place."""
         return tuple(
-            str(value) if not _ordered(held) else held.index(value) / max(1, len(held) - 1)
-            for value, held in zip(key, self.levels, strict=True)
+            JOULES if name == SEATS and part == 0 else 0.0
+            for name, held in zip(self.names, self._places, strict=True)
+            for part in range(len(next(iter(held.values()))))
         )
+
+    @cached_property
+    def twins(self) -> Mapping[Key, Twin]:
+        """Configurations that were not run, and would be the same run as one that was."""
+        found: dict[Key, Twin] = {}
+        for key, cell in self.cells.items():
+            alike = [
+                {own: "", **_same(cell, name, held)}
+                for name, own, held in zip(self.names, key, self.levels, strict=True)
+            ]
+            for other in product(*alike):
+                if other not in self.cells:
+                    why = [told[value] for told, value in zip(alike, other, strict=True) if told[value]]
+                    found.setdefault(other, Twin(key, tuple(dict.fromkeys(why))))
+        return found
+
+    @cached_property
+    def _places(self) -> tuple[Mapping[Any, Place], ...]:
+        return tuple(
+            along(name, held, self._loosest(k))
+            for k, (name, held) in enumerate(zip(self.names, self.levels, strict=True))
+        )
+
+    def _loosest(self, knob: int) -> Run | None:
+        """Of the runs, the first of those with the greatest value of a knob."""
+        held = self.levels[knob]
+        key = max(self.cells, key=lambda key: held.index(key[knob]), default=None)
+        return None if key is None else self.cells[key].trials[0].run
+
+
+def _same(cell: Cell, name: str, values: Sequence[Any]) -> Mapping[Any, str]:
+    """Values of a knob with which every trial would have been the same, and why."""
+    first, *others = [same_with(trial.run, name, values) for trial in cell.trials]
+    return {value: why for value, why in first.items() if all(value in told for told in others)}
 
 
 def matrix(cells: Sequence[Cell], more: Mapping[str, Sequence[Any]], figures: Sequence[Metric]) -> Matrix:
@@ -120,11 +170,7 @@ def is_measured(cell: Cell) -> bool:
 
 def _levels(found: Iterable[Any]) -> tuple[Any, ...]:
     there = list(dict.fromkeys(found))
-    return tuple(sorted(there, key=lambda v: inf if v is None else v)) if _ordered(there) else tuple(there)
-
-
-def _ordered(levels: Sequence[Any]) -> bool:
-    return all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in levels)
+    return tuple(sorted(there, key=lambda v: inf if v is None else v)) if ordered(there) else tuple(there)
 
 
 def configured(like: Configuration, settings: Mapping[str, Any]) -> Configuration:

@@ -10,11 +10,16 @@ from typing import Final
 from rejoule.analysis.advice.known import Known
 from rejoule.analysis.advice.matrix import Key, Matrix
 from rejoule.analysis.advice.objective import Objective
-from rejoule.analysis.advice.surface import Guess, fitted
+from rejoule.analysis.advice.surface import Guess, Place, Surface, fitted
 from rejoule.traces.student import normal_cdf
 
 WORTH: Final = 0.002
 """Expected saving, relative, for which a cell is not worth running."""
+OPEN: Final = 0.01
+"""A chance to be better than the best for which a cell beside it is worth running."""
+NEAR: Final = 0.02
+ROOM: Final = 0.03
+"""Standard errors of joules and of other figures, as logarithms, that guesses beside the best have at least."""
 SLIM: Final = 1e-9
 """A chance to keep all objectives below which a cell is not tried for that."""
 
@@ -28,12 +33,13 @@ class State:
 
 
 def next_cells(plan: Matrix, state: State, most: int) -> tuple[Key, ...]:
-    """At most ``most`` cells that were not run, the most promising first; none if none is worth it.
+    """At most ``most`` cells of which nothing is known, the most promising first; none if none is worth it.
 
     Expected improvement by the chance to keep the objectives (Schonlau, Welch and Jones, IMS Lecture Notes 34, 1998);
-    where nothing keeps them yet, the greatest chance to. Before that, each knob of which one value alone was run is
-    turned in the best cell; with too few cells to guess from even then, those farthest from all that were run. Each
-    next one is chosen as if the ones before had come out as guessed.
+    where nothing keeps them yet, the greatest chance to. Where that is too little, what differs from the best in one
+    knob and may be better. Before all that, each knob of which one value alone was run is turned in the best cell; with
+    too few cells to guess from even then, those farthest from all that were run. Each next one is chosen as if the ones
+    before had come out as guessed.
     """
     chosen: list[Key] = []
     while len(chosen) < most:
@@ -42,11 +48,10 @@ def next_cells(plan: Matrix, state: State, most: int) -> tuple[Key, ...]:
             break
         key = _turned(plan, state, chosen) or _farthest(plan, [*state.joules.guesses, *chosen], left)
         if _seen(plan, state, chosen) and state.joules.surface is not None:
-            best = _best(state)
-            worth = {key: _worth(plan, state, key, best) for key in left}
-            key = max(left, key=lambda key: worth[key])
-            if worth[key] < (SLIM if best is None else WORTH):
+            found = _promising(plan, state, state.joules.surface, left)
+            if found is None:
                 break
+            key = found
         chosen.append(key)
         state = _believing(plan, state, key)
     return tuple(chosen)
@@ -65,15 +70,34 @@ def _turned(plan: Matrix, state: State, chosen: Sequence[Key]) -> Key | None:
         return None
     for k, levels in enumerate(plan.levels):
         others = [value for value in levels if value != start[k]]
-        if others and len({key[k] for key in there}) == 1:
-            return (*start[:k], others[len(others) // 2], *start[k + 1 :])
+        turned = (*start[:k], others[len(others) // 2], *start[k + 1 :]) if others else start
+        if turned not in there and len({key[k] for key in there}) == 1:
+            return turned
     return None
 
 
-def _best(state: State) -> float | None:
-    """The least logarithm of joules among cells that were run and keep everything, by their values."""
-    found = [guess.log for key, guess in state.joules.guesses.items() if _keeps(state, key)]
-    return min(found, default=None)
+def _promising(plan: Matrix, state: State, joules: Surface, left: Sequence[Key]) -> Key | None:
+    places = {key: plan.place(key) for key in left}
+    chance = {key: _chance(state, place) for key, place in places.items()}
+    best = _best(state)
+    if best is None:
+        likeliest = max(left, key=lambda key: chance[key])
+        return likeliest if chance[likeliest] >= SLIM else None
+    least = state.joules.guesses[best].log
+    worth = {key: chance[key] * _improvement(least, joules.at(place)) for key, place in places.items()}
+    most = max(left, key=lambda key: worth[key])
+    if worth[most] >= WORTH:
+        return most
+    beside = [key for key in left if sum(a != b for a, b in zip(key, best, strict=True)) == 1]
+    better = {key: _chance(state, places[key], ROOM) * _below(least, joules.at(places[key]), NEAR) for key in beside}
+    likeliest = max(beside, key=lambda key: better[key], default=most)
+    return likeliest if better.get(likeliest, 0.0) >= OPEN else None
+
+
+def _best(state: State) -> Key | None:
+    """The least joules among cells that are known and keep everything, by their values."""
+    found = {key: guess.log for key, guess in state.joules.guesses.items() if _keeps(state, key)}
+    return min(found, key=lambda key: found[key], default=None)
 
 
 def _keeps(state: State, key: Key) -> bool:
@@ -83,17 +107,19 @@ def _keeps(state: State, key: Key) -> bool:
     )
 
 
-def _worth(plan: Matrix, state: State, key: Key, best: float | None) -> float:
-    place = plan.place(key)
+def _chance(state: State, place: Place, error: float = 0.0) -> float:
+    """To keep all objectives, with a standard error of at least so much."""
     chance = 1.0
     for objective, known in state.of:
-        guess = None if known.surface is None else known.surface.at(place)
-        if guess is not None:
-            chance *= normal_cdf((log(objective.bound) - guess.log) * objective.sign / guess.error)
-    surface = state.joules.surface
-    if best is None or surface is None:
-        return chance
-    return chance * _improvement(best, surface.at(place))
+        if known.surface is not None:
+            guess = known.surface.at(place)
+            chance *= normal_cdf((log(objective.bound) - guess.log) * objective.sign / max(error, guess.error))
+    return chance
+
+
+def _below(least: float, guess: Guess, error: float) -> float:
+    """The chance of it, with a standard error of at least so much."""
+    return normal_cdf((least - guess.log) / max(error, guess.error))
 
 
 def _improvement(best: float, guess: Guess) -> float:
@@ -121,11 +147,11 @@ def _distance(a: Sequence[float | str], b: Sequence[float | str]) -> float:
 
 def _believing(plan: Matrix, state: State, key: Key) -> State:
     def believed(known: Known) -> Known:
-        guess = known.surface.at(plan.place(key)) if known.surface is not None else None
-        if guess is None:
+        if known.surface is None:
             return known
+        guess, slopes = known.surface.at(plan.place(key)), known.surface.slopes
         guesses = {**known.guesses, key: guess}
-        surface = fitted([plan.place(k) for k in guesses], [g.log for g in guesses.values()])
+        surface = fitted([plan.place(k) for k in guesses], [g.log for g in guesses.values()], slopes)
         return replace(known, guesses=guesses, surface=surface)
 
     return State(believed(state.joules), tuple((objective, believed(known)) for objective, known in state.of))

@@ -101,14 +101,14 @@ def _print(found: Advice) -> None:
     for word, one in (*named, *(("front", c) for c in found.front), *(("as good?", c) for c in found.rivals)):
         if one is not None:
             marks.setdefault(id(one), []).append(word)
-    rest = [c for c in found.candidates if c.kind != "predicted" and id(c) not in marks][:SHOWN]
+    rest = [c for c in found.candidates if c.ran and id(c) not in marks][:SHOWN]
     shown = [c for c in found.candidates if id(c) in marks or any(c is other for other in rest)]
     _table(f"{found.trace}: configurations by joules a workflow, {found.source}", found, shown, marks)
     if found.confirm:
         _table(f"{found.trace}: to run next; what is predicted was never run", found, found.confirm, {})
     elif any(c.kind == "predicted" for c in found.candidates):
         say(f"{found.trace}: no configuration that was not run is expected to be better", "dim")
-    hidden = sum(c.kind != "predicted" for c in found.candidates) - len(shown)
+    hidden = sum(c.ran for c in found.candidates) - sum(c.ran for c in shown)
     if hidden > 0:
         say(f"{found.trace}: {hidden} more were run: --json has them", "dim")
 
@@ -152,7 +152,10 @@ METHOD: Final = {
     "off by; of predicted ones that and the surface's own error; null where none is known",
     "verdict": "keeps or misses: the whole interval does; may miss: the bound lies within it; by value without one",
     "chance": "that all objectives are kept, errors taken for independent",
-    "predicted": "kriging over the knobs' values from the cells that were run",
-    "confirm": "expected improvement by the chance to keep the objectives",
+    "inferred": "not run: a run that never reached a limit (batch size, token budget, calls in flight, power cap) "
+    "would have been the same with another; same_as names it",
+    "predicted": "kriging over the knobs' values from the cells that are known; batch sizes by how much longer the run "
+    "with the most seats would have taken, caps by how far the least capped one drew more",
+    "confirm": "expected improvement by the chance to keep the objectives; then what differs from the best in one knob",
     "agents_per_mw": "workflows under way on average by mean GPU power; the rest of the machine is not in it",
 }

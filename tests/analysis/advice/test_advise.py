@@ -133,6 +133,33 @@ def test_running_what_is_named_finds_the_best() -> None:
     assert found.best is not None and found.best.settings["max_num_seqs"] == best.max_num_seqs
 
 
+def test_the_best_is_not_left_before_what_is_beside_it() -> None:
+    """Where the search ends by itself, no cell that differs from the best in one knob is better, however little."""
+    more = {"max_num_seqs": BATCHES, "power_cap_w": CAPS}
+
+    def flat(c: Configuration) -> float:
+        return {1: 3.0, 4: 1.0001, 16: 1.0, 64: 1.0002}[c.max_num_seqs or 64] * (1.3 if c.power_cap_w is None else 1.0)
+
+    ran = [run_of(Configuration(profile="made-up", max_num_seqs=64), j=flat)]
+    while (found := of(ran, more=more, confirm=1)).confirm:
+        ran.append(run_of(Configuration(profile="made-up", **found.confirm[0].settings), j=flat))
+    assert found.best is not None and found.best.settings["max_num_seqs"] == 16
+
+
+def test_what_would_be_the_same_run_is_not_run() -> None:
+    """It is known by the run that it is like, is never advised nor named to be run, and says why."""
+    still = replace(run_of(Configuration(profile="made-up", max_num_seqs=4, power_cap_w=500.0)), readings=None)
+    still = replace(still, power_cap=replace(still.power_cap, in_force_w=500.0, bound_fraction=0.0))
+    found = of([still], more={"power_cap_w": [300.0, 600.0]})
+    kinds = {c.settings["power_cap_w"]: c for c in found.candidates}
+    assert [kinds[cap].kind for cap in (300.0, 500.0, 600.0)] == ["predicted", "modelled", "inferred"]
+    assert kinds[600.0].joules == kinds[500.0].joules and kinds[600.0].trials == 0
+    assert kinds[600.0].same_as == "500 W cap: the power cap never held the clock down"
+    assert [c.settings["power_cap_w"] for c in found.confirm] == [300.0]
+    assert found.best is not None and found.best.label == "500 W cap"
+    assert any("would be the same run as 500 W cap" in note for note in found.notes)
+
+
 def test_trials_say_how_sure_it_is() -> None:
     """A bound within the interval may be missed; without a second trial nothing is known of an interval."""
     random = np.random.default_rng(1)

@@ -109,7 +109,7 @@ def test_advise_names_the_configuration_and_what_to_run_next(folder: Path, tmp_p
     assert result.exit_code == 0, result.exception
     assert "agentic: batch 8, 300 W cap takes the least joules and keeps workflow latency p50 ≤ 60.0" in result.stdout
     assert "against batch 1, no cap" in result.stdout and "modelled" in result.stdout and "best" in result.stdout
-    more = ("--consider", "max_num_seqs=4,16", "--write", tmp_path / "next.toml")
+    more = ("--consider", "power_cap_w=250", "--write", tmp_path / "next.toml")
     written = invoke(advise, folder, *wanted, *more)
     assert written.exit_code == 0, written.exception
     assert "[[cells]]" in (tmp_path / "next.toml").read_text() and "predicted" in written.stdout
