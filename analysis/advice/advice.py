@@ -15,9 +15,10 @@ from rejoule.analysis.advice.search import State, next_cells
 from rejoule.analysis.advice.surface import Guess
 from rejoule.analysis.comparison.allowance import model_error
 from rejoule.analysis.pairing import parse_filters
-from rejoule.analysis.summary.cells import Cell, Workload, gather
+from rejoule.analysis.summary.cells import Workload, gather
 from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.units import amount, change
+from rejoule.analysis.summary.usable import usable
 from rejoule.analysis.summary.words import metric_named
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Trace
@@ -121,10 +122,10 @@ def _of(
     today: Sequence[str],
     confirm: int,
 ) -> Advice | None:
-    cells, notes = _usable(workload)
+    lead = metric_named(JOULES)
+    cells, notes = usable(workload, lead)
     if not cells:
         return None
-    lead = metric_named(JOULES)
     plan = matrix(cells, more, [lead, *(one.metric for one in wanted)])
     like = cells[0].configuration
     modelled = [s.run for c in cells for s in c.trials if not s.run.measured]
@@ -174,20 +175,6 @@ def _inferred(every: Iterable[Candidate]) -> Iterator[str]:
         rest = len(labels) - NAMED
         more = f" and {rest} more" if rest > 0 else ""
         yield f"{' | '.join(labels[:NAMED])}{more}: would be the same run as {same_as}"
-
-
-def _usable(workload: Workload) -> tuple[list[Cell], list[str]]:
-    kept, notes = [], []
-    for cell in workload.cells:
-        if not cell.complete:
-            notes.append(f"{workload.name}, {cell.label}: not all of its work was done: it is left out")
-        elif cell.energy_j is None:
-            notes.append(f"{workload.name}, {cell.label}: its energy was not measured: it is left out")
-        elif cell.evidence.rejected:
-            notes.append(f"{workload.name}, {cell.label}: do not use its joules: {'; '.join(cell.evidence.rejected)}")
-        else:
-            kept.append(cell)
-    return kept, notes
 
 
 def _best(ran: Sequence[Candidate]) -> tuple[Candidate | None, bool]:

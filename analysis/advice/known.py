@@ -40,6 +40,7 @@ class Known:
     guesses: Mapping[Key, Guess]
     """Of the cells that were run, and of those that are the same, as logarithms; an error of ``inf`` is not known."""
     surface: Surface | None
+    """``None`` where too little is known for one, and where all is."""
     model: float | None
     """What the model may be off by, a standard error of the logarithm; ``None`` if not known, 0 where measured."""
 
@@ -73,7 +74,9 @@ def known(plan: Matrix, metric: Metric, off: Allowance, slopes: Sequence[float] 
         if twin.key in guesses:
             shown[key], guesses[key] = shown[twin.key], guesses[twin.key]
     measured = all(map(is_measured, cells))
-    surface = fitted([plan.place(key) for key in shown], list(shown.values()), slopes, found.spread or 0.0)
+    places = [plan.place(key) for key in shown]
+    whole = len(shown) == len(plan.keys)
+    surface = None if whole else fitted(places, list(shown.values()), slopes, found.spread or 0.0)
     return Known(metric, guesses, surface, 0.0 if measured else model)
 
 

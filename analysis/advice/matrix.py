@@ -9,7 +9,7 @@ from itertools import product
 from math import exp, fsum, inf, log, prod
 from typing import Any, Final
 
-from rejoule.analysis.advice.places import JOULES, along, ordered
+from rejoule.analysis.advice.places import JOULES_BY_TIME, along, ordered
 from rejoule.analysis.advice.reach import SEATS, same_with
 from rejoule.analysis.advice.surface import Place
 from rejoule.analysis.summary.cells import Cell
@@ -61,7 +61,7 @@ class Matrix:
     def joules_slopes(self) -> tuple[float, ...]:
         """What the logarithm of joules is thought to change by along each part of a place."""
         return tuple(
-            JOULES if name == SEATS and part == 0 else 0.0
+            JOULES_BY_TIME if name == SEATS and part == 0 else 0.0
             for name, held in zip(self.names, self._places, strict=True)
             for part in range(len(next(iter(held.values()))))
         )

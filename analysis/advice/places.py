@@ -10,7 +10,7 @@ from rejoule.analysis.advice.reach import CAP, SEATS, longer, most_under_way, pr
 from rejoule.analysis.advice.surface import Place
 from rejoule.traces.run import Run
 
-JOULES: Final = 0.8
+JOULES_BY_TIME: Final = 0.8
 """What joules grow by where a lack of seats makes a run longer, both as logarithms: about so in simulated matrices of
 the four kept workloads."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import expm1, log1p
@@ -18,6 +17,7 @@ from rejoule.analysis.summary.cells import Cell, Workload, gather
 from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.summary import METRICS, Metric
 from rejoule.analysis.summary.units import change, percent
+from rejoule.analysis.summary.usable import usable
 from rejoule.analysis.summary.words import metric_named
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Trace
@@ -110,7 +110,7 @@ def sensitivities_of(
 
 def _of_workload(workload: Workload, metric: Metric, others: Sequence[Metric]) -> Sensitivity:
     """Raises RejouleError where fewer than two configurations tell the figure."""
-    cells, notes = _usable(workload, metric)
+    cells, notes = usable(workload, metric)
     if len(workload.cells) < 2:
         raise RejouleError(f"{workload.name} has runs of one configuration alone", MATRIX)
     if len(cells) < 2:
@@ -164,32 +164,6 @@ def _beside(
         e.knob: {name: between(plan, found, places[e.knob], e.start, e.end) for name, found in figures.items()}
         for e in effects
     }
-
-
-def _usable(workload: Workload, metric: Metric) -> tuple[list[Cell], list[str]]:
-    """Cells that did all the work and tell the figure, with joules that may be used; what is left out is told."""
-    kept, left = list[Cell](), defaultdict[str, list[str]](list)
-    for cell in workload.cells:
-        if (reason := _unusable(cell, metric)) is None:
-            kept.append(cell)
-        else:
-            left[reason].append(cell.label)
-    whole = len(workload.cells)
-    return kept, [
-        f"{'all configurations' if len(labels) == whole else '; '.join(labels)} left out: {reason}"
-        for reason, labels in left.items()
-    ]
-
-
-def _unusable(cell: Cell, metric: Metric) -> str | None:
-    if not cell.complete:
-        return "not all of its work was done"
-    if metric.unit in ("J", "W") and cell.evidence.rejected:
-        return f"do not use its joules: {'; '.join(cell.evidence.rejected)}"
-    known = [value for value in map(metric.value, cell.trials) if value is not None]
-    if len(known) < len(cell.trials):
-        return f"{metric.name} is not known" + (" of all trials" if known else "")
-    return f"{metric.name} is 0, and changes are ratios" if min(known) <= 0.0 else None
 
 
 def _holes(plan: Design) -> Iterator[str]:

@@ -146,6 +146,16 @@ def test_the_best_is_not_left_before_what_is_beside_it() -> None:
     assert found.best is not None and found.best.settings["max_num_seqs"] == 16
 
 
+def test_what_is_left_out_is_said() -> None:
+    """A configuration whose joules are not known is not advised, and a note says which and why."""
+    blind = run_of(Configuration(profile="made-up", max_num_seqs=64))
+    found = of(
+        [*map(run_of, configurations((1, 4), (None,))), replace(blind, energy=replace(blind.energy, gpu_j=None))]
+    )
+    assert found.best is not None and found.best.label == "batch 4"
+    assert any(note.startswith("batch 64 left out: ") for note in found.notes)
+
+
 def test_what_would_be_the_same_run_is_not_run() -> None:
     """It is known by the run that it is like, is never advised nor named to be run, and says why."""
     still = replace(run_of(Configuration(profile="made-up", max_num_seqs=4, power_cap_w=500.0)), readings=None)
