@@ -2,8 +2,9 @@
 
 Each case is a random matrix (a kept workload, a simulated GPU, batch sizes, power caps, and an option), simulated as a
 whole, and a random objective. ``advise`` sees the configuration with no knob set, runs the cells that it names itself,
-two at a time, and stops when it names none or a quarter of the cells were run. The search was made on seeds from 1000
-on; ``--write`` puts the table of the first hundred, and of a hundred from 2000 on, into docs/advice.md.
+two at a time, and stops when it names none or a quarter of the cells were run. The search was tuned on seeds from 1000
+on; ``--write`` puts the table of the first hundred, and of a hundred from 2000 on that were used for nothing, into
+docs/advice.md.
 """
 
 from __future__ import annotations
