@@ -207,6 +207,13 @@ def test_a_saving_between_measured_cells_has_the_error_of_both() -> None:
     assert width == pytest.approx(2**0.5 * log(one.high / one.low))
 
 
+def test_joules_that_a_server_modelled_are_not_called_measured() -> None:
+    """A server of a simulated engine answers over HTTP; what it says of joules is a model's all the same."""
+    served = [replace(run.configuration, engine="http://127.0.0.1:8000") for run in map(run_of, configurations())]
+    runs = [replace(run_of(c), configuration=told) for c, told in zip(configurations(), served, strict=True)]
+    assert {one.kind for one in of(runs, "workflow.p50=9s").candidates} == {"modelled"}
+
+
 def test_measured_cells_count_and_simulated_ones_are_scaled_to_them() -> None:
     """A simulator that is off by a factor is held to what was measured; what was measured stands for itself."""
     off = [run_of(c, j=lambda c: 1.2 * joules(c)) for c in configurations()]
