@@ -35,7 +35,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few runs of the simulated engine."""
     folder = tmp_path_factory.mktemp("findings") / "runs"
     sweep: dict[str, list[float]] = {"max_num_seqs": [1, 8], "power_cap_w": [200.0, 700.0]}
-    rejoule.replay_traces({"made-up": random_trace(1)}, folder, {"arrivals": "users:2"}, sweep=sweep, progress=False)
+    with pytest.warns(rejoule.RejouleWarning, match="clock curve assumed"):
+        rejoule.replay_traces(
+            {"made-up": random_trace(1)}, folder, {"arrivals": "users:2"}, sweep=sweep, progress=False
+        )
     return folder
 
 
