@@ -52,10 +52,11 @@ HOST: Final[Mapping[str, tuple[str, ...]]] = {
     "timing.host_prefill_s": (),
     "timing.host_eager_s": (),
     "timing.host_first_s": (),
-    "timing.api_per_request_s": (),
+    "timing.api_per_request_s": ("timing.api_answer_s", "timing.api_per_output_s", "timing.api_per_echoed_token_s"),
     "timing.api_per_token_s": (),
     "timing.api_crowd_s": (),
 }
+"""One process reads requests and writes answers: how fast it is, it is at both."""
 LINK: Final[Mapping[str, tuple[str, ...]]] = {"timing.all_reduce_s": ()}
 UNKNOWN: Final = {
     "timing.host_prefill_s": 5e-3,

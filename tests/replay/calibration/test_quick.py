@@ -122,11 +122,13 @@ def test_cells_are_those_of_the_full_grid_and_last_ninety_seconds() -> None:
 
 
 def test_a_full_grid_shows_the_same_as_the_quick_one() -> None:
+    """But for prompts that join others: how long they wait hangs on where in a step they come."""
     full, quick = ran(PARENT, grid(PARENT, SMALL)), ran(PARENT)
     wanted = {call.node for call in quick.calls}
     a, b = shown(full, wanted), shown(quick, wanted)
     assert a.keys() == b.keys()
-    assert all(a[what] == pytest.approx(b[what], rel=0.05) for what in a), {w: (a[w], b[w]) for w in a}
+    off = {what: a[what] / b[what] - 1 for what in a}
+    assert all(abs(by) <= (0.1 if what.kind.startswith("joining") else 0.05) for what, by in off.items()), off
 
 
 @pytest.fixture(scope="module")
