@@ -62,13 +62,14 @@ def advise_of(
     least: Least = A_WORKFLOW,
 ) -> tuple[Advice, ...]:
     """The same of runs that were gathered before."""
-    each = (_of(workload, wanted, more or {}, today, confirm, least) for workload in workloads)
-    found = [one for one in each if one is not None]
+    each = {workload.name: _of(workload, wanted, more or {}, today, confirm, least) for workload in workloads}
+    found = [one for one in each.values() if one is not None]
     if not found:
         raise RejouleError(
             "no run here has joules that may be used", "see rejoule energy RUNS for what stands against them"
         )
-    return tuple(found)
+    silent = tuple(f"{name}: no run has joules that may be used" for name, one in each.items() if one is None)
+    return tuple(replace(one, notes=(*one.notes, *silent)) for one in found)
 
 
 def _of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, fsum, inf, isfinite, log, log1p, sqrt
 from typing import Final, Literal
 
@@ -70,7 +70,7 @@ def known(plan: Matrix, metric: Metric, off: Allowance, slopes: Sequence[float] 
     found = values(cells, metric.value, False)
     allowed = off.of("workload" if metric in METRICS else "workflows", metric.name)
     model = None if allowed is None else log1p(allowed) / NORMAL
-    scale = log(plan.scaled_by.get(metric.name, 1.0))
+    scale = 0.0 if metric.recorded else log(plan.scaled_by.get(metric.name, 1.0))
     guesses: dict[Key, Guess] = {}
     for i, (key, cell) in enumerate(zip(keys, cells, strict=True)):
         value = found.logs[i]
@@ -78,9 +78,9 @@ def known(plan: Matrix, metric: Metric, off: Allowance, slopes: Sequence[float] 
             guess = _as_it_is(metric, cell)
         else:
             error = _trial_error(found, i) if is_measured(cell) else model
-            guess = Guess(value + (scale if key in plan.unscaled else 0.0), inf if error is None else error)
+            guess = Guess(value, inf if error is None else error)
         if guess is not None:
-            guesses[key] = guess
+            guesses[key] = replace(guess, log=guess.log + scale) if key in plan.unscaled else guess
     guesses |= {key: guesses[twin.key] for key, twin in plan.twins.items() if twin.key in guesses}
     untold = frozenset(key for key in plan.ran if key not in guesses)
     if metric.recorded:

@@ -156,6 +156,15 @@ def test_what_is_left_out_is_said() -> None:
     assert any(note.startswith("batch 64 left out: ") for note in found.notes)
 
 
+def test_a_workload_without_joules_is_named_beside_the_others() -> None:
+    """Nothing is advised of it, and that is said."""
+    blind = [
+        replace(run, trace="dark", energy=replace(run.energy, gpu_j=None)) for run in map(run_of, configurations())
+    ]
+    (found,) = advise([*map(run_of, configurations()), *blind], {"agentic": TRACE, "dark": TRACE})
+    assert "dark: no run has joules that may be used" in found.notes
+
+
 def test_what_would_be_the_same_run_is_not_run() -> None:
     """It is known by the run that it is like, is never advised nor named to be run, and says why."""
     still = replace(run_of(Configuration(profile="made-up", max_num_seqs=4, power_cap_w=500.0)), readings=None)
