@@ -131,7 +131,8 @@ def searched(
             [runs[key] for key in chosen], {name: trace}, wanted, levels, confirm=max(0, min(AT_A_TIME, left))
         )
         if not found.confirm:
-            return None if found.best is None else key_of(found, found.best.settings, levels), len(chosen)
+            answer = found.best or found.only
+            return None if answer is None else key_of(found, answer.settings, levels), len(chosen)
         chosen += [key_of(found, one.settings, levels) for one in found.confirm]
 
 

@@ -17,6 +17,7 @@ from rejoule.traces.arrivals import users_of
 from rejoule.traces.loops import pass_of
 from rejoule.traces.percentiles import percentile, unresolved_note
 from rejoule.traces.run import Run
+from rejoule.traces.success import succeeded, success_j, success_notes
 from rejoule.traces.waits import Wait, served, waits
 from rejoule.traces.words import counted
 
@@ -116,23 +117,6 @@ def workflow_j(run: Run) -> float | None:
     return joules / workflows if joules is not None and workflows else None
 
 
-def succeeded(run: Run) -> int | None:
-    """Complete workflows that reached their goal, as recorded; ``None`` where one is not known, or the work changed."""
-    told = [workflow.success for workflow in served(run)]
-    return None if not told or None in told or _changed(run) else sum(map(bool, told))
-
-
-def success_j(run: Run) -> float | None:
-    """GPU joules of the whole run for each workflow that succeeded; ``None`` where none did."""
-    joules, count = run.energy.gpu_j, succeeded(run)
-    return joules / count if joules is not None and count else None
-
-
-def _changed(run: Run) -> bool:
-    """Whether calls are of other lengths than those whose workflows were judged."""
-    return run.configuration.input_scale != 1.0 or run.configuration.output_scale != 1.0
-
-
 def gpu_count(run: Run) -> int | None:
     """The GPUs that a run's engine says it uses, else those whose energy was measured; ``None`` if neither is known."""
     told = run.engine.get("gpus")
@@ -195,7 +179,7 @@ def _notes(
     bare = len(run.workflows) - lost - len(found)
     if bare:
         yield f"{counted(bare, 'workflow')} had no call to replay: in no figure of workflows"
-    yield from _success_notes(run)
+    yield from success_notes(run)
     if (note := unresolved_note("workflow latency", "workflow", len(found))) is not None:
         yield note
     if found and gpus is None:
@@ -215,21 +199,6 @@ def _notes(
         )
     elif arrival >= SPREAD and users_of(how) is None:
         yield f"arrivals ({how}) may have set the workflows an hour: they came over most of the run"
-
-
-def _success_notes(run: Run) -> Iterable[str]:
-    told = [workflow.success for workflow in served(run)]
-    known, why = sum(success is not None for success in told), "so joules a success are not known"
-    if not known:
-        return
-    if _changed(run):
-        yield f"whether workflows succeed at other lengths than recorded is not known, {why}"
-    elif known < len(told):
-        yield f"of {len(told) - known} of {len(told)} workflows it is not known whether they succeeded, {why}"
-    elif not any(told):
-        yield f"none of {counted(len(told), 'workflow')} succeeded, so there are no joules a success"
-    else:
-        yield f"{sum(map(bool, told))} of {counted(len(told), 'workflow')} succeeded, as judged when they were recorded"
 
 
 def _known(values: Iterable[float | None]) -> list[float] | None:

@@ -6,9 +6,11 @@
         found.best, found.saving, found.confirm
 """
 
-from rejoule.analysis.advice.advice import Advice, advise, advise_of
+from rejoule.analysis.advice.advice import advise, advise_of
+from rejoule.analysis.advice.answer import Advice
 from rejoule.analysis.advice.candidates import Candidate
 from rejoule.analysis.advice.known import Estimate
+from rejoule.analysis.advice.least import Least, least
 from rejoule.analysis.advice.objective import Objective, objectives
 
-__all__ = ["Advice", "Candidate", "Estimate", "Objective", "advise", "advise_of", "objectives"]
+__all__ = ["Advice", "Candidate", "Estimate", "Least", "Objective", "advise", "advise_of", "least", "objectives"]

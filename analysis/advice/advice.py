@@ -1,84 +1,38 @@
-"""The configuration with the least joules a workflow that keeps the objectives."""
+"""The configuration with the least joules, a workflow or a success, that keeps the objectives."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import exp, hypot, inf
+from dataclasses import replace
+from functools import partial
+from math import exp, hypot, inf, log
 from typing import Any, Final
 
+from rejoule.analysis.advice.answer import Advice, finite, value
 from rejoule.analysis.advice.candidates import Candidate, candidate
-from rejoule.analysis.advice.known import NORMAL, Estimate, known
+from rejoule.analysis.advice.known import NORMAL, Estimate, Known, known
+from rejoule.analysis.advice.least import A_SUCCESS, A_WORKFLOW, Least
 from rejoule.analysis.advice.matrix import Key, Matrix, matrix, setting
 from rejoule.analysis.advice.objective import Objective
 from rejoule.analysis.advice.search import State, next_cells
+from rejoule.analysis.advice.success import SHARE, Success, success, success_notes, why_untold
 from rejoule.analysis.advice.surface import Guess
-from rejoule.analysis.comparison.allowance import model_error
+from rejoule.analysis.comparison.allowance import Allowance, model_error
 from rejoule.analysis.pairing import parse_filters
 from rejoule.analysis.summary.cells import Workload, gather
-from rejoule.analysis.summary.naming import source_label
-from rejoule.analysis.summary.units import amount, change
+from rejoule.analysis.summary.naming import several, source_label
 from rejoule.analysis.summary.usable import usable
 from rejoule.analysis.summary.words import metric_named
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Trace
 from rejoule.traces.run import Configuration, Run
 
-JOULES: Final = "joules.workflow"
 CONFIRMED: Final = 3
 """Cells that are named to be run next, at most."""
-
-NAMED: Final = 3
-"""Configurations with equal runs that a note names, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """Of one workload."""
-
-    trace: str
-    source: str
-    objectives: tuple[str, ...]
-    best: Candidate | None
-    """Of those that were run and keep every objective for sure, or else by their values, the one with least joules."""
-    sure: bool
-    """Whether ``best`` keeps them for sure, as far as errors are known."""
-    today: Candidate | None
-    """What the saving is counted from."""
-    saving: Estimate | None
-    """1 − joules of the best / joules of today's."""
-    front: tuple[Candidate, ...]
-    """Of those that were run: no other has both fewer joules and less of the first objective's figure."""
-    nearest: Candidate | None
-    """Where nothing keeps the objectives: what comes closest."""
-    rivals: tuple[Candidate, ...]
-    """Run, and not shown to take more joules than the best."""
-    confirm: tuple[Candidate, ...]
-    """To be run next: not known yet, and expected to be better than the best, or to tell the most."""
-    candidates: tuple[Candidate, ...]
-    """All of them, by joules."""
-    like: Configuration
-    """With the knobs that do not vary."""
-    notes: tuple[str, ...]
-
-    @property
-    def headline(self) -> str:
-        asked = f" and keeps {' and '.join(self.objectives)}" if self.objectives else ""
-        if self.best is None or self.best.joules is None:
-            near = "" if self.nearest is None else f"; {self.nearest.label} comes closest"
-            return f"{self.trace}: nothing that was run keeps {' and '.join(self.objectives)}{near}"
-        joules = amount(self.best.joules.value, "J")
-        words = f"{self.trace}: {self.best.label} takes the least joules{asked}: {joules} a workflow"
-        if not self.sure:
-            words += ", but may miss an objective"
-        elif self.objectives and self.best.chance is None:
-            words += ", as far as can be told without knowing how far off it is"
-        if self.today is not None and self.saving is not None:
-            width = ""
-            if self.saving.low is not None and self.saving.high is not None:
-                width = f" ({change(-self.saving.low)} to {change(-self.saving.high)})"
-            words += f", {change(-self.saving.value)}{width} against {self.today.label}"
-        return words
+UNTOLD: Final = (
+    "say it with rejoule record --success, or with rejoule label on a trace that is there; then replay it at the "
+    "lengths recorded"
+)
 
 
 def advise(
@@ -88,14 +42,15 @@ def advise(
     more: Mapping[str, Sequence[Any]] | None = None,
     today: Sequence[str] = (),
     confirm: int = CONFIRMED,
+    least: Least = A_WORKFLOW,
 ) -> tuple[Advice, ...]:
     """For every workload of these runs; simulated and measured ones may stand side by side.
 
-    ``more`` has further values of knobs to think of, ``today`` is ``KNOB=VALUE`` of the configuration in use, and
-    ``confirm`` how many cells may be named to be run next. Raises RejouleError where no joules are known, or no such
-    knob.
+    ``more`` has further values of knobs to think of, ``today`` is ``KNOB=VALUE`` of the configuration in use,
+    ``confirm`` how many cells may be named to be run next, and ``least`` what the best has the least of. Raises
+    RejouleError where no joules are known, or no such knob, and for joules a success where nobody said what succeeded.
     """
-    return advise_of(gather(runs, traces), wanted, more, today, confirm)
+    return advise_of(gather(runs, traces), wanted, more, today, confirm, least)
 
 
 def advise_of(
@@ -104,15 +59,17 @@ def advise_of(
     more: Mapping[str, Sequence[Any]] | None = None,
     today: Sequence[str] = (),
     confirm: int = CONFIRMED,
+    least: Least = A_WORKFLOW,
 ) -> tuple[Advice, ...]:
     """The same of runs that were gathered before."""
-    each = (_of(workload, wanted, more or {}, today, confirm) for workload in workloads)
-    found = [one for one in each if one is not None]
+    each = {workload.name: _of(workload, wanted, more or {}, today, confirm, least) for workload in workloads}
+    found = [one for one in each.values() if one is not None]
     if not found:
         raise RejouleError(
             "no run here has joules that may be used", "see rejoule energy RUNS for what stands against them"
         )
-    return tuple(found)
+    silent = tuple(f"{name}: no run has joules that may be used" for name, one in each.items() if one is None)
+    return tuple(replace(one, notes=(*one.notes, *silent)) for one in found)
 
 
 def _of(
@@ -121,49 +78,67 @@ def _of(
     more: Mapping[str, Sequence[Any]],
     today: Sequence[str],
     confirm: int,
+    least: Least,
 ) -> Advice | None:
-    lead = metric_named(JOULES)
-    cells, notes = usable(replace(workload, cells=workload.alike), lead)
+    metric = metric_named(A_WORKFLOW)
+    cells, notes = usable(replace(workload, cells=workload.alike), metric)
     notes += workload.other_loads
     if not cells:
         return None
-    plan = matrix(cells, more, [lead, *(one.metric for one in wanted)])
+    plan = matrix(cells, more, [metric, *(one.metric for one in wanted)])
     like = cells[0].configuration
     modelled = [s.run for c in cells for s in c.trials if not s.run.measured]
     off = model_error(modelled)
-    joules = known(plan, lead, off, plan.joules_slopes)
-    of = tuple((objective, known(plan, objective.metric, off)) for objective in wanted)
+    workflow = known(plan, metric, off, plan.joules_slopes)
+    goals = success(plan, workflow)
+    if least == A_SUCCESS and not goals.told:
+        raise RejouleError(f"{workload.name}: {' and '.join(why_untold(plan))}", UNTOLD)
+    lead = goals.joules if least == A_SUCCESS else workflow
+    of = tuple((objective, _held(plan, objective, goals, off)) for objective in wanted)
     for objective, held in of:
         if not held.guesses:
             raise RejouleError(f"{workload.name}: no run knows {objective.name}", "leave that objective out")
-    every = {key: candidate(plan, key, joules, of, like) for key in plan.keys}
-    ran = [every[key] for key in plan.cells if every[key].joules is not None]
-    best, sure = _best(ran)
+    every = {key: candidate(plan, key, workflow, goals, of, like) for key in plan.keys}
+    told = [every[key] for key in plan.cells if value(every[key], least) is not None]
+    only = told[0] if len(told) == 1 else None
+    ran = [] if only is not None else [one for one in told if finite(value(one, least))]
+    best, sure = _best(ran, least)
     usual = _today(plan, every, today)
-    chosen = next_cells(plan, State(joules, of), confirm) if confirm else ()
+    foreseen = least == A_WORKFLOW or goals.foreseen
+    chosen = next_cells(plan, State(lead, of), confirm) if confirm and foreseen else ()
     keys = {id(one): key for key, one in every.items()}
 
     def against(a: Candidate, b: Candidate) -> Estimate | None:
-        of_a, of_b = (joules.at(keys[id(one)], plan.place(keys[id(one)])) for one in (a, b))
+        of_a, of_b = (lead.at(keys[id(one)], plan.place(keys[id(one)])) for one in (a, b))
         return _saving(of_a, of_b, shared="measured" not in (a.kind, b.kind))
 
     rivals = [c for c in ran if best is not None and c is not best and c.verdict == "keeps" and _open(against(c, best))]
+    by = partial(_place, least=least)
+    asked = least == A_SUCCESS or any(held.metric in (SHARE, goals.joules.metric) for _, held in of)
+    said = (*notes, *plan.notes, *off.notes, *success_notes(plan, goals, asked), *_inferred(every.values()))
     return Advice(
         trace=workload.name,
         source=source_label([s.run for c in cells for s in c.trials]),
+        least=least,
         objectives=tuple(map(str, wanted)),
         best=best,
+        only=only,
         sure=sure,
         today=usual,
         saving=None if best is None or usual is None or usual is best else against(usual, best),
-        front=_front(ran, wanted),
-        nearest=None if best is not None else _nearest(ran, wanted),
-        rivals=tuple(sorted(rivals, key=_joules)),
+        front=_front(ran, wanted, least),
+        nearest=None if best is not None else _nearest(sorted(ran, key=by), wanted),
+        rivals=tuple(sorted(rivals, key=by)),
         confirm=tuple(every[key] for key in chosen),
-        candidates=tuple(sorted(every.values(), key=_joules)),
+        candidates=tuple(sorted(every.values(), key=by)),
         like=like,
-        notes=tuple(dict.fromkeys((*notes, *plan.notes, *off.notes, *_inferred(every.values())))),
+        notes=tuple(dict.fromkeys(said)),
     )
+
+
+def _held(plan: Matrix, objective: Objective, goals: Success, off: Allowance) -> Known:
+    of_success = {held.metric.name: held for held in (goals.share, goals.joules)}
+    return of_success.get(objective.name) or known(plan, objective.metric, off)
 
 
 def _inferred(every: Iterable[Candidate]) -> Iterator[str]:
@@ -173,16 +148,14 @@ def _inferred(every: Iterable[Candidate]) -> Iterator[str]:
         if one.same_as is not None:
             found.setdefault(one.same_as, []).append(one.label)
     for same_as, labels in found.items():
-        rest = len(labels) - NAMED
-        more = f" and {rest} more" if rest > 0 else ""
-        yield f"{' | '.join(labels[:NAMED])}{more}: would be the same run as {same_as}"
+        yield f"{several(labels)}: would be the same run as {same_as}"
 
 
-def _best(ran: Sequence[Candidate]) -> tuple[Candidate | None, bool]:
+def _best(ran: Sequence[Candidate], least: Least) -> tuple[Candidate | None, bool]:
     for verdicts in (("keeps",), ("may miss",)):
         if fit := [one for one in ran if one.verdict in verdicts]:
             if verdicts == ("keeps",):
-                return min(fit, key=_joules), True
+                return min(fit, key=partial(_place, least=least)), True
             return max(fit, key=lambda one: one.chance or 0.0), False
     return None, False
 
@@ -223,7 +196,7 @@ def _open(less: Estimate | None) -> bool:
     return less is not None and less.low is not None and less.low <= 0.0
 
 
-def _front(ran: Sequence[Candidate], wanted: Sequence[Objective]) -> tuple[Candidate, ...]:
+def _front(ran: Sequence[Candidate], wanted: Sequence[Objective], least: Least) -> tuple[Candidate, ...]:
     if not wanted:
         return ()
     first = wanted[0]
@@ -233,21 +206,23 @@ def _front(ran: Sequence[Candidate], wanted: Sequence[Objective]) -> tuple[Candi
         return inf if found is None else first.sign * found.value
 
     front: list[Candidate] = []
-    for one in sorted(ran, key=lambda one: (place(one), _joules(one))):
-        if not front or _joules(one) < _joules(front[-1]):
+    for one in sorted(ran, key=lambda one: (place(one), _place(one, least))):
+        if not front or _place(one, least) < _place(front[-1], least):
             front.append(one)
     return tuple(front)
 
 
 def _nearest(ran: Sequence[Candidate], wanted: Sequence[Objective]) -> Candidate | None:
-    """By the objective that it misses by most."""
+    """By the objective that it misses by most; the first of equal ones."""
 
     def missed(one: Candidate) -> float:
         found = [(objective, one.figures[objective.name]) for objective in wanted]
-        return max((inf if v is None else (v.value / o.bound) ** o.sign for o, v in found), default=0.0)
+        return max((inf if v is None else -o.room(log(v.value) if v.value else -inf) for o, v in found), default=0.0)
 
     return min(ran, key=missed, default=None)
 
 
-def _joules(one: Candidate) -> float:
-    return inf if one.joules is None else one.joules.value
+def _place(one: Candidate, least: Least) -> tuple[bool, float]:
+    """In the order of what is least: infinite after all that is finite, and what is not known last."""
+    found = value(one, least)
+    return found is None, inf if found is None else found.value

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import exp, prod
 from typing import Any, Final, Literal
 
 from rejoule.analysis.advice.known import Estimate, Known, Verdict, estimate, kept
 from rejoule.analysis.advice.matrix import Key, Matrix, Twin, configured, is_measured
 from rejoule.analysis.advice.objective import Objective
+from rejoule.analysis.advice.success import Success
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.naming import describe
 from rejoule.analysis.summary.summary import Summary
 from rejoule.traces.run import Configuration
 
+DIGITS: Final = 12
+"""Of a share: what its logarithm lost is not shown."""
 Kind = Literal["measured", "modelled", "inferred", "predicted"]
 
 
@@ -30,6 +33,10 @@ class Candidate:
     trials: int
     joules: Estimate | None
     """A workflow's."""
+    success_joules: Estimate | None
+    """By the workflows that succeeded: ``inf`` where none did; ``None`` if that is not known of all of them."""
+    succeeded: float | None
+    """The share of workflows that did, as recorded."""
     figures: Mapping[str, Estimate | None]
     """Those that objectives are about."""
     verdict: Verdict
@@ -48,7 +55,12 @@ class Candidate:
 
 
 def candidate(
-    plan: Matrix, key: Key, joules: Known, of: Sequence[tuple[Objective, Known]], like: Configuration
+    plan: Matrix,
+    key: Key,
+    joules: Known,
+    success: Success,
+    of: Sequence[tuple[Objective, Known]],
+    like: Configuration,
 ) -> Candidate:
     """``like`` has the knobs that do not vary."""
     place = plan.place(key)
@@ -65,6 +77,8 @@ def candidate(
         kind=_kind(cell, twin),
         trials=0 if cell is None or twin is not None else len(cell.trials),
         joules=estimate(joules.at(key, place)),
+        success_joules=estimate(success.joules.at(key, place)),
+        succeeded=None if (share := success.share.at(key, place)) is None else round(exp(share.log), DIGITS),
         figures={objective.name: estimate(guess) for objective, guess in found},
         verdict=verdict,
         chance=None if None in chances else prod(chance for chance in chances if chance is not None),

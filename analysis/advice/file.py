@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from rejoule.analysis.advice.advice import Advice
+from rejoule.analysis.advice.answer import Advice
 from rejoule.analysis.advice.candidates import Candidate
 from rejoule.analysis.advice.matrix import configured
 from rejoule.traces.errors import RejouleError

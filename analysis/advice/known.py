@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import exp, inf, log, log1p, sqrt
+from dataclasses import dataclass, replace
+from math import exp, fsum, inf, isfinite, log, log1p, sqrt
 from typing import Final, Literal
 
 from rejoule.analysis.advice.matrix import Key, Matrix, is_measured
@@ -13,6 +13,7 @@ from rejoule.analysis.advice.surface import Guess, Place, Surface, fitted
 from rejoule.analysis.comparison.allowance import Allowance
 from rejoule.analysis.sensitivity.noise import Values, values
 from rejoule.analysis.statistics import CONFIDENCE
+from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.summary import METRICS, Metric
 from rejoule.traces.student import normal_cdf, t_quantile
 
@@ -38,17 +39,24 @@ class Known:
 
     metric: Metric
     guesses: Mapping[Key, Guess]
-    """Of the cells that were run, and of those that are the same, as logarithms; an error of ``inf`` is not known."""
+    """Of the cells that were run, and of those that are the same, as logarithms; an error of ``inf`` is not known. That
+    of 0 is ``-inf``."""
     surface: Surface | None
     """``None`` where too little is known for one, and where all is."""
     model: float | None
     """What the model may be off by, a standard error of the logarithm; ``None`` if not known, 0 where measured."""
+    untold: frozenset[Key] = frozenset()
+    """Cells that were run, or are the same, and do not tell the figure: what others say is not said of them."""
+    everywhere: Guess | None = None
+    """Of what a replay takes over as recorded: that of all cells, unless they differ or none tells."""
+
+    def told(self, key: Key) -> Guess | None:
+        """Without a guess from other cells."""
+        return self.guesses.get(key, None if key in self.untold else self.everywhere)
 
     def at(self, key: Key, place: Place) -> Guess | None:
-        if key in self.guesses:
-            return self.guesses[key]
-        if self.surface is None:
-            return None
+        if key in self.guesses or key in self.untold or self.surface is None:
+            return self.told(key)
         found = self.surface.at(place)
         return Guess(found.log, inf if self.model is None else sqrt(found.error**2 + self.model**2))
 
@@ -62,22 +70,40 @@ def known(plan: Matrix, metric: Metric, off: Allowance, slopes: Sequence[float] 
     found = values(cells, metric.value, False)
     allowed = off.of("workload" if metric in METRICS else "workflows", metric.name)
     model = None if allowed is None else log1p(allowed) / NORMAL
-    scale = log(plan.scaled_by.get(metric.name, 1.0))
-    guesses, shown = {}, {}
+    scale = 0.0 if metric.recorded else log(plan.scaled_by.get(metric.name, 1.0))
+    guesses: dict[Key, Guess] = {}
     for i, (key, cell) in enumerate(zip(keys, cells, strict=True)):
         value = found.logs[i]
-        if value is not None:
-            shown[key] = value + (scale if key in plan.unscaled else 0.0)
+        if metric.recorded or value is None:
+            guess = _as_it_is(metric, cell)
+        else:
             error = _trial_error(found, i) if is_measured(cell) else model
-            guesses[key] = Guess(shown[key], inf if error is None else error)
-    for key, twin in plan.twins.items():
-        if twin.key in guesses:
-            shown[key], guesses[key] = shown[twin.key], guesses[twin.key]
-    measured = all(map(is_measured, cells))
+            guess = Guess(value, inf if error is None else error)
+        if guess is not None:
+            guesses[key] = replace(guess, log=guess.log + scale) if key in plan.unscaled else guess
+    guesses |= {key: guesses[twin.key] for key, twin in plan.twins.items() if twin.key in guesses}
+    untold = frozenset(key for key in plan.ran if key not in guesses)
+    if metric.recorded:
+        return Known(metric, guesses, None, 0.0, untold, _common(guesses))
+    shown = {key: guess.log for key, guess in guesses.items() if isfinite(guess.log)}
     places = [plan.place(key) for key in shown]
-    whole = len(shown) == len(plan.keys)
-    surface = None if whole else fitted(places, list(shown.values()), slopes, found.spread or 0.0)
-    return Known(metric, guesses, surface, 0.0 if measured else model)
+    surface = fitted(places, list(shown.values()), slopes, found.spread or 0.0) if plan.never_run else None
+    return Known(metric, guesses, surface, 0.0 if all(map(is_measured, cells)) else model, untold)
+
+
+def _as_it_is(metric: Metric, cell: Cell) -> Guess | None:
+    """Of a figure that may be 0, or is exact: the mean over trials, if all know it and none is below 0."""
+    told = [value for trial in cell.trials if (value := metric.value(trial)) is not None]
+    if len(told) < len(cell.trials) or min(told) < 0.0:
+        return None
+    alike = min(told) == max(told)
+    value = told[0] if alike else fsum(told) / len(told)
+    return Guess(log(value) if value > 0.0 else -inf, 0.0 if metric.recorded and alike else inf)
+
+
+def _common(guesses: Mapping[Key, Guess]) -> Guess | None:
+    found = set(guesses.values())
+    return found.pop() if len(found) == 1 else None
 
 
 def _trial_error(found: Values, cell: int) -> float | None:
@@ -99,10 +125,13 @@ def kept(objective: Objective, guess: Guess | None) -> tuple[Verdict, float | No
     """Whether an objective is kept, and how likely that is."""
     if guess is None:
         return "not known", None
-    room = (log(objective.bound) - guess.log) * objective.sign
+    room = objective.room(guess.log)
+    by_value: Verdict = "keeps" if room >= 0.0 else "misses"
     if guess.error == inf:
-        return ("keeps" if room >= 0.0 else "misses"), None
+        return by_value, None
+    if guess.error == 0.0:
+        return by_value, float(room >= 0.0)
     chance = normal_cdf(room / guess.error)
     if abs(room) < NORMAL * guess.error:
         return "may miss", chance
-    return ("keeps" if room > 0.0 else "misses"), chance
+    return by_value, chance

@@ -13,6 +13,7 @@ from rejoule.analysis.advice.places import JOULES_BY_TIME, along, ordered
 from rejoule.analysis.advice.reach import SEATS, same_with
 from rejoule.analysis.advice.surface import Place
 from rejoule.analysis.summary.cells import Cell
+from rejoule.analysis.summary.load import LOAD
 from rejoule.analysis.summary.naming import varying
 from rejoule.analysis.summary.summary import Metric
 from rejoule.traces.engine_options import DEFAULTS
@@ -53,6 +54,17 @@ class Matrix:
     @property
     def keys(self) -> list[Key]:
         return list(product(*self.levels))
+
+    @cached_property
+    def ran(self) -> tuple[Key, ...]:
+        """Those that were run, and then those that would be the same run as one of them."""
+        return (*self.cells, *self.twins)
+
+    @cached_property
+    def never_run(self) -> tuple[Key, ...]:
+        """The others, in the order of ``keys``."""
+        told = set(self.ran)
+        return tuple(key for key in self.keys if key not in told)
 
     def place(self, key: Key) -> Place:
         return tuple(part for held, value in zip(self._places, key, strict=True) for part in held[value])
@@ -103,6 +115,10 @@ def _same(cell: Cell, name: str, values: Sequence[Any]) -> Mapping[Any, str]:
 
 def matrix(cells: Sequence[Cell], more: Mapping[str, Sequence[Any]], figures: Sequence[Metric]) -> Matrix:
     """``more`` has values of knobs that were not run, to be thought of as well. Raises RejouleError."""
+    if asked := next((name for name in more if name in LOAD), None):
+        raise RejouleError(
+            f"{asked} is what is asked of the server, and not a setting", "consider values of other knobs alone"
+        )
     names = _names(cells, more)
     known: dict[Key, Cell] = {}
     notes: list[str] = []

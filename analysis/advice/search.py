@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import exp, inf, log, pi, sqrt
+from math import exp, inf, isfinite, pi, sqrt
 from typing import Final
 
 from rejoule.analysis.advice.known import Known
@@ -39,14 +39,17 @@ def next_cells(plan: Matrix, state: State, most: int) -> tuple[Key, ...]:
     where nothing keeps them yet, the greatest chance to. Where that is too little, what differs from the best in one
     knob and may be better. Before all that, each knob of which one value alone was run is turned in the best cell; with
     too few cells to guess from even then, those farthest from all that were run. Each next one is chosen as if the ones
-    before had come out as guessed.
+    before had come out as guessed. None, too, where what a replay takes over as recorded misses an objective: no cell
+    changes that.
     """
     chosen: list[Key] = []
+    if any(held.everywhere is not None and not _right(objective, held.everywhere) for objective, held in state.of):
+        return ()
     while len(chosen) < most:
-        left = [key for key in plan.keys if key not in state.joules.guesses and key not in chosen]
+        left = [key for key in plan.never_run if key not in chosen]
         if not left:
             break
-        key = _turned(plan, state, chosen) or _farthest(plan, [*state.joules.guesses, *chosen], left)
+        key = _turned(plan, state, chosen) or _farthest(plan, [*plan.ran, *chosen], left)
         if _seen(plan, state, chosen) and state.joules.surface is not None:
             found = _promising(plan, state, state.joules.surface, left)
             if found is None:
@@ -59,12 +62,12 @@ def next_cells(plan: Matrix, state: State, most: int) -> tuple[Key, ...]:
 
 def _seen(plan: Matrix, state: State, chosen: Sequence[Key]) -> bool:
     """Whether two values of every knob were run or are to be."""
-    return all(len({key[k] for key in (*state.joules.guesses, *chosen)}) > 1 for k in range(len(plan.names)))
+    return all(len({key[k] for key in (*plan.ran, *chosen)}) > 1 for k in range(len(plan.names)))
 
 
 def _turned(plan: Matrix, state: State, chosen: Sequence[Key]) -> Key | None:
     """The best cell with a knob turned of which one value alone was run, to the middle of its others."""
-    there = [*state.joules.guesses, *chosen]
+    there = [*plan.ran, *chosen]
     start = min(state.joules.guesses, key=lambda key: state.joules.guesses[key].log, default=None)
     if start is None:
         return None
@@ -96,15 +99,17 @@ def _promising(plan: Matrix, state: State, joules: Surface, left: Sequence[Key])
 
 def _best(state: State) -> Key | None:
     """The least joules among cells that are known and keep everything, by their values."""
-    found = {key: guess.log for key, guess in state.joules.guesses.items() if _keeps(state, key)}
+    found = {k: guess.log for k, guess in state.joules.guesses.items() if isfinite(guess.log) and _keeps(state, k)}
     return min(found, key=lambda key: found[key], default=None)
 
 
 def _keeps(state: State, key: Key) -> bool:
-    return all(
-        key in known.guesses and (log(objective.bound) - known.guesses[key].log) * objective.sign >= 0.0
-        for objective, known in state.of
-    )
+    return all((guess := held.told(key)) is not None and _right(objective, guess) for objective, held in state.of)
+
+
+def _right(objective: Objective, guess: Guess) -> bool:
+    """By its value."""
+    return objective.room(guess.log) >= 0.0
 
 
 def _chance(state: State, place: Place, error: float = 0.0) -> float:
@@ -113,7 +118,7 @@ def _chance(state: State, place: Place, error: float = 0.0) -> float:
     for objective, known in state.of:
         if known.surface is not None:
             guess = known.surface.at(place)
-            chance *= normal_cdf((log(objective.bound) - guess.log) * objective.sign / max(error, guess.error))
+            chance *= normal_cdf(objective.room(guess.log) / max(error, guess.error))
     return chance
 
 
@@ -151,7 +156,8 @@ def _believing(plan: Matrix, state: State, key: Key) -> State:
             return known
         guess, slopes = known.surface.at(plan.place(key)), known.surface.slopes
         guesses = {**known.guesses, key: guess}
-        surface = fitted([plan.place(k) for k in guesses], [g.log for g in guesses.values()], slopes)
+        logs = {k: g.log for k, g in guesses.items() if isfinite(g.log)}
+        surface = fitted([plan.place(k) for k in logs], list(logs.values()), slopes)
         return replace(known, guesses=guesses, surface=surface)
 
     return State(believed(state.joules), tuple((objective, believed(known)) for objective, known in state.of))

@@ -25,6 +25,9 @@ SHOWN: Final = 10
 @click.option(
     "--slo", multiple=True, metavar="FIGURE=BOUND", help="As in workflow.p99=20s or ttft.p50=500ms; repeated."
 )
+@click.option(
+    "--least", metavar="FIGURE", default="joules.workflow", show_default=True, help="Or joules.success: what is least."
+)
 @click.option("--power", metavar="WATTS", help="Most mean power of the GPUs, as in 400W.")
 @click.option("--joules", metavar="JOULES", help="Most joules a workflow, as in 300J.")
 @click.option("--consider", multiple=True, metavar="KNOB=V1,V2", help="Further values of a knob to think of; repeated.")
@@ -37,6 +40,7 @@ SHOWN: Final = 10
 def advise(
     runs: tuple[Path, ...],
     slo: tuple[str, ...],
+    least: str,
     power: str | None,
     joules: str | None,
     consider: tuple[str, ...],
@@ -51,17 +55,19 @@ def advise(
 
     \b
     rejoule advise RUNS --slo workflow.p99=20s --power 400W
+    rejoule advise RUNS --slo success=90% --least joules.success
     rejoule advise RUNS --slo ttft.p50=500ms --consider max_num_seqs=2,4,16 --write next.toml
     rejoule run next.toml -o MORE && rejoule advise RUNS MORE --slo ttft.p50=500ms
     """
     from rejoule.analysis.advice import advise as advised
+    from rejoule.analysis.advice import least as least_of
     from rejoule.analysis.advice import objectives
     from rejoule.analysis.advice.file import experiment
     from rejoule.analysis.pairing import parse_filters, parse_values, select
     from rejoule.traces.errors import RejouleError
 
     budgets = [f"{figure}={bound}" for figure, bound in (("power", power), ("joules.workflow", joules)) if bound]
-    wanted = objectives([*slo, *budgets])
+    wanted, of = objectives([*slo, *budgets]), least_of(least)
     folders = [load_folder(path) for path in runs]
     found = advised(
         select([run for folder in folders for run in folder.runs], parse_filters(only)),
@@ -70,6 +76,7 @@ def advise(
         parse_values(consider),
         today,
         confirm,
+        of,
     )
     if write is not None:
         if len(found) > 1:
@@ -109,17 +116,18 @@ def _print(found: Advice) -> None:
     if found.best is not None and found.today is None and ran:
         words = shlex.join(w for knob, v in ran[-1].settings.items() for w in ("--today", f"{knob}={_typed(v)}"))
         say(f"{found.trace}: to see what it saves, name the configuration in use, as in {words}", "dim")
-    named = [("best", found.best), ("today", found.today), ("closest", found.nearest)]
+    named = [("best", found.best), ("only", found.only), ("today", found.today), ("closest", found.nearest)]
     marks: dict[int, list[str]] = {}
     for word, one in (*named, *(("front", c) for c in found.front), *(("as good?", c) for c in found.rivals)):
         if one is not None:
             marks.setdefault(id(one), []).append(word)
     rest = [c for c in found.candidates if c.ran and id(c) not in marks][:SHOWN]
     shown = [c for c in found.candidates if id(c) in marks or any(c is other for other in rest)]
-    _table(f"{found.trace}: configurations by joules a workflow, {found.source}", found, shown, marks)
+    per = "a success" if found.least == "joules.success" else "a workflow"
+    _table(f"{found.trace}: configurations by joules {per}, {found.source}", found, shown, marks)
     if found.confirm:
         _table(f"{found.trace}: to run next; what is predicted was never run", found, found.confirm, {})
-    elif any(c.kind == "predicted" for c in found.candidates):
+    elif found.only is None and any(c.kind == "predicted" for c in found.candidates):
         say(f"{found.trace}: no configuration that was not run is expected to be better", "dim")
     hidden = sum(c.ran for c in found.candidates) - sum(c.ran for c in shown)
     if hidden > 0:
@@ -131,12 +139,15 @@ def _table(title: str, found: Advice, shown: Sequence[Candidate], marks: dict[in
     from rejoule.analysis.summary.units import amount, percent
     from rejoule.analysis.summary.words import BY_NAME
 
-    names = list(shown[0].figures) if shown else []
+    judged = any(one.succeeded is not None for one in found.candidates)
+    own = ("energy per success", "workflows that succeeded")
+    names = [name for name in (shown[0].figures if shown else ()) if not (judged and name in own)]
     rows = [
         (
             one.label,
             ", ".join(marks.get(id(one), [])),
             _shown(one.joules, "J"),
+            *((_shown(one.success_joules, "J"), amount(one.succeeded, "share")) if judged else ()),
             *(_shown(one.figures[name], BY_NAME[name].unit) for name in names),
             one.kind,
             one.verdict if found.objectives else "",
@@ -146,7 +157,19 @@ def _table(title: str, found: Advice, shown: Sequence[Candidate], marks: dict[in
         )
         for one in shown
     ]
-    heads = ("", "", "J a workflow", *names, "from", "objectives", "chance", "workflows an hour a GPU", "agents a MW")
+    success = ("J a success", "succeeded") if judged else ()
+    heads = (
+        "",
+        "",
+        "J a workflow",
+        *success,
+        *names,
+        "from",
+        "objectives",
+        "chance",
+        "workflows an hour a GPU",
+        "agents a MW",
+    )
     show(title, heads, rows, _caption(found, names, marks))
 
 
@@ -162,7 +185,7 @@ def _shown(found: Estimate | None, unit: str) -> str:
 
     if found is None:
         return amount(None, unit)
-    if found.low is None or found.high is None:
+    if found.low is None or found.high is None or found.low == found.high:
         return amount(found.value, unit)
     return f"{amount(found.value, unit)} ±{amount((found.high - found.low) / 2.0, unit)}"
 
@@ -170,6 +193,10 @@ def _shown(found: Estimate | None, unit: str) -> str:
 METHOD: Final = {
     "low, high": "95 %: of measured cells from trials, pooled; of modelled ones what the profile's differences may be "
     "off by; of predicted ones that and the surface's own error; null where none is known",
+    "success_joules": "of the whole run, by the workflows that succeeded; its numbers are null where succeeded is 0: "
+    "infinite, and never the least; itself null where it is not known of all workflows, or of what was not run",
+    "succeeded": "share of complete workflows that reached their goal, as recorded: a replay takes it over",
+    "only": "the one configuration that was run and can be judged: nothing was chosen",
     "verdict": "keeps or misses: the whole interval does; may miss: the bound lies within it; by value without one",
     "chance": "that all objectives are kept, errors taken for independent",
     "inferred": "not run: a run that never reached a limit (batch size, token budget, calls in flight, power cap) "

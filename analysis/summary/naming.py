@@ -54,6 +54,12 @@ def describe(configuration: Configuration, names: Sequence[str]) -> str:
     return ", ".join(filter(None, dict.fromkeys((*plain, *told))))
 
 
+def several(labels: Sequence[str], most: int = 3) -> str:
+    """Configurations by name, and how many more there are."""
+    rest = len(labels) - most
+    return " | ".join(labels[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def set_apart(configuration: Configuration) -> tuple[str, ...]:
     """Knobs that are named wherever they are set, whether or not they vary: who schedules, and in waves or not."""
     usual = Configuration()

@@ -96,6 +96,8 @@ class Metric:
     unit: str
     value: Callable[[Summary], float | None]
     more_is_better: bool = False
+    recorded: bool = False
+    """Taken over from what was recorded, so that it is exact and no configuration changes it."""
 
 
 METRICS: Final = (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import floor, log10
+from math import floor, inf, log10
 from typing import overload
 
 UNKNOWN = "–"
+INFINITE = "∞"
 
 _PREFIXED = {"J": ((1e6, "MJ"), (1e3, "kJ"), (1.0, "J"), (1e-3, "mJ")), "s": ((1.0, "s"), (1e-3, "ms"))}
 
@@ -15,9 +16,16 @@ NOTHING = 1e-6
 
 
 def amount(value: float | None, unit: str) -> str:
-    """Three significant digits with a unit of fitting size: ``1.24 kJ``, ``86 ms``, ``12,400 tokens``, ``0.98``."""
+    """Three significant digits with a unit of fitting size: ``1.24 kJ``, ``86 ms``, ``12,400 tokens``, ``0.98``.
+
+    A share is shown in per cent: ``60.0 %``.
+    """
     if value is None:
         return UNKNOWN
+    if abs(value) == inf:
+        return f"{'' if value > 0.0 else '−'}{INFINITE}\N{NO-BREAK SPACE}{unit}".rstrip()
+    if unit == "share":
+        return f"{digits(100.0 * value)} %"
     if unit == "tokens":
         return f"{value:,.0f}"
     size = abs(value)

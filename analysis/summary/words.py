@@ -9,6 +9,7 @@ from rejoule.analysis.summary.summary import METRICS, Metric, Summary
 from rejoule.analysis.summary.workflows import WORKFLOW_METRICS
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.percentiles import percentile
+from rejoule.traces.success import success_share
 from rejoule.traces.summary import latencies_s
 
 WORDS: Final[Mapping[str, str]] = {
@@ -20,6 +21,7 @@ WORDS: Final[Mapping[str, str]] = {
     "joules.token": "energy per output token",
     "joules.workflow": "energy per workflow",
     "joules.success": "energy per success",
+    "success": "workflows that succeeded",
     "power": "average power",
     "clock": "mean SM clock",
     "makespan": "makespan",
@@ -49,6 +51,7 @@ def _of_calls(kind: str, part: float) -> Callable[[Summary], float | None]:
 MORE: Final = (
     Metric("time to first token p95", "s", _of_calls("ttft", 95)),
     *(Metric(f"time between tokens p{part}", "s", _of_calls("itl", part)) for part in (50, 95, 99)),
+    Metric("workflows that succeeded", "share", lambda s: success_share(s.run), more_is_better=True, recorded=True),
 )
 """Figures that no table of a diff has, but an objective may be about. Time between tokens is a call's mean."""
 BY_NAME: Final[Mapping[str, Metric]] = {metric.name: metric for metric in (*METRICS, *WORKFLOW_METRICS, *MORE)}

@@ -8,7 +8,7 @@ from typing import Final
 
 from rejoule.analysis.statistics import Interval, mean
 from rejoule.analysis.summary.summary import Metric, Summary
-from rejoule.analysis.summary.units import amount, percent
+from rejoule.analysis.summary.units import amount
 from rejoule.traces.percentiles import unresolved, unresolved_note
 from rejoule.traces.summary import first_tokens_s
 
@@ -55,8 +55,6 @@ class Told:
     @property
     def mean(self) -> str:
         """The value alone."""
-        if self.unit == "share":
-            return percent(self.value)
         return amount(self.value, self.unit) + ("" if self.resolved or self.value is None else UNRESOLVED)
 
     @property
@@ -65,7 +63,7 @@ class Told:
         if self.interval is None:
             return ""
         half = (self.interval.high - self.interval.low) / 2.0
-        return f"±{percent(half) if self.unit == 'share' else amount(half, self.unit)}"
+        return f"±{amount(half, self.unit)}"
 
     def __str__(self) -> str:
         return f"{self.mean} {self.half_width}".rstrip()

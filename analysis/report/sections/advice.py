@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rejoule.analysis.advice import Advice, Candidate, advise_of
+from rejoule.analysis.advice import Advice, Candidate, Estimate, advise_of
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.markup import listed, paragraph, table
 from rejoule.analysis.report.material import Material
@@ -34,19 +34,25 @@ def html(material: Material) -> str | None:
 def _one(found: Advice) -> str:
     names = list(found.candidates[0].figures) if found.candidates else []
     asked = ("objectives", "chance") if found.objectives else ()
-    heads = ("configuration", "J a workflow", *names, *asked, "workflows an hour a GPU", "agents a MW")
-    chosen = [found.best, found.today, found.nearest, *found.front, *found.rivals]
+    success = ("J a success", "succeeded") if any(one.succeeded is not None for one in found.candidates) else ()
+    heads = ("configuration", "J a workflow", *success, *names, *asked, "workflows an hour a GPU", "agents a MW")
+    chosen = [found.best, found.only, found.today, found.nearest, *found.front, *found.rivals]
     shown = {id(one): one for one in chosen if one is not None}
-    rows = [_row(one, names, bool(found.objectives)) for one in shown.values()]
+    rows = [_row(one, names, bool(found.objectives), bool(success)) for one in shown.values()]
     return f'<div class="box">{paragraph(found.headline, "lead")}{table(heads, rows, found.trace)}</div>'
 
 
-def _row(one: Candidate, names: list[str], asked: bool) -> tuple[str, ...]:
+def _row(one: Candidate, names: list[str], asked: bool, judged: bool) -> tuple[str, ...]:
     return (
         one.label,
-        amount(None if one.joules is None else one.joules.value, "J"),
+        _joules(one.joules),
+        *((_joules(one.success_joules), amount(one.succeeded, "share")) if judged else ()),
         *(amount(None if (v := one.figures[name]) is None else v.value, BY_NAME[name].unit) for name in names),
         *((one.verdict, percent(one.chance)) if asked else ()),
         amount(one.workflows_per_gpu_h, "/h"),
         "–" if one.agents_per_mw is None else f"{one.agents_per_mw:,.0f}",
     )
+
+
+def _joules(found: Estimate | None) -> str:
+    return amount(None if found is None else found.value, "J")

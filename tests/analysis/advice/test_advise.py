@@ -156,6 +156,15 @@ def test_what_is_left_out_is_said() -> None:
     assert any(note.startswith("batch 64 left out: ") for note in found.notes)
 
 
+def test_a_workload_without_joules_is_named_beside_the_others() -> None:
+    """Nothing is advised of it, and that is said."""
+    blind = [
+        replace(run, trace="dark", energy=replace(run.energy, gpu_j=None)) for run in map(run_of, configurations())
+    ]
+    (found,) = advise([*map(run_of, configurations()), *blind], {"agentic": TRACE, "dark": TRACE})
+    assert "dark: no run has joules that may be used" in found.notes
+
+
 def test_what_would_be_the_same_run_is_not_run() -> None:
     """It is known by the run that it is like, is never advised nor named to be run, and says why."""
     still = replace(run_of(Configuration(profile="made-up", max_num_seqs=4, power_cap_w=500.0)), readings=None)
@@ -166,8 +175,34 @@ def test_what_would_be_the_same_run_is_not_run() -> None:
     assert kinds[600.0].joules == kinds[500.0].joules and kinds[600.0].trials == 0
     assert kinds[600.0].same_as == "500 W cap: the power cap never held the clock down"
     assert [c.settings["power_cap_w"] for c in found.confirm] == [300.0]
-    assert found.best is not None and found.best.label == "500 W cap"
+    assert found.only is not None and found.only.label == "500 W cap"
     assert any("would be the same run as 500 W cap" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("more", [{}, {"max_num_seqs": [4, 16]}])
+def test_a_single_configuration_is_not_advised(more: dict[str, list[int]]) -> None:
+    """There is nothing to choose among: that is said, with whether it keeps what is asked and what to run next."""
+    found = of([run_of(Configuration(profile="made-up", max_num_seqs=64))], "workflow.p50=1ms", more=more)
+    assert found.best is None and found.only is not None and found.front == () and found.nearest is None
+    assert "nothing to choose among" in found.headline and "misses workflow latency p50" in found.headline
+    then = [f"run next: {found.confirm[0].label}"] if more else ["--sweep", "--consider"]
+    assert all(words in found.headline for words in then)
+
+
+def test_a_figure_that_a_run_does_not_tell_is_not_guessed_from_others() -> None:
+    """Nor advised by such a guess; and a figure of 0 is known, and keeps any bound."""
+    blind = run_of(Configuration(profile="made-up", max_num_seqs=64))
+    held = [run_of(c) for c in configurations((1, 4, 16), (None,))]
+    known = [replace(run, energy=replace(run.energy, cpu_j=5.0 * k)) for k, run in enumerate(held)]
+    found = of([*known, blind], "joules.cpu=8J")
+    verdicts = {c.label: c.verdict for c in found.candidates}
+    assert verdicts == {"batch 1": "keeps", "batch 4": "keeps", "batch 16": "misses", "batch 64": "not known"}
+    assert found.best is not None and found.best.label == "batch 4"
+
+
+def test_the_load_is_no_setting_to_consider() -> None:
+    with pytest.raises(RejouleError, match="what is asked of the server"):
+        of([run_of(c) for c in configurations()], more={"output_scale": [0.5]})
 
 
 def test_trials_say_how_sure_it_is() -> None:
@@ -188,7 +223,7 @@ def test_trials_say_how_sure_it_is() -> None:
     assert steady.best.label == four.label == "batch 4" and steady.best.chance > 0.99
     assert {c.verdict for c in wide.candidates} & {"may miss"}
     once = of([run_of(c, measured=True) for c in some], f"workflow.p50={limit_s}")
-    assert once.best is not None and once.best.chance is None and "without knowing how far off" in once.headline
+    assert once.best is not None and once.best.chance is None and "judged by the values alone" in once.headline
 
 
 def test_a_saving_between_measured_cells_has_the_error_of_both() -> None:

@@ -125,6 +125,31 @@ def test_advise_names_the_configuration_and_what_to_run_next(folder: Path, tmp_p
     assert "has no values" in refusal(advise, folder, "--consider", "max_num_seqs")
 
 
+def test_advise_goes_by_joules_a_success_where_asked(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> None:
+    """Beside joules a workflow in the table and in JSON, where an infinite one is told from one that is not known."""
+    told = {1: (True, True, True), 8: (False, False, False), 64: (True, None, True)}
+    found = [
+        replace(
+            run, workflows=tuple(replace(w, success=said) for w, said in zip(run.workflows, told[batch], strict=True))
+        )
+        for run in builders.grid(TRACES, [1, 8, 64], [None], trials=1)
+        for batch in [run.configuration.max_num_seqs or 0]
+    ]
+    path = stored(tmp_path_factory, found)
+    result = invoke(advise, path, "--least", "joules.success")
+    assert result.exit_code == 0, result.exception
+    assert "agentic: batch 1 takes the least joules a success: " in result.stdout
+    assert all(words in result.stdout for words in ("J a workflow", "J a success", "succeeded", "∞", "100 %", "–"))
+    (body,) = orjson.loads(invoke(advise, path, "--least", "joules.success", "--json").stdout)["workloads"]
+    assert body["least"] == "joules.success" and body["best"]["label"] == "batch 1"
+    cells = {one["label"]: (one["success_joules"], one["succeeded"]) for one in body["candidates"]}
+    assert cells["batch 8"] == ({"value": None, "low": None, "high": None}, 0.0)
+    assert cells["batch 64"] == (None, None) and cells["batch 1"][1] == 1.0
+    assert "batch 8 takes the least joules: " in invoke(advise, path).stdout
+    assert "J a success" not in invoke(advise, folder).stdout
+    assert "nobody said which workflows" in refusal(advise, folder, "--least", "joules.success")
+
+
 def test_diff_shows_agents_beside_nodes(named: Path) -> None:
     """In a table below that of nodes, alone where asked for, and as rows of a scope of their own in JSON."""
     wanted = ("--a", "max_num_seqs=1", "--b", "max_num_seqs=8")

@@ -23,6 +23,8 @@ from rejoule.traces.words import counted
         (1234.0, "s", "1,234 s"),
         (300.0, "W", "300 W"),
         (12400.0, "tokens", "12,400"),
+        (0.995, "share", "99.5 %"),
+        (float("inf"), "J", "∞ J"),
     ],
 )
 def test_amounts(value: float | None, unit: str, shown: str) -> None:
