@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import fsum
 
@@ -11,6 +11,8 @@ from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.summary.cells import Cell, Workload
 from rejoule.analysis.summary.naming import AS_STARTED, describe, is_foreign
 from rejoule.analysis.summary.units import amount, percent
+from rejoule.traces.clock_curve import curve_notes, mark
+from rejoule.traces.run import Run
 from rejoule.traces.words import counted
 
 
@@ -36,9 +38,11 @@ def findings(workload: Workload) -> Finding:
     saved = 1.0 - best.energy_j / worst.energy_j
     plain = worst is workload.default and not is_foreign(worst.configuration)
     against = "the default" if plain else worst.label
-    off = model_error([s.run for cell in (best, worst) for s in cell.trials])
+    runs = [s.run for cell in (best, worst) for s in cell.trials]
+    off = model_error(runs)
     error = off.of("workload", LEAD)
-    sentences = (*_sentences(workload, best), *(f"{note[0].upper()}{note[1:]}." for note in off.notes))
+    notes = [note for note in off.notes if note not in set(curve_notes(runs))]
+    sentences = (*_sentences(workload, best), *_curve(runs), *(f"{note[0].upper()}{note[1:]}." for note in notes))
     # A model that says 1 − x is off by a factor of up to 1 + error either way.
     if error is not None and (1.0 - saved) * (1.0 + error) >= 1.0:
         caption = f"cannot tell {best.label} from {against}: {percent(saved)} is within the model's error"
@@ -91,6 +95,13 @@ def _sentences(workload: Workload, best: Cell) -> Iterator[str]:
         yield f"Best trade-off: {knee.label}, {amount(knee.energy_j, 'J')} and {amount(knee.latency_s, 's')}."
     yield from _caps(workload, best)
     yield from _nodes(best)
+
+
+def _curve(runs: Sequence[Run]) -> Iterator[str]:
+    """In short, as the report says above its workloads what it means."""
+    marks = dict.fromkeys(filter(None, map(mark, runs)))
+    if marks:
+        yield f"Clock curve assumed: joules {', '.join(marks)}."
 
 
 def _caps(workload: Workload, best: Cell) -> Iterator[str]:
