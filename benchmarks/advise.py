@@ -89,7 +89,7 @@ def case(seed: int) -> Found:
     option, values = random.choice(OPTIONS)
     levels = {"max_num_seqs": batches, "power_cap_w": PROFILES[profile], f"options.{option}": values}
     runs = {
-        key: ran(trace, configuration(profile, key[0], key[1], option, key[2]), name, f"{seed}-{i}")
+        key: the_truth(ran(trace, configuration(profile, key[0], key[1], option, key[2]), name, f"{seed}-{i}"))
         for i, key in enumerate(product(*levels.values()))
     }
     word = random.choice(FIGURES)
@@ -107,6 +107,11 @@ def case(seed: int) -> Found:
     over = joules[answer] / fit[best] - 1.0
     kept = answer in fit
     return Found(len(runs), asked, kept and over <= TIED, kept and over <= CLOSE, kept, over)
+
+
+def the_truth(run: Run) -> Run:
+    """Without the error that its profile states: the simulator is what is searched here, and not a model of it."""
+    return replace(run, engine={**run.engine, "expected_error": None})
 
 
 def configuration(profile: str, batch: int, cap_w: float, option: str, value: Any) -> Configuration:

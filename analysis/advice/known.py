@@ -44,7 +44,8 @@ class Known:
     surface: Surface | None
     """``None`` where too little is known for one, and where all is."""
     model: float | None
-    """What the model may be off by, a standard error of the logarithm; ``None`` if not known, 0 where measured."""
+    """What the model may be off by, a standard error of the logarithm; ``None`` if not known, 0 where measured. Cells
+    that were run have one of their own: what a cap may be off by is nothing to those without it."""
     untold: frozenset[Key] = frozenset()
     """Cells that were run, or are the same, and do not tell the figure: what others say is not said of them."""
     everywhere: Guess | None = None
@@ -68,8 +69,8 @@ def known(plan: Matrix, metric: Metric, off: Allowance, slopes: Sequence[float] 
     """
     keys, cells = list(plan.cells), list(plan.cells.values())
     found = values(cells, metric.value, False)
-    allowed = off.of("workload" if metric in METRICS else "workflows", metric.name)
-    model = None if allowed is None else log1p(allowed) / NORMAL
+    scope = "workload" if metric in METRICS else "workflows"
+    model = _standard(off.of(scope, metric.name))
     scale = 0.0 if metric.recorded else log(plan.scaled_by.get(metric.name, 1.0))
     guesses: dict[Key, Guess] = {}
     for i, (key, cell) in enumerate(zip(keys, cells, strict=True)):
@@ -77,7 +78,8 @@ def known(plan: Matrix, metric: Metric, off: Allowance, slopes: Sequence[float] 
         if metric.recorded or value is None:
             guess = _as_it_is(metric, cell)
         else:
-            error = _trial_error(found, i) if is_measured(cell) else model
+            own = off.of_one(scope, metric.name, [s.run for s in cell.trials])
+            error = _trial_error(found, i) if is_measured(cell) else _standard(own)
             guess = Guess(value, inf if error is None else error)
         if guess is not None:
             guesses[key] = replace(guess, log=guess.log + scale) if key in plan.unscaled else guess
@@ -89,6 +91,11 @@ def known(plan: Matrix, metric: Metric, off: Allowance, slopes: Sequence[float] 
     places = [plan.place(key) for key in shown]
     surface = fitted(places, list(shown.values()), slopes, found.spread or 0.0) if plan.never_run else None
     return Known(metric, guesses, surface, 0.0 if all(map(is_measured, cells)) else model, untold)
+
+
+def _standard(allowed: float | None) -> float | None:
+    """Of the logarithm, of what is off by more in 5 of 100 cases."""
+    return None if allowed is None else log1p(allowed) / NORMAL
 
 
 def _as_it_is(metric: Metric, cell: Cell) -> Guess | None:

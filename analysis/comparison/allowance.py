@@ -61,9 +61,19 @@ class Allowance:
 
     errors: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    free: Mapping[str, float] = field(default_factory=dict)
+    """The same without what an assumed clock curve adds."""
 
     def of(self, scope: str, name: str) -> float | None:
         return self.errors.get(key(scope, name))
+
+    def of_one(self, scope: str, name: str, runs: Iterable[Run]) -> float | None:
+        """Of one configuration's ``runs``: with what its own cap and lock add, not those of others."""
+        figure = key(scope, name)
+        widths = [width(run, figure) for run in runs]
+        known = [each for each in widths if each is not None]
+        error = self.free.get(figure)
+        return None if error is None or len(known) < len(widths) else error + max(known, default=0.0)
 
 
 def allowance(a: Sequence[Run], b: Sequence[Run]) -> Allowance:
@@ -87,7 +97,7 @@ def model_error(runs: Sequence[Run]) -> Allowance:
         for name, error in found.errors.items()
         if (widths := [w for run in modelled if (w := width(run, name)) is not None]) and len(widths) == len(modelled)
     }
-    return Allowance(errors, (*found.notes, *curve_notes(modelled)))
+    return Allowance(errors, (*found.notes, *curve_notes(modelled)), found.errors)
 
 
 def _model_error(modelled: Sequence[Run]) -> Allowance:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import exp, log
+from math import exp, inf, log
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.analysis import builders
 
+import rejoule
 from rejoule.analysis.advice import Advice, advise, objectives
 from rejoule.analysis.advice.file import experiment
 from rejoule.analysis.advice.surface import Place, fitted
 from rejoule.replay.cli.experiment_file import read
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Configuration, Run, knobs
+from rejoule.traces.runs import load_runs
 from rejoule.traces.store import save
+from rejoule.traces.testing import random_trace
 
 TRACE = builders.trace(3)
 PLAIN = builders.run(TRACE, None)
@@ -247,6 +250,17 @@ def test_joules_that_a_server_modelled_are_not_called_measured() -> None:
     served = [replace(run.configuration, engine="http://127.0.0.1:8000") for run in map(run_of, configurations())]
     runs = [replace(run_of(c), configuration=told) for c, told in zip(configurations(), served, strict=True)]
     assert {one.kind for one in of(runs, "workflow.p50=9s").candidates} == {"modelled"}
+
+
+def test_what_a_cap_may_be_off_by_is_that_of_its_own_cells(tmp_path: Path) -> None:
+    """Where the clock curve is assumed, capped cells are known less well, and those without a binding cap as before."""
+    sweep: dict[str, list[float]] = {"max_num_seqs": [1, 8], "power_cap_w": [250.0, 700.0]}
+    with pytest.warns(rejoule.RejouleWarning, match="clock curve assumed"):
+        rejoule.replay_traces({"made-up": random_trace(1)}, tmp_path / "runs", {}, sweep=sweep, progress=False)
+    made = load_runs(tmp_path / "runs")
+    (one,) = advise(made.runs, made.traces, objectives(["workflow.p50=9999s"]))
+    wide = {c.settings["power_cap_w"]: (c.joules.high or inf) / (c.joules.low or 1) for c in one.candidates if c.joules}
+    assert 1.0 < wide[700.0] < 1.2 < wide[250.0]
 
 
 def test_measured_cells_count_and_simulated_ones_are_scaled_to_them() -> None:
