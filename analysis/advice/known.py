@@ -78,8 +78,8 @@ def known(plan: Matrix, metric: Metric, off: Allowance, slopes: Sequence[float] 
         if metric.recorded or value is None:
             guess = _as_it_is(metric, cell)
         else:
-            own = off.of_one(scope, metric.name, [s.run for s in cell.trials])
-            error = _trial_error(found, i) if is_measured(cell) else _standard(own)
+            runs = [s.run for s in cell.trials]
+            error = _trial_error(found, i) if is_measured(cell) else _standard(off.of_one(scope, metric.name, runs))
             guess = Guess(value, inf if error is None else error)
         if guess is not None:
             guesses[key] = replace(guess, log=guess.log + scale) if key in plan.unscaled else guess

@@ -2,23 +2,15 @@
 # Replays the kept workloads with outputs ×0.5, 1, 2, 4 and prompts ×0.5, 2, each at batch 64, 8 and 1, at the GPU's own
 # limit: nothing is set on the GPU. Usage: lengths.sh MODEL OUT      ENGINE=sim tries it without one, TRIALS=3 repeats it
 set -euo pipefail
-model=${1:?usage: lengths.sh MODEL OUT} out=${2:?usage: lengths.sh MODEL OUT}
-repo=$(realpath "$(dirname "$0")/../..")
-mkdir -p "$out"
-engine=${ENGINE:-vllm}
-option="num_gpu_blocks = ${BLOCKS:-40000}"
-if [ "$engine" = vllm ]; then
-    option+=", model = \"$model\", load_format = \"dummy\", max_model_len = 16384, cool_down_s = 1, warm_up_s = 4, idle_s = 2"
-fi
-names=$(for name in agentic composite interactive sequential; do printf '"%s", ' "$repo/benchmarks/h200/workloads/traces/$name.jsonl.zst"; done)
+. "$(dirname "$0")/experiment.sh"
 cat > "$out/lengths.toml" << TOML
-traces = [$names]
+traces = [$traces]
 trials = ${TRIALS:-1}
 seed = 23
 [configuration]
 engine = "$engine"
 arrivals = "burst"
-options = { $option }
+options = $(served ${BLOCKS:-40000})
 [sweep]
 max_num_seqs = [64, 8, 1]
 TOML

@@ -2,17 +2,10 @@
 # Replays a loaded mix of the kept workloads under scheduling policies, three trials each, at the GPU's own limit.
 # Usage: policies.sh MODEL OUT      ENGINE=sim tries it without one
 set -euo pipefail
-model=${1:?usage: policies.sh MODEL OUT} out=${2:?usage: policies.sh MODEL OUT}
-repo=$(realpath "$(dirname "$0")/../..")
-mkdir -p "$out"
+. "$(dirname "$0")/experiment.sh"
 mix=$(realpath "$out")/mix.jsonl.zst
 # More calls are due than there are seats for most of the time, and 48,000 tokens of KV cache are tight for them.
 (cd "$repo" && "${PYTHON:-python3}" -m benchmarks.mix "${COPIES:-3}" "${SEED:-1}" "$mix")
-engine=${ENGINE:-vllm}
-option="num_gpu_blocks = 3000"
-if [ "$engine" = vllm ]; then
-    option+=", model = \"$model\", load_format = \"dummy\", max_model_len = 16384, cool_down_s = 1, warm_up_s = 4, idle_s = 2"
-fi
 cat > "$out/policies.toml" << TOML
 traces = ["$mix"]
 trials = ${TRIALS:-3}
@@ -22,7 +15,7 @@ engine = "$engine"
 max_num_seqs = 16
 arrivals = "poisson:20"
 time_scale = 0.25
-options = { $option }
+options = $(served 3000)
 [sweep]
 policy = ["fcfs", "workflow-fcfs", "critical-path", "las", "parrot"]
 TOML
