@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from rejoule.traces.run import Run
+from rejoule.traces.words import in_percent
 
 CARDS_DIFFER: Final = 0.161
 """The most by which joules of the same work differed on three H200s (``python -m benchmarks.differences``): a cap so
@@ -123,7 +124,4 @@ def _width(curve: Mapping[str, Any], knob: str, at: float, figure: str) -> float
 
 
 def _percent(share: float | None) -> str:
-    if share is None:
-        return " not known"
-    shown = 100.0 * share
-    return f"{shown:.0f} %" if shown >= 9.95 or shown == 0.0 else f"{shown:.1f} %"
+    return " not known" if share is None else in_percent(share)

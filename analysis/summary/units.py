@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import floor, inf, log10
 from typing import overload
 
+from rejoule.traces.words import in_percent
+
 UNKNOWN = "–"
 INFINITE = "∞"
 
@@ -43,10 +45,7 @@ def signed(value: float, unit: str) -> str:
 
 def percent(share: float | None) -> str:
     """``0.413`` as ``41 %``; below a tenth with one decimal."""
-    if share is None:
-        return UNKNOWN
-    shown = 100.0 * share
-    return f"{shown:.0f} %" if abs(shown) >= 9.95 or shown == 0.0 else f"{shown:.1f} %"
+    return UNKNOWN if share is None else in_percent(share)
 
 
 def change(share: float | None) -> str:
