@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
+from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -18,6 +19,8 @@ LATE_S: Final = 0.010
 LATE_SHARE: Final = 0.01
 """Lateness matters above both: 10 ms, and 1 % of the median call."""
 SWITCH_S: Final = 0.5e-3
+RUN_QUEUE: Final = Path("/proc/thread-self/schedstat")
+"""Of Linux: nanoseconds that a thread ran, that it waited for a core, and how often it ran."""
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float | None]:
@@ -36,6 +39,14 @@ def cpu_share(run: Run) -> float | None:
     return cpu_s / run.makespan_s if cpu_s is not None and run.makespan_s > 0 else None
 
 
+def core_wait_s() -> float | None:
+    """How long this thread could have run and got no core, since it began; ``None`` where the system does not say."""
+    try:
+        return int(RUN_QUEUE.read_text().split()[1]) * 1e-9
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def client_limit(run: Run) -> str | None:
     """Why a run measures the client and not the server, in a sentence; ``None`` if it does not."""
     share = cpu_share(run)
@@ -46,7 +57,11 @@ def client_limit(run: Run) -> str | None:
         return None
     typical_s = median(c.end_s - c.sent_s for c in run.calls)
     if late_s > LATE_S and late_s > LATE_SHARE * typical_s:
-        return f"the client sent 1 % of the calls more than {late_s * 1e3:.0f} ms late"
+        late = f"the client sent 1 % of the calls more than {late_s * 1e3:.0f} ms late"
+        waited_s = run.engine.get("client_core_wait_s")
+        if waited_s is None or waited_s < late_s / 2:
+            return late
+        return f"{late}: it waited {waited_s:.2g} s for a core, so leave it one that nothing else uses (taskset)"
     return None
 
 

@@ -19,7 +19,7 @@ from rejoule.replay.energy.gpus import GpuRun, GpuWatch
 from rejoule.replay.energy.meter import Counts, Meter, energy_between, read
 from rejoule.replay.energy.rapl import open_rapl
 from rejoule.replay.engine import Emitted, Measured, RealServer
-from rejoule.replay.engines.client_health import quantiles, undisturbed
+from rejoule.replay.engines.client_health import core_wait_s, quantiles, undisturbed
 from rejoule.replay.engines.completion import Completion, OnTokens, WholeCompletion, error_text
 from rejoule.replay.engines.embedded_meter import EmbeddedMeter, open_embedded
 from rejoule.replay.engines.wire import Request, Timeouts, Wire, WireError
@@ -80,6 +80,7 @@ class HttpEngine:
         self._quiet = ExitStack()
         self._origin = self._end = monotonic()
         self._cpu_s = process_time()
+        self._core_wait_s = core_wait_s()
         self._late_s: list[float] = []
         self._in_flight: set[asyncio.Task[None]] = set()
         self._results: list[CallResult | Emitted] = []
@@ -155,6 +156,7 @@ class HttpEngine:
         self._quiet.enter_context(undisturbed())
         self._before = await read(self._meters)
         self._cpu_s = process_time()
+        self._core_wait_s = core_wait_s()
         self._origin = monotonic()
         if self._watch is not None:
             self._watch.focus()
@@ -186,8 +188,12 @@ class HttpEngine:
         self._end = monotonic()
         if self._watch is not None:
             self._watch.focus()
+        waited_s = core_wait_s()
         client = {
             "client_cpu_s": process_time() - self._cpu_s,
+            "client_core_wait_s": None
+            if waited_s is None or self._core_wait_s is None
+            else waited_s - self._core_wait_s,
             "client_lateness_s": quantiles(self._late_s),
             "client_retries": self._wire.retries,
         }

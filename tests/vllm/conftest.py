@@ -13,17 +13,10 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from tests.vllm.environment import vllm_environment
 
 HERE = Path(__file__).parent
 STARTS_WITHIN_S = 300.0
-ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    # Threads that wait for each other crawl on busy cores.
-    "OMP_NUM_THREADS": "1",
-}
 OPTIONS = [
     *("--load-format", "dummy"),
     *("--dtype", "bfloat16"),
@@ -59,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | ENVIRONMENT,
+            env=vllm_environment(),
             start_new_session=True,
         ) as leash,
     ):

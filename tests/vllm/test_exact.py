@@ -12,6 +12,7 @@ from urllib.request import urlopen
 
 import orjson
 import pytest
+from tests.vllm.environment import vllm_environment
 from tests.vllm.sizes import sizes
 
 from rejoule.traces.model import Call
@@ -35,12 +36,6 @@ OPTIONS = {
     "block_size": BLOCK,
     "num_gpu_blocks": BLOCKS,
 }
-ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "OMP_NUM_THREADS": "1",
-}
 
 
 def rejoule(*words: object, env: Mapping[str, str]) -> None:
@@ -53,7 +48,7 @@ def rejoule(*words: object, env: Mapping[str, str]) -> None:
 def folder(server: str, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """All four workloads, recorded from one vLLM and replayed by servers of ReJoule's own."""
     python = Path(os.environ["VLLM_PYTHON"]).absolute()
-    env = {**os.environ, **ENVIRONMENT, "REJOULE_VLLM_PYTHON": str(python)}
+    env = {**vllm_environment(), "REJOULE_VLLM_PYTHON": str(python)}
     place = tmp_path_factory.mktemp("exact")
     traces = [place / f"{graph}.jsonl" for graph in SIZES]
     for path in traces:

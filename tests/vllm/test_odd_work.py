@@ -12,7 +12,8 @@ import pytest
 from langgraph.graph import START, StateGraph
 from openai import OpenAI
 from tests.odd_clients import graph_of
-from tests.vllm.test_exact import ENVIRONMENT, OPTIONS
+from tests.vllm.environment import vllm_environment
+from tests.vllm.test_exact import OPTIONS
 
 import rejoule
 from rejoule.traces.model import Trace
@@ -41,7 +42,7 @@ def test_servers_of_our_own_do_it_token_for_token(
     server: str, traces: dict[str, Trace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At tier tokens: each of several answers comes back as recorded."""
-    for name, value in ENVIRONMENT.items():
+    for name, value in vllm_environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("REJOULE_VLLM_PYTHON", str(Path(os.environ["VLLM_PYTHON"]).absolute()))
     with urlopen(f"{server}/models", timeout=10) as answer:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from tests.vllm.environment import vllm_environment
 
 from rejoule.traces.model import Trace
 from rejoule.traces.run import Run
@@ -26,12 +27,6 @@ OPTIONS = {
     "enable_chunked_prefill": "false",
     "block_size": 32,
     "num_gpu_blocks": 400,
-}
-ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "OMP_NUM_THREADS": "1",
 }
 LENGTHS = (40, 10, 30, 20, 50)
 """Tokens of the answers, in the order of arrival."""
@@ -82,7 +77,7 @@ def on_vllm(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], dic
     options = {**OPTIONS, "model": model}
     words = [word for name, value in options.items() for word in ("--option", f"{name}={value}")]
     # Not resolved: it is by its own path that a Python knows its environment.
-    env = {**os.environ, **ENVIRONMENT, "REJOULE_VLLM_PYTHON": str(Path(python).absolute())}
+    env = {**vllm_environment(), "REJOULE_VLLM_PYTHON": str(Path(python).absolute())}
     return ["--engine", "vllm", *words], env
 
 

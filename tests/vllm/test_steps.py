@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.vllm.conftest import ENVIRONMENT, HERE
+from tests.vllm.conftest import HERE
+from tests.vllm.environment import vllm_environment
 from tests.vllm.loads import VERIFIED, VOCABULARY, Load, Planned, digest, play, random_load, verified_loads
 
 from rejoule.replay.engines.sim import output_ids, prompt_ids
@@ -99,7 +100,7 @@ def real_steps(
     (folder / "loads.json").write_bytes(orjson.dumps(messages))
     done = subprocess.run(
         [os.environ["VLLM_PYTHON"], HERE / "step_clock.py", model, folder / "loads.json", folder / "steps.jsonl"],
-        env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(plugin_path()), "VLLM_USE_V2_MODEL_RUNNER": "0"},
+        env=vllm_environment() | {"PYTHONPATH": str(plugin_path()), "VLLM_USE_V2_MODEL_RUNNER": "0"},
         capture_output=True,
         text=True,
         timeout=600,

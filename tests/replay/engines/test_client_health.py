@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
 
-from rejoule.replay.engines.client_health import client_limit, cpu_share, quantiles, undisturbed
+from rejoule.replay.engines.client_health import client_limit, core_wait_s, cpu_share, quantiles, undisturbed
 from rejoule.replay.engines.fine_loop import fine_loop
 from rejoule.replay.engines.http import timeouts_of
 from rejoule.replay.engines.wire import Timeouts
@@ -51,6 +54,29 @@ def test_busy() -> None:
 def test_late() -> None:
     """A client that was late by more than 10 ms and 1 % of a typical call is named, with how late it was."""
     assert "more than 50 ms late" in (client_limit(run(client(late_s=0.05), takes_s=1.0)) or "")
+
+
+def test_kept_from_the_cores() -> None:
+    """Where other processes had the cores for as long as a client was late, that is said, with the remedy."""
+    said = client_limit(run(client(late_s=2.5) | {"client_core_wait_s": 2.4})) or ""
+    assert "more than 2500 ms late: it waited 2.4 s for a core" in said and "taskset" in said
+    assert "core" not in (client_limit(run(client(late_s=2.5) | {"client_core_wait_s": 0.1})) or "core")
+    assert "core" not in (client_limit(run(client(late_s=2.5) | {"client_core_wait_s": None})) or "core")
+
+
+@pytest.mark.skipif(core_wait_s() is None, reason="this system does not say how long a thread waited for a core")
+def test_the_wait_for_a_core_is_the_thread_s_own() -> None:
+    """Threads that want the interpreter wait for it, not for a core; more processes than cores make one wait."""
+    before = core_wait_s()
+    assert before is not None
+    code = "import time; end = time.monotonic() + 1\nwhile time.monotonic() < end: pass"
+    others = [subprocess.Popen([sys.executable, "-S", "-c", code]) for _ in range(2 * (os.cpu_count() or 1))]
+    end = time.monotonic() + 0.8
+    while time.monotonic() < end:
+        pass
+    assert [other.wait() for other in others] == [0] * len(others)
+    after = core_wait_s()
+    assert after is not None and after > before + 0.01
 
 
 def test_quantiles() -> None:
