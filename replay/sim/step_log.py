@@ -12,6 +12,8 @@ class StepLog:
 
     def __init__(self, keep: bool) -> None:
         self.records: list[StepRecord] = []
+        self.end_s = 0.0
+        """Until when it tells."""
         self.energy_j = 0.0
         self.idle_j = 0.0
         self.busy_s = 0.0
@@ -24,6 +26,7 @@ class StepLog:
 
     def add(self, record: StepRecord) -> None:
         """A step is over, or a gap."""
+        self.end_s = record.end_s
         self.energy_j += record.energy_j
         if record.idle:
             self.idle_j += record.energy_j

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from time import monotonic
 from typing import Final
 
 from aiohttp import web
@@ -35,14 +34,16 @@ async def _drive(server: Server, fake: FakeNvml) -> None:
     engine, profile = server.engine, server.engine.config.profile
     latency = LatencyModel(profile)
     kept: tuple[float, int | None] | None = None
-    before_s, before_j, before_bound_s = monotonic(), engine.log.energy_j, engine.log.bound_s
+    log, told_s, told_j, told_bound_s = engine.log, 0.0, 0.0, 0.0
+    watts, bound = engine.power.idle_w, False
     while True:
         await asyncio.sleep(PERIOD_S)
         server._live.catch_up()
-        now_s = monotonic()
-        watts = (engine.log.energy_j - before_j) / (now_s - before_s)
-        keep = fake.drive(0, watts, cap_bound=engine.log.bound_s > before_bound_s)
-        before_s, before_j, before_bound_s = now_s, engine.log.energy_j, engine.log.bound_s
+        # A step is told whole, at its end: over the time that it took, and until more is told.
+        if log.end_s > told_s:
+            watts, bound = (log.energy_j - told_j) / (log.end_s - told_s), log.bound_s > told_bound_s
+            told_s, told_j, told_bound_s = log.end_s, log.energy_j, log.bound_s
+        keep = fake.drive(0, watts, cap_bound=bound)
         if keep != kept:
             limit_w, clock_mhz = kept = keep
             engine.use_power(PowerModel(profile, latency, limit_w, clock_mhz))
