@@ -20,10 +20,11 @@ class MadeTokens:
     So they look random, but a compressed file of them stays small. Equal seeds and ``longest`` give equal texts.
     """
 
-    def __init__(self, longest: int, seed: int) -> None:
-        """``longest`` is the most tokens of one text."""
+    def __init__(self, longest: int, seed: int, vocabulary: range = VOCABULARY) -> None:
+        """``longest`` is the most tokens of one text; of a small ``vocabulary`` there are fewer numbers."""
         source = np.random.Generator(np.random.PCG64(seed))
-        once = source.integers(VOCABULARY.start, VOCABULARY.stop, size=max(longest, 1))
+        self._vocabulary = vocabulary
+        once = source.integers(vocabulary.start, vocabulary.stop, size=max(longest, 1))
         self._size = len(once)
         self._ids = np.concatenate([once, once])
 
@@ -32,8 +33,8 @@ class MadeTokens:
         start = number * STRIDE % self._size
         place[:] = self._ids[start : start + len(place)]
         for i in range(min(MARKS, len(place))):
-            number, mark = divmod(number, len(VOCABULARY))
-            place[i] = VOCABULARY[mark]
+            number, mark = divmod(number, len(self._vocabulary))
+            place[i] = self._vocabulary[mark]
 
     def of(self, number: int, tokens: int) -> tuple[int, ...]:
         """The first ``tokens`` ids of the text of ``number``."""

@@ -99,7 +99,7 @@ def calibrate(
 
     Raises RejouleError if the engine's steps or the GPUs' power were not recorded, or the runs are of other hardware.
     """
-    check_measured(base, runs)
+    check_measured(base, runs, timing_only=timing_only)
     seen = _seen(runs, base)
     if not seen.bins:
         raise RejouleError("the runs hold no engine steps", RECORD)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
+from rejoule.replay.calibration.clock_curve import found_curve
+from rejoule.replay.calibration.grid import Limits
+from rejoule.replay.calibration.observations import power_readings
 from rejoule.replay.calibration.origin import check_measured, measured_on, serving
-from rejoule.replay.calibration.quick import MEASURE, Fitted, GridRun, Seen, quick_fit
-from rejoule.replay.sim.profile import Profile
+from rejoule.replay.calibration.outside import FIRST, at_once
+from rejoule.replay.calibration.quick import MEASURE, Fitted, GridRun, Seen, broken, clocked, of_grid, quick_fit
+from rejoule.replay.calibration.served import overrun
+from rejoule.replay.sim.profile import ClockCurve, Profile, Serving
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Run
+from rejoule.traces.words import counted, in_percent
+
+FAR: Final = 0.1
+FAR_FIRST: Final = 0.3
+"""A mean absolute error of its own cells above which a fit has failed; of first tokens, which differ by themselves. On
+an H200 it was up to 6 % (``benchmarks.quick``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class QuickCalibration:
     def errors(self) -> dict[str, tuple[int, float, float]]:
         """By what was seen: how often, and the mean absolute error of the parent and of the child."""
         before, after = self.fitted.before, self.fitted.after
-        return {what: (count, size, _sizes(after)[what][1]) for what, (count, size) in _sizes(before).items()}
+        return {what: (count, size, sizes(after)[what][1]) for what, (count, size) in sizes(before).items()}
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -57,38 +68,71 @@ class QuickCalibration:
 
 
 def quick_calibrate(
-    parent: Profile, name: str, measured: Sequence[GridRun], *, timing_only: bool = False
+    parent: Profile,
+    name: str,
+    measured: Sequence[GridRun],
+    *,
+    timing_only: bool = False,
+    on_replay: Callable[[int], None] = lambda _: None,
 ) -> QuickCalibration:
     """A child of ``parent``, called ``name``, for the card and the host that the quick grid was ``measured`` on.
 
-    Raises RejouleError for runs of other hardware, of modelled joules, or that show too little.
+    ``on_replay`` is told how often the grid was simulated so far. Raises RejouleError for runs of other hardware, of
+    modelled joules, or that show too little.
     """
+    others = [each.run.id for each in measured if not of_grid(each, parent)]
+    if len(others) < len(measured):
+        measured = [each for each in measured if each.run.id not in others]
     runs = [each.run for each in measured]
-    check_measured(parent, runs)
+    check_measured(parent, runs, timing_only=timing_only)
     modelled = [run.id for run in runs if run.energy.gpu_j is not None and not run.measured]
     if modelled and not timing_only:
         raise RejouleError(f"the joules of {modelled[0]} are modelled", f"{MEASURE}; or fit --timing-only")
-    fitted = quick_fit(parent, measured, timing_only=timing_only)
+    fitted = quick_fit(parent, measured, timing_only=timing_only, on_replay=on_replay)
     what = "Times of a host" if timing_only else "Watts of a card and times of a host"
     profile = replace(
         fitted.profile,
         name=name,
         source=f"{what}, from a quick calibration; all else is that of {parent.name}. {parent.source}",
-        serving=serving(parent.serving, runs),
+        serving=_serving(parent.serving, measured),
         sources={**parent.sources, **_sources(parent, fitted)},
         provenance={
             **measured_on(parent, runs, timing_only),
             "fitted by": "rejoule calibrate --quick",
-            **{f"{what} MAPE": f"{size:.4f}" for what, (_, size) in _sizes(fitted.after).items()},
+            **{f"{what} MAPE": f"{size:.4f}" for what, (_, size) in sizes(fitted.after).items()},
         },
         held_out={},
         # Known of the parent on other cards, not of what was fitted here.
         expected_error=None,
+        clock_curve=_curve(parent, fitted.profile, runs, timing_only),
     )
-    return QuickCalibration(profile, parent, fitted, tuple(_notes(parent, runs, fitted, timing_only)))
+    left = [f"{counted(len(others), 'run')} of other traces left out, first {others[0]}"] if others else []
+    return QuickCalibration(profile, parent, fitted, (*left, *_notes(parent, measured, fitted, timing_only)))
 
 
-def _sizes(errors: Seen) -> dict[str, tuple[int, float]]:
+def _curve(parent: Profile, fitted: Profile, runs: Sequence[Run], timing_only: bool) -> ClockCurve | None:
+    readings = [reading for run in runs for reading in power_readings(run, ())]
+    if timing_only or (clocked(runs) and not readings):
+        return parent.clock_curve
+    return found_curve(parent, fitted, runs, readings)
+
+
+def _serving(held: Serving, grids: Sequence[GridRun]) -> Serving:
+    """Limits as the servers told them; of one that did not, those that its grid was made for, if they are not the usual
+    ones and so were given or asked for."""
+    found = serving(held, [each.run for each in grids])
+    first, usual = grids[0].limits, Limits()
+    own = {
+        "max_num_seqs": (first.max_num_seqs, usual.max_num_seqs),
+        "max_num_batched_tokens": (first.max_num_batched_tokens, usual.max_num_batched_tokens),
+        "num_gpu_blocks": (first.kv_tokens // found.block_size, usual.kv_tokens // found.block_size),
+    }
+    silent = {n for n in own if all(each.run.engine.get(n) is None for each in grids)}
+    return replace(found, **{n: value for n, (value, other) in own.items() if n in silent and value != other})
+
+
+def sizes(errors: Seen) -> dict[str, tuple[int, float]]:
+    """By what was seen: how often, and the mean absolute error."""
     kinds = dict.fromkeys(what.what for _, what in errors)
     each = {kind: [abs(error) for (_, what), error in errors.items() if what.what == kind] for kind in kinds}
     return {kind: (len(found), fmean(found)) for kind, found in each.items()}
@@ -103,10 +147,28 @@ def _sources(parent: Profile, fitted: Fitted) -> dict[str, str]:
     }
 
 
-def _notes(parent: Profile, runs: Sequence[Run], fitted: Fitted, timing_only: bool) -> Iterator[str]:
+def _notes(parent: Profile, grids: Sequence[GridRun], fitted: Fitted, timing_only: bool) -> Iterator[str]:
+    for what, (_, size) in sizes(fitted.after).items():
+        if size > (FAR_FIRST if what == FIRST else FAR):
+            yield (
+                f"cells are still off by {in_percent(size)} in {what}: {parent.name} is not of what was measured, or "
+                "something else ran beside it; do not trust the child"
+            )
+    runs = [each.run for each in grids]
+    for each in grids:
+        seen, asked = at_once(each.run)
+        if seen < asked:
+            what = f"{each.run.id}: {seen} calls at most were answered at a time where {asked} were meant to be"
+            yield f"{what}: make the grid for the server's batch size, --max-num-seqs {seen}"
+        if (small := overrun(each.run, each.limits)) is not None:
+            yield small
+        if cells := broken(each.run):
+            first = each.run.failed_calls[0]
+            what = f"{counted(len(cells), 'cell')} left out, whose calls failed"
+            yield f"{each.run.id}: {what}, first {first.id}: {first.error}"
     if timing_only:
         yield f"watts stay those of {parent.name}: they are not of this card"
-    elif not any(run.configuration.power_cap_w or run.configuration.sm_clock_mhz for run in runs):
+    elif not clocked(runs):
         yield f"no run was capped or locked: how power depends on the clock stays that of {parent.name}"
     if not parent.calibrated:
         yield f"{parent.name} was never fitted to a card of its kind: what a quick calibration leaves is not measured"

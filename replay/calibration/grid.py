@@ -18,7 +18,7 @@ from typing import Final
 
 from rejoule.replay.sim.latency import LatencyModel, Work
 from rejoule.replay.sim.profile import Profile
-from rejoule.traces.made_tokens import MadeTokens
+from rejoule.traces.made_tokens import VOCABULARY, MadeTokens
 from rejoule.traces.model import Call, Edge, Header, Task, ToolCall, Trace, Workflow
 
 WORKFLOW: Final = "grid"
@@ -125,11 +125,13 @@ class Cell:
 
 
 def grid(profile: Profile, limits: Limits | None = None, seed: int = 0, kinds: Kinds = FULL) -> Trace:
-    """The grid as a trace of one workflow. ``profile`` is a guess: it says how many steps last ``cell_s``."""
+    """The grid as a trace of one workflow, of ids that the profile's model has. Else ``profile`` is a guess: it says
+    how many steps last ``cell_s``."""
     limits = limits or Limits()
     settings = {name: getattr(limits, name) for name in Limits.__slots__}
     header = Header(graph="calibration-grid", model="any", settings=settings, seed=seed)
-    return Trace(header, (_workflow(list(cells(profile, limits, kinds)), limits, seed),))
+    text = _Text(limits.max_model_len, seed, profile.model.vocab_size)
+    return Trace(header, (_workflow(list(cells(profile, limits, kinds)), limits, text),))
 
 
 def kind_of(cell: str) -> str:
@@ -244,16 +246,16 @@ def _fits(batch: int, context: int, limits: Limits) -> bool:
 class _Text:
     """Made-up token ids by name: two names differ from their first tokens on, one name has one text."""
 
-    def __init__(self, longest: int, seed: int) -> None:
-        self._tokens = MadeTokens(longest, seed)
+    def __init__(self, longest: int, seed: int, vocabulary: int) -> None:
+        ids = range(min(VOCABULARY.start, vocabulary // 2), min(VOCABULARY.stop, vocabulary))
+        self._tokens = MadeTokens(longest, seed, ids)
         self._numbers: dict[str, int] = {}
 
     def of(self, name: str, tokens: int) -> tuple[int, ...]:
         return self._tokens.of(self._numbers.setdefault(name, len(self._numbers)), tokens) if tokens else ()
 
 
-def _workflow(found: Sequence[Cell], limits: Limits, seed: int) -> Workflow:
-    text = _Text(limits.max_model_len, seed)
+def _workflow(found: Sequence[Cell], limits: Limits, text: _Text) -> Workflow:
     tasks: list[Task] = []
     calls: list[Call] = []
     pauses: list[ToolCall] = []

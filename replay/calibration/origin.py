@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,22 +18,33 @@ USUAL: Final = ("enforce_eager", "async_scheduling")
 SERVED: Final = ("block_size", "num_gpu_blocks", "max_num_seqs", "max_num_batched_tokens")
 
 
-def check_measured(base: Profile, runs: Sequence[Run]) -> None:
-    """Raises RejouleError for runs of other hardware than ``base``, or of an engine that works in another way."""
+def check_measured(base: Profile, runs: Sequence[Run], *, timing_only: bool) -> None:
+    """Raises RejouleError for runs of other hardware than ``base``, of an engine that works in another way, or whose
+    joules, unless only times are fitted, should not be used."""
     for run in runs:
         gpus = run.engine.get("tensor_parallel_size")
-        if isinstance(gpus, int) and gpus != base.tensor_parallel:
+        check_served(base, run.configuration.options, gpus if isinstance(gpus, int) else None, run.id)
+        reasons = () if timing_only or run.conditions is None else run.conditions.rejected
+        if reasons:
             raise RejouleError(
-                f"{run.id} ran on {gpus} GPUs, the profile {base.name} is of {base.tensor_parallel}",
-                "take a base of as many with --base, as in --base h200-llama-3.1-8b-tp2",
+                f"the joules of {run.id} are not those of the grid alone: {reasons[0]}",
+                "then measure anew, into another folder; or fit --timing-only",
             )
-        given = run.configuration.options
-        if turned := [name for name in USUAL if given.get(name) not in (None, DEFAULTS[name])]:
-            words = " and ".join(option_word(name, given[name]) for name in turned)
-            raise RejouleError(
-                f"{run.id} ran with {words}: a profile's launch times are those of a server without that",
-                f"fit runs that were served without {' and '.join(turned)}; what it costs is a constant of its own",
-            )
+
+
+def check_served(base: Profile, options: Mapping[str, object], gpus: int | None, name: str) -> None:
+    """The same of what is known of a server before it is measured; ``gpus`` is ``None`` where that is not known."""
+    if gpus is not None and gpus != base.tensor_parallel:
+        raise RejouleError(
+            f"{name} runs on {gpus} GPUs, the profile {base.name} is of {base.tensor_parallel}",
+            "take a base of as many with --base, as in --base h200-llama-3.1-8b-tp2",
+        )
+    if turned := [option for option in USUAL if options.get(option) not in (None, DEFAULTS[option])]:
+        words = " and ".join(option_word(option, options[option]) for option in turned)
+        raise RejouleError(
+            f"{name} runs with {words}: a profile's launch times are those of a server without that",
+            f"fit runs that were served without {' and '.join(turned)}; what it costs is a constant of its own",
+        )
 
 
 def serving(held: Serving, runs: Sequence[Run]) -> Serving:

@@ -7,6 +7,7 @@ tokens of one prompt differently. Waits are means, since a caller waits for the 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ SMEARED_S: Final = 0.15
 """By so much readings may say what was drawn before or after: counters tick ten times a second, on an H200."""
 LONG: Final = 20
 """Tokens of an answer from which on it counts as decoding."""
-CROWDED: Final = ("decode-", "mixed-", "joining")
+DECODING: Final = "decode-"
+CROWDED: Final = (DECODING, "mixed-", "joining")
 TOGETHER: Final = 0.9
 """Share of the time in which all decode."""
 FIRST: Final = "first token"
@@ -79,6 +81,21 @@ def shown(run: Run, cells: Collection[str] | None = None, *, crowds: bool = Fals
     if idle_w is not None:
         found[Shown(WATTS, IDLE)] = idle_w
     return {what: value for what, value in found.items() if value > 0}
+
+
+def at_once(run: Run) -> tuple[int, int]:
+    """How many calls of a cell that decodes were answered at one time, and how many were meant to be; at most."""
+    seen = asked = 0
+    calls: dict[str, list[CallResult]] = defaultdict(list)
+    for call in run.calls:
+        if call.node.startswith(DECODING) and call.error is None:
+            calls[call.node].append(call)
+    for own in calls.values():
+        ends = sorted(call.end_s for call in own)
+        begun = sorted(map(_first_s, own))
+        seen = max(seen, *(n + 1 - bisect_right(ends, at_s) for n, at_s in enumerate(begun)))
+        asked = max(asked, len(own))
+    return seen, asked
 
 
 def _first_s(call: CallResult) -> float:

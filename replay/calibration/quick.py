@@ -1,17 +1,18 @@
 """A quick calibration: a profile made true for one card and one host, from 90 s of the grid.
 
 Cards of one kind differ in their watts, hosts in how fast they launch; what a model computes and reads does not. So a
-few constants move, and all others stay those of the parent. The fit replays the quick grid on the simulated engine and
-compares what a client and the sensors see of each cell (``outside``): a server whose steps nobody watches will do, and
-what is fitted is what a reader is told.
+few constants move, and all others stay those of the parent; where caps or locks held the clock, those of the clock
+move, too. The fit replays the quick grid on the simulated engine and compares what a client and the sensors see of each
+cell (``outside``): a server whose steps nobody watches will do, and what is fitted is what a reader is told.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
+from itertools import count
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from rejoule.traces import RejouleError, Trace
 from rejoule.traces.engine_options import KV_MEMORY
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import PlannedRun
+from rejoule.traces.words import counted
 
 API: Final = {
     "api_per_request_s": (1e-5, 0.2),
@@ -58,6 +60,14 @@ HOST: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """One process reads requests and writes answers: how fast it is, it is at both."""
 LINK: Final[Mapping[str, tuple[str, ...]]] = {"timing.all_reduce_s": ()}
+CURVE: Final[Mapping[str, tuple[str, ...]]] = {
+    "power.knee": (),
+    "power.voltage_slope": (),
+    "power.voltage_sag": (),
+    "power.floor": (),
+    "timing.memory_knee": (),
+}
+"""How watts and bandwidth follow the clock, which only caps and clock locks show."""
 UNKNOWN: Final = {
     "timing.host_prefill_s": 5e-3,
     "timing.host_eager_s": 0.02,
@@ -70,7 +80,7 @@ UNKNOWN: Final = {
 PRIOR: Final = 0.4
 """By how much a constant differs between cards or hosts, as the standard deviation of its logarithm."""
 WIDE: Final = 1.5
-"""The same of one that the parent does not know."""
+"""The same of one that the parent does not know, or only assumes: those of the clock."""
 LEARNT: Final = 0.8
 """A constant that is known no better than by this share of its prior was not determined."""
 WAITS: Final = 0.2
@@ -107,9 +117,15 @@ class Fitted:
     after: Seen
 
 
-def moving(parent: Profile, *, timing_only: bool = False) -> dict[str, tuple[str, ...]]:
-    """The constants that a card or host of the parent's kind has of its own."""
-    return {**({} if timing_only else CARD), **HOST, **(LINK if parent.tensor_parallel > 1 else {})}
+def moving(parent: Profile, *, timing_only: bool = False, clocked: bool = False) -> dict[str, tuple[str, ...]]:
+    """The constants that a card or host of the parent's kind has of its own; with those of the clock if it was held."""
+    card = {} if timing_only else {**CARD, **(CURVE if clocked else {})}
+    return {**card, **HOST, **(LINK if parent.tensor_parallel > 1 else {})}
+
+
+def clocked(runs: Iterable[Run]) -> bool:
+    """Whether caps or locks held the clock of some run down."""
+    return any(run.configuration.power_cap_w or run.configuration.sm_clock_mhz for run in runs)
 
 
 def scaled(profile: Profile, factor: Callable[[str], float]) -> Profile:
@@ -118,14 +134,27 @@ def scaled(profile: Profile, factor: Callable[[str], float]) -> Profile:
     return _set(profile, {n: _value(profile, n) * factor(head) for head, rest in parts.items() for n in (head, *rest)})
 
 
-def quick_fit(parent: Profile, runs: Sequence[GridRun], *, timing_only: bool = False) -> Fitted:
+def quick_fit(
+    parent: Profile,
+    runs: Sequence[GridRun],
+    *,
+    timing_only: bool = False,
+    on_replay: Callable[[int], None] = lambda _: None,
+) -> Fitted:
     """``parent`` with the few constants that explain the cells of ``runs`` best; cells of a full grid are left out.
 
-    Raises RejouleError if the runs show nothing of them: no cells, or no watts unless it is ``timing_only``.
+    ``on_replay`` is told how often the grid was simulated so far. Raises RejouleError if the runs show nothing of them:
+    no cells, or no watts unless it is ``timing_only``.
     """
     found = [shown(each.run, _chosen(each, parent)) for each in runs]
     measured = {(i, what): value for i, own in enumerate(found) for what, value in own.items()}
     if not any(what.what == FIRST for _, what in measured):
+        if failed := [call for each in runs for call in each.run.failed_calls]:
+            raise RejouleError(
+                f"no cell of the grid was answered whole: {counted(len(failed), 'call')} failed, first {failed[0].id}: "
+                f"{failed[0].error}",
+                "see the server's log, and measure anew into another folder",
+            )
         raise RejouleError("the runs hold no cells of the quick grid", MEASURE)
     if not timing_only and not any(what.what == WATTS for _, what in measured):
         raise RejouleError(
@@ -134,24 +163,28 @@ def quick_fit(parent: Profile, runs: Sequence[GridRun], *, timing_only: bool = F
         )
     traces = [grid(parent, each.limits, kinds=QUICK) for each in runs]
 
+    times = count(1)
+
     def simulated(profile: Profile) -> Seen:
+        on_replay(next(times))
         pairs = enumerate(zip(runs, traces, strict=True))
         return {(i, what): v for i, (each, trace) in pairs for what, v in _simulated(profile, trace, each).items()}
 
     first = simulated(parent)
     labels = sorted(key for key in measured.keys() & first.keys() if not (timing_only and key[1].what == WATTS))
-    parts = moving(parent, timing_only=timing_only)
+    parts = moving(parent, timing_only=timing_only, clocked=clocked(each.run for each in runs))
     start, parameters = _start(parent, parts)
 
     def predicted(values: Mapping[str, float]) -> Vector:
-        seen = simulated(_with(start, parts, values))
+        # A cell that is short may become too short to show its watts.
+        seen = {**first, **simulated(_with(start, parts, values))}
         return np.array([seen[label] for label in labels])
 
     goal = np.array([measured[label] for label in labels])
     weights = np.array([WAITS if what.what == FIRST else 1.0 for _, what in labels])
     fit = least_squares(predicted, goal, weights, parameters, prior=PRIOR, search=SEARCH)
     profile = _with(start, parts, fit.values)
-    last = simulated(profile)
+    last = {**first, **simulated(profile)}
     return Fitted(
         profile,
         {name: fit.known[head] for head, along in parts.items() for name in (head, *along)},
@@ -178,12 +211,24 @@ def grid_run(run: Run, trace: Trace | None = None) -> GridRun:
     return GridRun(run, changed(usual, **{name: value for name, value in found.items() if value}))
 
 
+def of_grid(each: GridRun, parent: Profile) -> bool:
+    """Whether a run is of the grid at all, be it one whose calls failed."""
+    names = {kind_of(cell.name) for cell in cells(parent, each.limits, QUICK)}
+    return any(kind_of(call.node) in names for call in each.run.calls)
+
+
+def broken(run: Run) -> frozenset[str]:
+    """The cells of which a call failed: their load was another."""
+    return frozenset(call.node for call in run.failed_calls)
+
+
 def _chosen(measured: GridRun, parent: Profile) -> frozenset[str]:
-    """The nodes of a run that are cells of the quick grid; those that recur, as often as in it."""
+    """The nodes of a run that are cells of the quick grid and whose calls were all answered; those that recur, as often
+    as in it."""
     names = [cell.name for cell in cells(parent, measured.limits, QUICK)]
     recurring = {name for name in names if f"{kind_of(name)}-0" in names}
     kinds = {kind_of(name) for name in names if name not in recurring}
-    nodes = {call.node for call in measured.run.calls}
+    nodes = {call.node for call in measured.run.calls} - broken(measured.run)
     return frozenset(node for node in nodes if node in recurring or kind_of(node) in kinds)
 
 
@@ -196,7 +241,9 @@ def _start(parent: Profile, parts: Mapping[str, tuple[str, ...]]) -> tuple[Profi
         if not known:
             value = UNKNOWN.get(name, parent.power.traffic_w)
             start = _set(start, {name: value})
-        parameters.append(Parameter(name, min(high, max(low, value)), low, high, None if known else WIDE))
+        parameters.append(
+            Parameter(name, min(high, max(low, value)), low, high, None if known and name not in CURVE else WIDE)
+        )
     return start, parameters
 
 
@@ -229,15 +276,23 @@ def _set(profile: Profile, values: Mapping[str, float]) -> Profile:
 def _simulated(profile: Profile, trace: Trace, measured: GridRun) -> dict[Shown, float]:
     run, given = measured.run, measured.run.configuration
     options = {name: value for name, value in given.options.items() if name in OPTIONS and name not in KV_MEMORY}
-    told = {name: run.engine.get(name) for name in ("num_gpu_blocks", "max_num_batched_tokens")}
+    told = {name: run.engine.get(name) or least for name, least in _served(measured.limits).items()}
     configuration = Configuration(
         max_num_seqs=measured.limits.max_num_seqs,
         power_cap_w=given.power_cap_w,
         sm_clock_mhz=given.sm_clock_mhz,
-        options=options | {name: value for name, value in told.items() if isinstance(value, int)},
+        options=options | told,
     )
 
     async def opened(configuration: Configuration, trace: Trace) -> SimEngine:
         return SimEngine(configuration, trace, profile)
 
     return shown(asyncio.run(replay(trace, PlannedRun("quick", "grid", configuration, 0), "", opened)), crowds=True)
+
+
+def _served(limits: Limits) -> dict[str, int]:
+    """What a server has at least that the grid of these limits is for."""
+    return {
+        "num_gpu_blocks": limits.kv_tokens // BLOCK_SIZE,
+        "max_num_batched_tokens": limits.max_num_batched_tokens,
+    }

@@ -28,11 +28,15 @@ PATH = click.Path(path_type=Path)
 @click.option("--base", metavar="PROFILE", help="Profile to begin from: its model, GPU and limits stay.")
 @click.option("--grid-only", is_flag=True, help="Write the trace to measure with, and stop.")
 @click.option("--quick", is_flag=True,
-              help="Fit only what cards and hosts of one kind differ in, by 90 s of the grid.")  # fmt: skip
-@click.option("--max-num-seqs", type=click.IntRange(1), default=256, show_default=True, help="Of the grid's server.")
-@click.option("--max-model-len", type=click.IntRange(512), default=16384, show_default=True, help="The same.")
-@click.option("--kv-tokens", type=click.IntRange(4096), default=640_000, show_default=True,
-              help="Tokens that its KV cache holds: num_gpu_blocks times the block size.")  # fmt: skip
+              help="Fit only what cards and hosts of one kind differ in, by 90 s of the grid; with caps or locks the "
+              "clock curve, too.")  # fmt: skip
+@click.option("--max-num-seqs", type=click.IntRange(1), help="Of the grid's server. "
+              "[default: what it says, at most 256]")  # fmt: skip
+@click.option("--max-model-len", type=click.IntRange(512), help="The same. [default: what it says, at most 16384]")
+@click.option("--kv-tokens", type=click.IntRange(4096), help="Tokens that its KV cache holds: num_gpu_blocks times the "
+              "block size. [default: what it says, at most 640000]")  # fmt: skip
+@click.option("--max-num-batched-tokens", type=click.IntRange(16), help="Tokens that it takes a step. "
+              "[default: what it says, or 8192]")  # fmt: skip
 @click.option("--cell-s", type=FiniteRange(0.01), default=1.2, show_default=True, help="How long a cell lasts.")
 @click.option("--holdout", multiple=True, type=PATH, help="Runs to tell the errors on, not to fit; may be repeated.")
 @click.option("--timing-only", is_flag=True, help="Keep the base's power: the runs hold no power readings.")
@@ -49,9 +53,10 @@ def calibrate(
     base: str | None,
     grid_only: bool,
     quick: bool,
-    max_num_seqs: int,
-    max_model_len: int,
-    kv_tokens: int,
+    max_num_seqs: int | None,
+    max_model_len: int | None,
+    kv_tokens: int | None,
+    max_num_batched_tokens: int | None,
     cell_s: float,
     holdout: tuple[Path, ...],
     timing_only: bool,
@@ -64,23 +69,47 @@ def calibrate(
 ) -> None:
     """Fit a profile to what was measured in RUNS.
 
+    On an H200 a quick one takes about five minutes with the server's start, and two more for each cap; a full one
+    three to four minutes for each cap.
+
     \b
     rejoule calibrate --quick -o mine.json --engine vllm --option model=…
+    rejoule calibrate --quick -o mine.json --engine http://localhost:8000 --power-cap none,450,250
     rejoule calibrate --grid-only -o grid.jsonl.zst
     rejoule replay grid.jsonl.zst -o RUNS --engine vllm --option model=… --max-num-seqs 256 --power-cap 300,500,700
     rejoule calibrate RUNS -o PROFILE.json
     """
     from rejoule.replay.calibration.calibrate import calibrate as fitted
     from rejoule.replay.calibration.calibrate import write_profile
-    from rejoule.replay.calibration.grid import FULL, QUICK, Limits, grid
+    from rejoule.replay.calibration.grid import FULL, QUICK, grid
+    from rejoule.replay.calibration.served import assumed, limits_for
     from rejoule.replay.engines.sim import DEFAULT_PROFILE
     from rejoule.replay.sim.profile import load_profile
-    from rejoule.traces.runs import load_runs
+    from rejoule.traces.runs import finished, load_runs
     from rejoule.traces.store import save
+    from rejoule.traces.terminal import say
+    from rejoule.traces.words import counted
 
     profile = load_profile(base or DEFAULT_PROFILE)
     kinds = QUICK if quick else FULL
-    limits = Limits(max_num_seqs=max_num_seqs, max_model_len=max_model_len, kv_tokens=kv_tokens, cell_s=cell_s)
+    given = {"max_num_seqs": max_num_seqs, "max_model_len": max_model_len, "kv_tokens": kv_tokens}
+    given |= {"max_num_batched_tokens": max_num_batched_tokens}
+    if output.suffix != ".json" and not grid_only:
+        raise RejouleError(f"{output} is not the name of a profile", "give one that ends in .json")
+    if quick and holdout:
+        raise RejouleError("--quick judges no held-out runs", "leave out --holdout, and use rejoule validate")
+    # The simulated engine has no power to measure; its time alone can be fitted, which proves the fit.
+    if engine not in (None, "vllm") and not (timing_only if engine == "sim" else quick):
+        if engine == "sim":
+            raise RejouleError("the simulated engine has no watts to measure", "add --timing-only")
+        raise RejouleError(
+            f"a server that runs already, {engine}, does not show its steps",
+            "add --quick, which needs none; or let ReJoule start one with --engine vllm",
+        )
+    known = {} if engine is None else _known(profile, engine, options, timing_only or grid_only)
+    limits = limits_for(given, known, cell_s)
+    if engine not in (None, "vllm", "sim") and (guess := assumed(given, known, limits)) is not None:
+        say(f"note: {guess}", err=True)
     if grid_only:
         if runs:
             raise RejouleError("--grid-only reads no runs", "leave them out, or leave out --grid-only")
@@ -88,28 +117,27 @@ def calibrate(
         then = f"rejoule calibrate {'--quick ' if quick else ''}RUNS -o PROFILE.json"
         click.echo(f"{output} is written; replay it on a server, then: {then}", err=True)
         return
-    if output.suffix != ".json":
-        raise RejouleError(f"{output} is not the name of a profile", "give one that ends in .json")
     folders = list(runs)
-    # The simulated engine has no power to measure; its time alone can be fitted, which proves the fit.
-    if engine not in (None, "vllm") and not (timing_only if engine == "sim" else quick):
-        raise RejouleError(f"--engine {engine} cannot be calibrated", "give vllm, or RUNS that were measured elsewhere")
     if engine is not None:
         measured = output.with_suffix("")
         measured.mkdir(parents=True, exist_ok=True)
         trace = measured / "grid.jsonl.zst"
         save(grid(profile, limits, seed, kinds), trace)
+        if (done := len(finished(measured / "runs"))) > 0:
+            kept = f"{counted(done, 'run')} of an earlier time kept in {measured / 'runs'}"
+            say(f"note: {kept}, not measured again; to measure anew, remove the folder or give another -o", err=True)
         if quick:
             # A warm-up would replay the whole grid; its first cell is one.
             options = ("warm_up=false", *options)
-        seats = max_num_seqs if engine in ("vllm", "sim") else None
+        if engine == "vllm":
+            asked = {"max_model_len": limits.max_model_len, "max_num_batched_tokens": max_num_batched_tokens}
+            options = (*(f"{name}={n}" for name, n in asked.items() if n and name not in known), *options)
+        seats = limits.max_num_seqs if engine in ("vllm", "sim") else None
         _replay(trace, measured / "runs", engine, options, seats, power_cap, sm_clock, as_json)
         folders.append(measured / "runs")
     if not folders:
         raise RejouleError("no RUNS to fit", "give the folder of measured runs, or measure now: --engine vllm")
     if quick:
-        if holdout:
-            raise RejouleError("--quick judges no held-out runs", "leave out --holdout, and use rejoule validate")
         _quick(profile, folders, output, timing_only, as_json)
         return
     found = fitted(
@@ -128,16 +156,48 @@ def calibrate(
         _print(found, output)
 
 
+def _known(base: Profile, engine: str, words: tuple[str, ...], times_alone: bool) -> dict[str, int]:
+    """The limits of a server, as far as they are known before it is measured. Raises RejouleError for one of which no
+    profile like ``base`` can be made."""
+    from rejoule.replay.calibration.origin import check_served
+    from rejoule.replay.calibration.served import local, told_by
+    from rejoule.replay.cli.options import engine_options
+    from rejoule.replay.energy.nvml import open_nvml
+
+    options = engine_options(words)
+    known = told_by(engine, options)
+    check_served(
+        base, options, known.get("tensor_parallel_size", 1 if engine == "vllm" else None), f"--engine {engine}"
+    )
+    if engine == "sim" or times_alone:
+        return known
+    remedy = "calibrate on the GPU's machine, where rejoule doctor finds NVML; or fit --timing-only"
+    if not local(engine):
+        raise RejouleError(f"{engine} is not on this machine: the watts of its GPU cannot be read here", remedy)
+    if (nvml := open_nvml()) is None:
+        raise RejouleError("no GPU answers on this machine: watts cannot be measured", remedy)
+    nvml.close()
+    return known
+
+
 def _quick(parent: Profile, folders: Iterable[Path], output: Path, timing_only: bool, as_json: bool) -> None:
     from rejoule.replay.calibration.calibrate import write_profile
     from rejoule.replay.calibration.child import quick_calibrate
     from rejoule.replay.calibration.quick import grid_run
     from rejoule.replay.cli.child import print_child
     from rejoule.traces.runs import load_runs
+    from rejoule.traces.terminal import console
 
     read = [load_runs(folder) for folder in folders]
     measured = [grid_run(run, each.traces.get(run.trace)) for each in read for run in each.runs]
-    found = quick_calibrate(parent, output.stem, measured, timing_only=timing_only)
+    with console(stderr=True).status("fitting") as status:
+        found = quick_calibrate(
+            parent,
+            output.stem,
+            measured,
+            timing_only=timing_only,
+            on_replay=lambda times: status.update(f"fitting: the grid simulated {times} times, of about 80"),
+        )
     write_profile(found.profile, output)
     if as_json:
         import orjson

@@ -44,26 +44,35 @@ def description(
     """The same of the server's answers. A server without ``/server_info`` still tells blocks among its metrics."""
     told = info.get("vllm_config")
     configuration: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    model: Mapping[str, Any] = next(iter(models.get("data") or ()), {})
+    return {
+        "engine": "vllm",
+        "version": version.get("version"),
+        "model": model.get("id"),
+        "batch_knob": launch.batch_knob,
+        "blocks_pinned": launch.blocks_pinned,
+        **limits_told(info, metrics, model.get("max_model_len")),
+        "command": list(without_secrets(launch.argv)),
+        "configuration": blanked(configuration),
+        "environment": blanked(info.get("vllm_env") or {}),
+        "system": blanked(info.get("system_env") or {}),
+    }
+
+
+def limits_told(info: Mapping[str, Any], metrics: str, max_model_len: Any) -> dict[str, Any]:
+    """The limits that ``/server_info``, or else the metrics, tell; ``None`` for each that neither does."""
+    told = info.get("vllm_config")
+    configuration: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
     limits = {name: _at(configuration, *path) for name, path in EFFECTIVE.items()}
     cache = parse_cache_config(metrics)
     for name in ("num_gpu_blocks", "block_size"):
         if limits[name] is None and cache.get(name, "").isdigit():
             limits[name] = int(cache[name])
     active, seats = (_at(configuration, "scheduler_config", name) for name in ("max_num_active_seqs", "max_num_seqs"))
-    model: Mapping[str, Any] = next(iter(models.get("data") or ()), {})
     return {
-        "engine": "vllm",
-        "version": version.get("version"),
-        "model": model.get("id"),
         "max_num_seqs": seats if active is None else active,
-        "batch_knob": launch.batch_knob,
-        "blocks_pinned": launch.blocks_pinned,
         **limits,
-        "max_model_len": limits["max_model_len"] or model.get("max_model_len"),
-        "command": list(without_secrets(launch.argv)),
-        "configuration": blanked(configuration),
-        "environment": blanked(info.get("vllm_env") or {}),
-        "system": blanked(info.get("system_env") or {}),
+        "max_model_len": limits["max_model_len"] or max_model_len,
     }
 
 

@@ -11,11 +11,12 @@ from tests.replay.calibration.made import PROFILE, simulated
 
 from rejoule.replay.calibration.api import api_delays
 from rejoule.replay.calibration.calibrate import Calibration, calibrate, write_profile
+from rejoule.replay.calibration.grid import Limits
 from rejoule.replay.sim.latency import LatencyModel, Work
-from rejoule.replay.sim.power import PowerModel
+from rejoule.replay.sim.power import Operation, PowerModel
 from rejoule.replay.sim.profile import Profile, load_profile
 from rejoule.traces import RejouleError
-from rejoule.traces.run import Run
+from rejoule.traces.run import Conditions, Run
 
 TRUE = load_profile(PROFILE)
 
@@ -69,6 +70,7 @@ def test_the_profile_is_complete_and_says_where_it_came_from(found: Calibration,
     assert set(read.held_out) == {"step time MAPE", "power MAPE", "energy of a run MAPE"}
 
 
+PROMPT = Work(prefills=1, prefill_tokens=4096, prefill_pairs=4096**2 / 2)
 BENT = {"knee": 0.88, "voltage_slope": 1.2, "voltage_sag": 0.8, "floor": 0.45}
 """A clock curve unlike any that ships."""
 
@@ -89,7 +91,7 @@ def test_caps_and_locks_give_the_card_its_own_clock_curve(capped: tuple[Profile,
     """Watts at all clocks from the least that was measured are those of the true curve, within 4 %."""
     true, found = capped
     for work in (
-        Work(prefills=1, prefill_tokens=4096, prefill_pairs=4096**2 / 2),
+        PROMPT,
         Work(decodes=8, decode_context=16_000),
     ):
         for clock in range(750, 1981, 82):
@@ -98,6 +100,42 @@ def test_caps_and_locks_give_the_card_its_own_clock_curve(capped: tuple[Profile,
                 for p in (true, found.profile)
             ]
             assert watts[1] == pytest.approx(watts[0], rel=0.04), clock
+
+
+NARROW = Limits(max_num_seqs=16, max_model_len=4096, kv_tokens=60_000, cell_s=0.1, gap_s=0.1, rest_s=0.3)
+
+
+def test_caps_alone_give_what_a_card_draws_and_takes_under_caps(tmp_path: Path) -> None:
+    """Where no clock may be locked: watts and throughput under caps, measured or between those, within 5 %."""
+    true = replace(TRUE, power=replace(TRUE.power, **BENT))
+    write_profile(true, tmp_path / "bent.json")
+    profile = str(tmp_path / "bent.json")
+    runs = [simulated(limits=NARROW, profile=profile, power_cap_w=cap_w) for cap_w in (None, 450, 250)]
+    found = calibrate(TRUE, "fitted", runs).profile
+    assert found.clock_curve is not None
+    assert found.clock_curve.basis == "measured"
+    assert found.clock_curve.known_from_w == pytest.approx(250, rel=0.01)
+    far = []
+    for batch in (0, 8, 64):
+        work = Work(decodes=batch, decode_context=1000 * batch) if batch else PROMPT
+        for cap_w in range(250, 601, 50):
+            a, b, before = (steady(p, work, cap_w) for p in (true, found, TRUE))
+            assert b.power_w == pytest.approx(a.power_w, rel=0.05), (batch, cap_w)
+            assert b.step_s == pytest.approx(a.step_s, rel=0.05), (batch, cap_w)
+            far.append(abs(before.step_s / a.step_s - 1))
+    assert max(far) > 0.1  # so far is the base off
+
+
+def steady(profile: Profile, work: Work, cap_w: float) -> Operation:
+    latency = LatencyModel(profile)
+    return PowerModel(profile, latency, cap_w).operate(latency.demand(work))
+
+
+def test_joules_that_were_not_the_grids_alone_are_not_fitted(runs: list[Run]) -> None:
+    around = Conditions(rejected=("other processes used these GPUs (7): end them",))
+    beside = changed(runs[0], conditions=around)
+    with pytest.raises(RejouleError, match=r"other processes.*measure anew.*--timing-only"):
+        calibrate(TRUE, "x", [beside])
 
 
 def test_a_curve_measured_under_caps_is_called_measured_from_there_on(capped: tuple[Profile, Calibration]) -> None:
@@ -172,5 +210,5 @@ def test_runs_without_what_a_profile_takes_for_given_are_refused(runs: list[Run]
 
 
 def test_runs_on_other_numbers_of_gpus_are_refused(runs: list[Run]) -> None:
-    with pytest.raises(RejouleError, match="ran on 2 GPUs"):
+    with pytest.raises(RejouleError, match="runs on 2 GPUs"):
         calibrate(TRUE, "x", [changed(runs[0], engine={"tensor_parallel_size": 2})])

@@ -6,16 +6,19 @@ import asyncio
 from dataclasses import replace as changed
 
 import pytest
+from msgspec.structs import replace
 
 from rejoule.replay.calibration.child import QuickCalibration, quick_calibrate
 from rejoule.replay.calibration.grid import FULL, QUICK, Limits, cells, grid, kind_of
 from rejoule.replay.calibration.outside import FIRST, WATTS, Shown, shown
-from rejoule.replay.calibration.quick import GridRun, grid_run, moving, scaled
+from rejoule.replay.calibration.quick import GridRun, broken, grid_run, moving, scaled
 from rejoule.replay.engines.sim import SimEngine
 from rejoule.replay.replay import replay
+from rejoule.replay.sim.latency import LatencyModel, Work
+from rejoule.replay.sim.power import Operation, PowerModel
 from rejoule.replay.sim.profile import Profile, fitted_to, load_profile
 from rejoule.traces import RejouleError, Trace
-from rejoule.traces.run import Conditions, Configuration, Reading, Run
+from rejoule.traces.run import CallResult, Conditions, Configuration, Reading, Run
 from rejoule.traces.runs import PlannedRun
 
 PARENT = load_profile("h200-llama-3.1-8b")
@@ -27,7 +30,7 @@ CARD = scaled(PARENT, lambda name: (WATTS_BY | SECONDS_BY).get(name, 1.0))
 UUID, HOST = "GPU-1", "CPU x 8 (abc)"
 
 
-def ran(profile: Profile = CARD, trace: Trace | None = None) -> Run:
+def ran(profile: Profile = CARD, trace: Trace | None = None, power_cap_w: float | None = None) -> Run:
     """The quick grid on a card and host, as a server would have shown it: without steps, with readings."""
     options = {"num_gpu_blocks": SMALL.kv_tokens // 16}
 
@@ -35,7 +38,7 @@ def ran(profile: Profile = CARD, trace: Trace | None = None) -> Run:
         return SimEngine(configuration, trace, profile)
 
     trace = grid(PARENT, SMALL, kinds=QUICK) if trace is None else trace
-    configuration = Configuration(max_num_seqs=SMALL.max_num_seqs, options=options)
+    configuration = Configuration(max_num_seqs=SMALL.max_num_seqs, power_cap_w=power_cap_w, options=options)
     run = asyncio.run(replay(trace, PlannedRun("quick", "grid", configuration, 0), "", opened))
     readings = tuple(Reading(s.start_s, s.end_s, s.energy_j or 0.0, s.sm_clock_mhz) for s in run.steps or ())
     return changed(
@@ -165,14 +168,75 @@ def test_runs_of_another_trace_are_refused(run: Run) -> None:
         quick_calibrate(PARENT, "x", [GridRun(other, SMALL)])
 
 
+def test_runs_of_other_traces_beside_the_grid_are_left_out_and_said(run: Run) -> None:
+    other = changed(run, id="batch-1", calls=tuple(changed(call, node="answer") for call in run.calls))
+    child = quick_calibrate(PARENT, "x", [GridRun(other, SMALL), GridRun(run, SMALL)], timing_only=True)
+    assert "batch-1" not in child.profile.provenance["runs"]
+    assert any("1 run of other traces left out, first batch-1" in note for note in child.notes)
+
+
 def test_limits_are_those_of_the_trace_or_else_of_the_server(run: Run) -> None:
     trace = grid(PARENT, SMALL, kinds=QUICK)
     assert grid_run(run, trace).limits == SMALL
     assert grid_run(run).limits.kv_tokens == SMALL.kv_tokens
 
 
+def test_cells_whose_calls_failed_are_left_out_and_said(run: Run) -> None:
+    failed = changed(
+        run, calls=tuple(changed(c, error="HTTP 500") if c.node == "prefill-n256-c0" else c for c in run.calls)
+    )
+    assert broken(failed) == {"prefill-n256-c0"}
+    child = quick_calibrate(PARENT, "x", [GridRun(failed, SMALL)], timing_only=True)
+    assert any("1 cell left out" in note and "HTTP 500" in note for note in child.notes)
+    nothing = changed(run, calls=tuple(changed(c, error="HTTP 500") for c in run.calls))
+    with pytest.raises(RejouleError, match=r"no cell of the grid was answered whole.*HTTP 500"):
+        quick_calibrate(PARENT, "x", [GridRun(nothing, SMALL)], timing_only=True)
+
+
+def test_what_the_server_does_not_tell_is_what_the_grid_was_made_for(run: Run) -> None:
+    child = quick_calibrate(PARENT, "x", [GridRun(changed(run, engine={}), SMALL)], timing_only=True).profile
+    assert child.serving.max_num_seqs == SMALL.max_num_seqs
+    assert child.serving.num_gpu_blocks * child.serving.block_size == SMALL.kv_tokens
+
+
+def test_a_child_that_does_not_explain_its_own_cells_is_not_to_be_trusted(run: Run) -> None:
+    def times(call: CallResult) -> float:
+        return 3.0 if call.node == "decode-b8-c128" else 1.0
+
+    calls = tuple(changed(c, end_s=c.sent_s + (c.end_s - c.sent_s) * times(c)) for c in run.calls)
+    slow = changed(run, calls=calls)
+    child = quick_calibrate(PARENT, "x", [GridRun(slow, SMALL)], timing_only=True)
+    assert any("do not trust the child" in note for note in child.notes)
+
+
+def test_watts_that_were_measured_are_of_the_childs_own_card(found: QuickCalibration, timed: QuickCalibration) -> None:
+    assert found.profile.clock_curve is not None and found.profile.clock_curve.own_card
+    assert timed.profile.clock_curve == PARENT.clock_curve
+
+
+def test_under_caps_the_clock_curve_is_found_from_outside_too() -> None:
+    """Of a card whose voltage and bandwidth follow the clock otherwise: watts and time under any cap within 5 %."""
+    bent = {"knee": 0.85, "voltage_slope": 1.1, "voltage_sag": 0.8, "floor": 0.42}
+    card = replace(CARD, power=replace(CARD.power, **bent), timing=replace(CARD.timing, memory_knee=0.5))
+    grids = [GridRun(ran(card, power_cap_w=cap_w), SMALL) for cap_w in (None, 250)]
+    child = quick_calibrate(PARENT, "capped", grids)
+    curve = child.profile.clock_curve
+    assert curve is not None and curve.basis == "measured" and curve.known_from_w == pytest.approx(250, rel=0.01)
+    assert not any("capped" in note for note in child.notes)
+    for work in (Work(prefills=1, prefill_tokens=2000, prefill_pairs=2e6), Work(decodes=8, decode_context=16_000)):
+        for cap_w in range(250, 601, 50):
+            a, b = (steady(p, work, cap_w) for p in (card, child.profile))
+            assert b.power_w == pytest.approx(a.power_w, rel=0.05), cap_w
+            assert b.step_s == pytest.approx(a.step_s, rel=0.05), cap_w
+
+
 def test_another_kind_of_card_than_the_parents_is_said(timed: QuickCalibration) -> None:
     assert any("measured on NVIDIA B200" in note for note in timed.notes)
+
+
+def steady(profile: Profile, work: Work, cap_w: float) -> Operation:
+    latency = LatencyModel(profile, SMALL.max_num_seqs)
+    return PowerModel(profile, latency, cap_w).operate(latency.demand(work))
 
 
 def value(profile: Profile, name: str) -> float:
