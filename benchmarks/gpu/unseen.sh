@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# What a quick calibration is worth on a card and a host that no profile was fitted to: measures the quick grid and full
+# batches of 1 and 256, then the kept workloads at batch 64, 8 and 1; at the GPU's own limit, nothing is set on the GPU.
+# About 14 minutes on an H200: four starts of the server (150 s, then 85 s each), 100 s of grid, 65 s of full batches, 110 s
+# of workloads, 5 to 10 s around each of the 15 runs. The fit needs no GPU:
+#   python -m benchmarks.quick --grid OUT/grid --full OUT/grid --runs OUT/workloads
+# Usage: unseen.sh MODEL OUT      ENGINE=sim tries it without a GPU, TRIALS=2 repeats the workloads (4 minutes more)
+set -euo pipefail
+. "$(dirname "$0")/experiment.sh"
+rejoule calibrate --quick --grid-only -o "$out/grid.jsonl.zst"
+lanes() { "${PYTHON:-python3}" "$repo/benchmarks/gpu/uniform_trace.py" "$out/batch-$1.jsonl.zst" "answer=$1x$2x512x128"; }
+lanes 1 24; lanes 256 10
+# A warm-up would replay the whole grid; its first cell is one.
+cold=$(served 40000); [ "$engine" = vllm ] && cold="${cold/warm_up_s = 4/warm_up = false}"
+cat > "$out/grid.toml" << TOML
+traces = ["$(realpath "$out")/grid.jsonl.zst", "$(realpath "$out")/batch-1.jsonl.zst", "$(realpath "$out")/batch-256.jsonl.zst"]
+trials = 1
+seed = 29
+[configuration]
+engine = "$engine"
+max_num_seqs = 256
+arrivals = "burst"
+options = $cold
+TOML
+cat > "$out/workloads.toml" << TOML
+traces = [$traces]
+trials = ${TRIALS:-1}
+seed = 29
+[configuration]
+engine = "$engine"
+arrivals = "burst"
+options = $(served 40000)
+[sweep]
+max_num_seqs = [64, 8, 1]
+TOML
+rejoule run "$out/grid.toml" -o "$out/grid" --json > "$out/grid.json"
+rejoule run "$out/workloads.toml" -o "$out/workloads" --json > "$out/workloads.json"
