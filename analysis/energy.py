@@ -51,6 +51,8 @@ class Part:
     """What the same engine steps would have taken less without this node: its marginal cost."""
     alone_j: float | None = None
     """What the same engine steps would have taken with this node alone."""
+    again_j: float | None = None
+    """The part of its joules that computed again what a preemption had thrown away; ``None`` without steps."""
 
     @property
     def low_j(self) -> float | None:
@@ -204,7 +206,8 @@ def _parts(cell: Cell, found: Sequence[Attribution], by: Split, hidden: bool) ->
         case "hidden":
             yield part("all calls", [p.total_j for p in phases], [None], calls=len(run.calls))
         case "phase":
-            yield part("prefill", [p.prefill_j for p in phases], [a.uncertainty.prefill_j for a in found])
+            widths = [a.uncertainty.prefill_j for a in found]
+            yield part("prefill", [p.prefill_j for p in phases], widths, again_j=_again_j(phases))
             yield part("decode", [p.decode_j for p in phases], [a.uncertainty.decode_j for a in found])
         case "workload":
             yield _group("all calls", phases, len(run.calls), part)
@@ -297,7 +300,13 @@ def _group(name: str, energies: Sequence[PhaseEnergy], calls: int, part: Callabl
         prefill_j=average(e.prefill_j for e in energies),
         decode_j=average(e.decode_j for e in energies),
         calls=calls,
+        again_j=_again_j(energies),
     )
+
+
+def _again_j(energies: Sequence[PhaseEnergy]) -> float | None:
+    known = [e.again_j for e in energies if e.again_j is not None]
+    return fsum(known) / len(known) if len(known) == len(energies) else None
 
 
 def _cautions(cell: Cell) -> Iterator[str]:

@@ -14,6 +14,7 @@ from rejoule.analysis.summary.trust import UNSEEN, basis, caution, withheld
 from rejoule.analysis.summary.workflows import call_notes, figure_notes
 from rejoule.traces.chosen import policy_notes
 from rejoule.traces.parrot_told import parrot_notes
+from rejoule.traces.preempted import preemption_notes
 from rejoule.traces.ran_on import contrasts, drifts
 from rejoule.traces.warmth import warmth_notes
 from rejoule.traces.words import counted
@@ -35,7 +36,8 @@ def pair_notes(
             "interval knows of it"
         )
     for side, runs in (("A", [p.a for p in pairs]), ("B", [p.b for p in pairs])):
-        yield from (f"{side}: {sentence}" for sentence in (*work_notes(runs), *policy_notes(runs), *parrot_notes(runs)))
+        said = (*work_notes(runs), *policy_notes(runs), *parrot_notes(runs), *preemption_notes(runs))
+        yield from (f"{side}: {sentence}" for sentence in said)
         failed = sum(len(run.failed_calls) for run in runs)
         if failed:
             yield f"{side}: {counted(failed, 'call')} failed; their energy is counted, their latency is not"

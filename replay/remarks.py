@@ -11,6 +11,7 @@ from rejoule.replay.protocol.rejection import advice
 from rejoule.traces.chosen import policy_notes
 from rejoule.traces.modelled import modelled_notes
 from rejoule.traces.parrot_told import parrot_notes
+from rejoule.traces.preempted import preemption_notes
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Run, configuration_key
 from rejoule.traces.summary import described
@@ -26,13 +27,14 @@ class Remark:
 
 
 def between_runs(runs: Sequence[Run]) -> Iterator[str]:
-    """What is not alike in the trials of each configuration of a folder, in no one of which it shows, and which options
-    were modelled unseen."""
+    """What is not alike in the trials of each configuration of a folder, in no one of which it shows, where KV caches
+    were full, and which options were modelled unseen."""
     trials: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         trials.setdefault((run.trace, configuration_key(run.configuration)), []).append(run)
     for (trace, _), mine in trials.items():
-        yield from (f"{trace}, {described(mine[0].configuration)}: {note}" for note in warmth_notes(mine))
+        said = (*warmth_notes(mine), *preemption_notes(mine))
+        yield from (f"{trace}, {described(mine[0].configuration)}: {note}" for note in said)
     yield from policy_notes(runs)
     yield from parrot_notes(runs)
     yield from (f"runs differ: {drift}" for drift in drifts(runs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from rejoule.replay.protocol.rejection import judged
 from rejoule.traces import Trace
 from rejoule.traces.loops import looped, pass_of
 from rejoule.traces.model import Edge
+from rejoule.traces.preempted import preemptions_of
 from rejoule.traces.run import CallResult, Certificate, Configuration, Run, Tier, ToolResult, WorkflowResult
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.summary import total
@@ -75,6 +77,7 @@ def _run(
     tier: Tier,
 ) -> Run:
     results = driven.results
+    preemptions = None if measured.steps is None else preemptions_of(measured.steps)
     waited = sorted(driven.waited, key=lambda w: (w.start_s, w.vertex.id))
     tools = tuple(
         ToolResult(w.vertex.id, w.vertex.workflow, w.vertex.node, _name(w.vertex), w.start_s, w.end_s) for w in waited
@@ -86,7 +89,7 @@ def _run(
         configuration=plan.configuration,
         trial=plan.trial,
         makespan_s=max([*(r.end_s for r in results), *(t.end_s for t in tools)], default=0.0),
-        calls=tuple(_shortened(r) for r in sorted(results, key=lambda r: r.id)),
+        calls=tuple(_told(r, preemptions) for r in sorted(results, key=lambda r: r.id)),
         workflows=_workflows(trace, driven, results),
         tools=tools,
         energy=measured.energy,
@@ -110,8 +113,10 @@ def _policy(configuration: Configuration, chosen: Chosen | None) -> dict[str, An
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _shortened(result: CallResult) -> CallResult:
-    return replace(result, prompt_digest=result.prompt_digest[:DIGITS], output_digest=result.output_digest[:DIGITS])
+def _told(result: CallResult, preemptions: Counter[str] | None) -> CallResult:
+    """With how often it was preempted, where the engine's steps say so, and shorter digests."""
+    digests = {name: getattr(result, name)[:DIGITS] for name in ("prompt_digest", "output_digest")}
+    return replace(result, **digests, preemptions=result.preemptions if preemptions is None else preemptions[result.id])
 
 
 def _name(vertex: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from rejoule.traces import clock_curve
+from rejoule.traces import clock_curve, preempted
 from rejoule.traces.chosen import BLIND
 from rejoule.traces.engine_options import DEFAULTS, option_words
 from rejoule.traces.figures import figures
@@ -61,6 +61,7 @@ def summary(run: Run) -> dict[str, Any]:
         "prompt_tokens": total(c.prompt_tokens for c in run.calls),
         "cached_tokens": total(c.cached_tokens for c in run.calls),
         "output_tokens": total(c.output_tokens for c in run.calls),
+        "preempted": preempted.as_json(run),
         "energy_j": {"gpu": e.gpu_j, "cpu": e.cpu_j, "dram": e.dram_j, "idle": e.idle_j},
         "energy_source": dict(e.source),
         "uncertainty_j": dict(e.uncertainty_j),

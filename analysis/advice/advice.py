@@ -19,12 +19,13 @@ from rejoule.analysis.advice.success import SHARE, Success, success, success_not
 from rejoule.analysis.advice.surface import Guess
 from rejoule.analysis.comparison.allowance import Allowance, model_error
 from rejoule.analysis.pairing import parse_filters
-from rejoule.analysis.summary.cells import Workload, gather
+from rejoule.analysis.summary.cells import Cell, Workload, gather
 from rejoule.analysis.summary.naming import several, source_label
 from rejoule.analysis.summary.usable import usable
 from rejoule.analysis.summary.words import metric_named
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Trace
+from rejoule.traces.preempted import preemption_notes
 from rejoule.traces.run import Configuration, Run
 
 CONFIRMED: Final = 3
@@ -115,7 +116,8 @@ def _of(
     rivals = [c for c in ran if best is not None and c is not best and c.verdict == "keeps" and _open(against(c, best))]
     by = partial(_place, least=least)
     asked = least == A_SUCCESS or any(held.metric in (SHARE, goals.joules.metric) for _, held in of)
-    said = (*notes, *plan.notes, *off.notes, *success_notes(plan, goals, asked), *_inferred(every.values()))
+    full = [] if best is None else _full(best.label, plan.cells[keys[id(best)]])
+    said = (*notes, *plan.notes, *off.notes, *success_notes(plan, goals, asked), *_inferred(every.values()), *full)
     return Advice(
         trace=workload.name,
         source=source_label([s.run for c in cells for s in c.trials]),
@@ -139,6 +141,11 @@ def _of(
 def _held(plan: Matrix, objective: Objective, goals: Success, off: Allowance) -> Known:
     of_success = {held.metric.name: held for held in (goals.share, goals.joules)}
     return of_success.get(objective.name) or known(plan, objective.metric, off)
+
+
+def _full(label: str, cell: Cell) -> list[str]:
+    """That what is best ran with a full KV cache."""
+    return [f"{label}: {note}" for note in preemption_notes([s.run for s in cell.trials])]
 
 
 def _inferred(every: Iterable[Candidate]) -> Iterator[str]:

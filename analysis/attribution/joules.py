@@ -91,7 +91,9 @@ def attributed(laid: Laid, costs: Costs) -> Attribution:
     total_j, method, names = run.energy.gpu_j or 0.0, method_of(run), _names(run)
     shares = share(book, bins, costs)
     slots = np.bincount(2 * book.call + book.decode, shares.entries_j, minlength=2 * len(names) + 2).tolist()
-    joules = {name: PhaseEnergy(slots[2 * i], slots[2 * i + 1]) for i, name in enumerate(names)}
+    twice = np.bincount(book.call, shares.entries_j * book.again, minlength=len(names) + 1).tolist()
+    again = twice if run.steps is not None else [None] * len(names)
+    joules = {n: PhaseEnergy(slots[2 * i], slots[2 * i + 1], again_j=again[i]) for i, n in enumerate(names)}
     calls = tuple(CallEnergy(c.id, c.workflow, c.node, joules[c.id], c.agent) for c in run.calls)
     busy_j = fsum(shares.stretches_j[~book.idle])
     found = Attribution(

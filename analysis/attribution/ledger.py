@@ -46,6 +46,8 @@ class Ledger:
     """Its share of what is shared equally among the calls of the stretch; a call in both phases has half in each."""
     owed: Array
     """E × terms: its own part of the stretch's features. Entries and idle time add up to them."""
+    again: Array
+    """The share of its tokens that had been computed before its call was preempted."""
 
     @property
     def duration_s(self) -> Array:
@@ -61,6 +63,7 @@ def ledger(slices: Sequence[Slice], calls: Sequence[str], asleep: float = 0.0) -
     equal: list[float] = []
     tokens: list[float] = []
     attended: list[float] = []
+    again: list[float] = []
     for number, piece in enumerate(slices):
         both = piece.prefill.keys() & piece.decode.keys()
         members = len(piece.prefill) + len(piece.decode) - len(both)
@@ -72,12 +75,13 @@ def ledger(slices: Sequence[Slice], calls: Sequence[str], asleep: float = 0.0) -
                 equal.append((0.5 if name in both else 1.0) / members)
                 tokens.append(work.tokens)
                 attended.append(work.attended)
+                again.append(work.again / work.tokens if work.again else 0.0)
     start_s = np.array([piece.start_s for piece in slices], dtype=np.float64)
     end_s = np.array([piece.end_s for piece in slices], dtype=np.float64)
     idle = np.array([piece.idle for piece in slices], dtype=bool)
     steps = np.array([piece.steps for piece in slices], dtype=np.float64)
     where, late = np.array(at, dtype=np.intp), np.array(decode, dtype=bool)
-    shares, counts, pairs = (np.array(values, dtype=np.float64) for values in (equal, tokens, attended))
+    shares, counts, pairs, twice = (np.array(v, dtype=np.float64) for v in (equal, tokens, attended, again))
     owed = np.zeros((len(where), len(TERMS)))
     owed[:, STEP] = steps[where] * shares
     owed[late, DECODE], owed[late, DECODE_ATTENDED] = counts[late], pairs[late]
@@ -90,7 +94,7 @@ def ledger(slices: Sequence[Slice], calls: Sequence[str], asleep: float = 0.0) -
         features[:, term] = np.bincount(where, owed[:, term], minlength=len(slices))
     features[:, STEP] = np.where(idle, 0.0, steps)
     features[:, IDLE] = np.where(idle, end_s - start_s, 0.0)
-    plain = Ledger(start_s, end_s, idle, features, where, np.array(call, dtype=np.intp), late, shares, owed)
+    plain = Ledger(start_s, end_s, idle, features, where, np.array(call, dtype=np.intp), late, shares, owed, twice)
     return with_experts(plain, asleep) if asleep else plain
 
 

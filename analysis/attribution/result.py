@@ -40,6 +40,8 @@ class PhaseEnergy:
     decode_j: float = 0.0
     uncertainty_j: float | None = None
     """Half-width of the 95 % interval of the sum; ``None`` where nothing tells."""
+    again_j: float | None = 0.0
+    """The part of ``prefill_j`` for tokens that had been computed before a preemption; ``None`` without steps."""
 
     @property
     def total_j(self) -> float:
@@ -161,6 +163,7 @@ class Attribution(Tabular):
                 "agent": c.agent,
                 "prefill_j": c.energy.prefill_j,
                 "decode_j": c.energy.decode_j,
+                "again_j": c.energy.again_j,
                 "energy_j": c.energy.total_j,
                 "uncertainty_j": c.energy.uncertainty_j,
             }
@@ -177,7 +180,13 @@ class Attribution(Tabular):
 
 def total(energies: Iterable[PhaseEnergy], uncertainty_j: float | None = None) -> PhaseEnergy:
     listed = list(energies)
-    return PhaseEnergy(fsum(e.prefill_j for e in listed), fsum(e.decode_j for e in listed), uncertainty_j)
+    again = [e.again_j for e in listed]
+    return PhaseEnergy(
+        fsum(e.prefill_j for e in listed),
+        fsum(e.decode_j for e in listed),
+        uncertainty_j,
+        None if None in again else fsum(j or 0.0 for j in again),
+    )
 
 
 def _sums(

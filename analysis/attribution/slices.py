@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from rejoule.traces.contexts import contexts
+from rejoule.traces.preempted import tokens_again
 from rejoule.traces.run import CallResult, Run, Step
 
 
@@ -17,9 +18,11 @@ class Work:
     tokens: float = 0.0
     attended: float = 0.0
     """Σ over the tokens of the tokens before them; in prefill of n tokens after c, n · (c + n/2)."""
+    again: float = 0.0
+    """Of the tokens, those that had been computed before the call was preempted."""
 
     def __add__(self, other: Work) -> Work:
-        return Work(self.tokens + other.tokens, self.attended + other.attended)
+        return Work(self.tokens + other.tokens, self.attended + other.attended, self.again + other.again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,15 @@ def slices_of(run: Run) -> tuple[Slice, ...]:
     """The engine's own step records where there are any, otherwise what the client's clock tells."""
     if run.steps is None:
         return _from_client_times(run)
-    known = contexts(run.steps, {call.id: call.prompt_tokens for call in run.calls})
-    return tuple(_from_step(step, *found) for step, found in zip(run.steps, known, strict=True))
+    prompts = {call.id: call.prompt_tokens for call in run.calls}
+    known = zip(run.steps, contexts(run.steps, prompts), tokens_again(run.steps, prompts), strict=True)
+    return tuple(_from_step(step, *found, again) for step, found, again in known)
 
 
-def _from_step(step: Step, before: Iterable[float], attended: Iterable[float]) -> Slice:
+def _from_step(step: Step, before: Iterable[float], attended: Iterable[float], twice: Iterable[float]) -> Slice:
     prefill: dict[str, Work] = {}
-    for (call, computed, _), context in zip(step.prefill, before, strict=True):
-        prefill[call] = prefill.get(call, Work()) + Work(computed, computed * (context + computed / 2.0))
+    for (call, computed, _), context, again in zip(step.prefill, before, twice, strict=True):
+        prefill[call] = prefill.get(call, Work()) + Work(computed, computed * (context + computed / 2.0), again)
     decode: dict[str, Work] = {}
     for (call, emitted), context in zip(step.decode, attended, strict=True):
         decode[call] = decode.get(call, Work()) + Work(emitted, context)

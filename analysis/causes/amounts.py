@@ -29,6 +29,7 @@ from rejoule.analysis.attribution.ledger import (
 from rejoule.analysis.attribution.nnls import Array
 from rejoule.analysis.attribution.result import TOLERANCE
 from rejoule.analysis.attribution.shares import share
+from rejoule.traces.preempted import preemptions_of
 from rejoule.traces.run import Run
 
 DECODED, COMPUTED, AGAIN = range(3)
@@ -53,6 +54,8 @@ class Amounts:
     taken_j: Array
     prompt_tokens: Array
     """Of each group: cached ones included, each call's once."""
+    emitted: Array
+    """Of each group: tokens decoded, and those with which calls went on after a preemption, that no step decoded."""
     beside_j: Array
     """Of each group, joules that lie in no kind of work."""
     idle: Array
@@ -84,36 +87,48 @@ def amounts(laid: Laid, prices: Prices | None = None) -> Amounts:
     own = {c.id: place[c.node, c.agent] for c in run.calls}
     # A call that the run does not list has a place of its own, after the others.
     group = np.array([*(own[name] for name in sorted(own)), len(groups)], dtype=np.intp)[book.call]
-    kind = np.where(book.decode, DECODED, np.where(_again(run, book), AGAIN, COMPUTED))
+    again = _again(book)
+    kinds = {DECODED: book.decode * 1.0, AGAIN: again, COMPUTED: ~book.decode - again}
     base, taken, beside, idle = _modelled(run, book) if prices is None else _fitted(laid, prices)
-    cell = group * KINDS + kind
 
     def summed(values: Array) -> Array:
-        columns = [np.bincount(cell, column, minlength=(len(groups) + 1) * KINDS) for column in values.T]
-        return np.stack(columns, axis=1).reshape(len(groups) + 1, KINDS, len(TERMS))[:-1].astype(np.float64)
+        found = np.zeros((len(groups) + 1, KINDS, len(TERMS)))
+        for kind, part in kinds.items():
+            for term, column in enumerate(values.T):
+                found[:, kind, term] = np.bincount(group, column * part, minlength=len(groups) + 1)
+        return found[:-1]
 
     part = waiting(book, run.tools)
     rows = np.array([[fsum(column * w) for column in idle.T] for w in (part, np.where(book.idle, 1.0 - part, 0.0))])
-    prompts = np.zeros(len(groups))
+    prompts, emitted = np.zeros(len(groups)), summed(book.owed)[:, DECODED, DECODE]
+    resumed = _resumed(run)
     for call in run.calls:
         prompts[own[call.id]] += call.prompt_tokens or 0
+        emitted[own[call.id]] += resumed.get(call.id, 0)
     besides = np.bincount(group, beside, minlength=len(groups) + 1)[:-1].astype(np.float64)
     spent, total_j = summed(taken), laid.whole_j
     rest_j = total_j - fsum((float(spent.sum()), float(besides.sum()), float(rows[:, 2].sum()), laid.idle_gpus_j))
     if abs(rest_j) <= TOLERANCE * abs(total_j):
         rest_j = 0.0
-    return Amounts(groups, summed(book.owed), summed(base), spent, prompts, besides, rows, laid.idle_gpus_j, rest_j)
+    owed = summed(book.owed)
+    return Amounts(groups, owed, summed(base), spent, prompts, emitted, besides, rows, laid.idle_gpus_j, rest_j)
 
 
-def _again(run: Run, book: Ledger) -> Array:
-    """Of each entry, whether its call had been preempted by then."""
-    first = np.full(len({c.id for c in run.calls}) + 1, np.inf)
-    place = {name: i for i, name in enumerate(sorted({c.id for c in run.calls}))}
-    for number, step in enumerate(run.steps or ()):
-        for call in step.preempted:
-            at = place.get(call, len(place))
-            first[at] = min(first[at], number)
-    return (book.at >= first[book.call]).astype(np.float64)
+def _again(book: Ledger) -> Array:
+    """The share of each entry that was computed again: all, where only the token is new that the call goes on with."""
+    new = book.owed[:, PREFILL] * (1.0 - book.again)
+    return np.where((book.again > 0.0) & (new < 1.5), 1.0, book.again)
+
+
+def _resumed(run: Run) -> dict[str, int]:
+    """Of calls that were preempted, the tokens that they did not decode: each time they went on, it was with one."""
+    gone = preemptions_of(run.steps or ())
+    left = {call.id: max(0, (call.output_tokens or 0) - 1) for call in run.calls if call.id in gone}
+    for step in run.steps or () if gone else ():
+        for name, tokens in step.decode:
+            if name in left:
+                left[name] -= tokens
+    return {name: min(gone[name], max(0, tokens)) for name, tokens in left.items()}
 
 
 _Parts = tuple[Array, Array, Array, Array]

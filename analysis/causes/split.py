@@ -103,16 +103,17 @@ class _Node:
     base: Sequence[Sequence[float]]
     taken: Sequence[Sequence[float]]
     prompt_tokens: float
+    emitted: float
     beside_j: float
 
     @staticmethod
     def of(side: Amounts, group: Group) -> _Node:
         if group not in side.groups:
             nothing = [[0.0] * side.owed.shape[2]] * 3
-            return _Node(nothing, nothing, nothing, 0.0, 0.0)
+            return _Node(nothing, nothing, nothing, 0.0, 0.0, 0.0)
         i = side.groups.index(group)
         owed, base, taken = (array[i].tolist() for array in (side.owed, side.base_j, side.taken_j))
-        return _Node(owed, base, taken, float(side.prompt_tokens[i]), float(side.beside_j[i]))
+        return _Node(owed, base, taken, *(float(a[i]) for a in (side.prompt_tokens, side.emitted, side.beside_j)))
 
 
 Factor = tuple[CauseName, float, float]
@@ -132,11 +133,15 @@ def _of_group(nodes: Sequence[_Node], rule: Rule) -> Iterable[tuple[CauseName, f
     tokens = amounts(DECODED, DECODE)
     steps, contexts = amounts(DECODED, STEP), amounts(DECODED, DECODE_ATTENDED)
     changed: dict[CauseName, float] = {"batching": 1.0}
-    outputs: Factor = ("outputs", *tokens)
-    yield from product(DECODED, DECODE, [outputs], changed)
-    yield from product(DECODED, STEP, [outputs, ("batching", *_each(steps, tokens))], changed)
-    yield from product(DECODED, EXPERTS, [outputs, ("batching", *_each(amounts(DECODED, EXPERTS), tokens))], changed)
-    yield from product(DECODED, DECODE_ATTENDED, [outputs, ("attention", *_each(contexts, tokens))], changed)
+    emitted = nodes[0].emitted, nodes[1].emitted
+    outputs: list[Factor] = [("outputs", *emitted)]
+    if emitted != tokens:
+        # Where a preempted call goes on, its prompt's last step emits a token that is not decoded.
+        outputs.append(("preemption", *_each(tokens, emitted)))
+    yield from product(DECODED, DECODE, outputs, changed)
+    yield from product(DECODED, STEP, [*outputs, ("batching", *_each(steps, tokens))], changed)
+    yield from product(DECODED, EXPERTS, [*outputs, ("batching", *_each(amounts(DECODED, EXPERTS), tokens))], changed)
+    yield from product(DECODED, DECODE_ATTENDED, [*outputs, ("attention", *_each(contexts, tokens))], changed)
 
     computed, pairs = amounts(COMPUTED, PREFILL), amounts(COMPUTED, PREFILL_ATTENDED)
     launches, shares = amounts(COMPUTED, PROMPT_STEP), amounts(COMPUTED, STEP)

@@ -75,10 +75,12 @@ def _print_parts(spent: Spent, by: Split) -> None:
 
     title = f"{spent.trace}, {spent.label}: {_total(spent)}, {spent.source}"
     bounded = any(part.saved_j is not None for part in spent.parts)
+    again = any(part.again_j for part in spent.parts)
     rows = [
         (
             part.name,
             "" if part.prefill_j is None else amount(part.prefill_j, "J"),
+            *((_amount(part.again_j),) if again else ()),
             "" if part.decode_j is None else amount(part.decode_j, "J"),
             amount(part.energy_j, "J"),
             "" if part.uncertainty_j is None else f"±{amount(_visible(part.uncertainty_j, part.energy_j), 'J')}",
@@ -97,22 +99,26 @@ def _print_parts(spent: Spent, by: Split) -> None:
         return
     known = [part for part in spent.parts if part.prefill_j is not None and part.decode_j is not None]
     prefill, decode = (sum(getattr(part, name) for part in known) for name in ("prefill_j", "decode_j"))
-    phases = (amount(prefill, "J"), amount(decode, "J")) if known else ("", "")
+    sums = (prefill, *((sum(part.again_j or 0.0 for part in spent.parts),) if again else ()), decode)
+    phases = tuple(amount(joules, "J") if known else "" for joules in sums)
     share = percent(1.0)
     bounds = ("without it", "alone") if bounded else ()
     blank = ("",) * len(bounds)
     rows.append(("total", *phases, amount(spent.gpu_j, "J"), "", share, "", str(spent.calls), *blank))
     first: str = by if by != "workload" else ""
-    heads = (first, "prefill", "decode", "joules", "95 %", "share", "J/call", "calls", *bounds)
-    show(title, heads, rows, _caption(spent, bounded))
+    twice = ("again",) if again else ()
+    heads = (first, "prefill", *twice, "decode", "joules", "95 %", "share", "J/call", "calls", *bounds)
+    show(title, heads, rows, _caption(spent, bounded, again))
     _print_agents(spent)
     _print_evidence(spent)
     print_workflows([spent])
     _print_notes(spent)
 
 
-def _caption(spent: Spent, bounded: bool) -> str:
+def _caption(spent: Spent, bounded: bool, again: bool) -> str:
     words = []
+    if again:
+        words.append("again: part of prefill, what preemptions had thrown away")
     if any(part.uncertainty_j is not None for part in spent.parts):
         model = ", not of the model's joules" if spent.source.startswith("modelled") else ""
         words.append(f"95 %: of dividing the joules{model}")

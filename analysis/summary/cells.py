@@ -19,6 +19,7 @@ from rejoule.analysis.summary.trust import withheld
 from rejoule.traces.chosen import policy_notes
 from rejoule.traces.model import Trace
 from rejoule.traces.parrot_told import parrot_notes
+from rejoule.traces.preempted import preemption_notes
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Configuration, Run, configuration_key, knobs
 from rejoule.traces.warmth import coldest, warmth_notes
@@ -43,10 +44,11 @@ class Cell:
 
     @cached_property
     def drifts(self) -> tuple[str, ...]:
-        """What a reader must know of how alike the trials are, and of the policy that scheduled them."""
+        """What a reader must know of how alike the trials are, of their policy, and of a KV cache that was full."""
         runs = [s.run for s in self.trials]
         found = [f"its trials differ: {drift}" for drift in drifts(runs)]
-        return (*warmth_notes([*runs, *self.warmer]), *policy_notes(runs), *parrot_notes(runs), *found)
+        told = (*policy_notes(runs), *parrot_notes(runs), *preemption_notes(runs))
+        return (*warmth_notes([*runs, *self.warmer]), *told, *found)
 
     def mean(self, value: Callable[[Summary], float | None]) -> Mean | None:
         """Over the trials in which it is known."""

@@ -101,6 +101,17 @@ def test_work_done_again_after_preemptions_is_a_cause() -> None:
     assert prefill is None or abs(prefill.joules) < cause.joules
 
 
+def test_preemptions_make_neither_prompts_nor_outputs_longer() -> None:
+    """Both sides were asked for the same: the token with which a preempted call goes on is none of its prompt."""
+    trace = trace_of(Shape(workflows=8, apart_ms=0.0, shared=400, tool_ms=0.0), 1)
+    for caching in (True, False):
+        wide = replace(BASE, output_scale=3.0, options={"enable_prefix_caching": caching})
+        tight = replace(wide, options={**wide.options, "num_gpu_blocks": 330})
+        a, b = run_of(trace, wide), run_of(trace, tight)
+        assert any(call.preemptions for call in b.calls)
+        assert why(a, b).of("outputs") is None and why(a, b).of("prompts") is None
+
+
 def test_options_that_change_what_a_step_costs_are_named() -> None:
     found = why(run(), run(options={**OPTIONS, "enforce_eager": True}))
     cause = found.causes[0]
