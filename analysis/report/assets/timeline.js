@@ -22,6 +22,7 @@ const unpack = async name => {
 
 const digits = (value, unit) => value >= 100 ? `${Math.round(value).toLocaleString("en")} ${unit}` : `${Number(value.toPrecision(3))} ${unit}`;
 const count = value => Number(value.toPrecision(4)).toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 });
+const lanesOf = ([low, high]) => high - low > 1 ? `lanes ${low + 1} to ${high}` : `lane ${high}`;
 const seconds = value => value >= 1 || value === 0 ? digits(value, "s") : digits(1000 * value, "ms");
 const steps = (from, to, about) => {
   const size = 10 ** Math.floor(Math.log10((to - from) / about));
@@ -98,7 +99,7 @@ class Timeline {
     if (!this.view?.narrow) return "";
     const { lanes } = this.view.ranges;
     const fine = Math.max(0, Math.min(9, 2 - Math.floor(Math.log10(this.to - this.from))));
-    return `${this.from.toFixed(fine)} to ${this.to.toFixed(fine)} s${lanes ? `, lanes ${lanes[0] + 1} to ${lanes[1]}` : ""}`;
+    return `${this.from.toFixed(fine)} to ${this.to.toFixed(fine)} s${lanes ? `, ${lanesOf(lanes)}` : ""}`;
   }
 
   boxed({ left, right, top, bottom }) {
@@ -192,8 +193,8 @@ class Timeline {
 
   lanes(pen, track) {
     const { columns: c, run } = this, { low, high } = track, deep = track.height / (high - low);
-    const part = high - low < run.lanes ? `lanes ${low + 1} to ${high} of ${run.lanes}: ` : "";
-    this.name(pen, track, `${part}workflows, in the order of their arrival${deep < 1 ? " (several lanes a line)" : ""}`);
+    const said = high - low < run.lanes ? `${lanesOf([low, high])} of ${run.lanes}` : "workflows, in the order of their arrival";
+    this.name(pen, track, `${said}${deep < 1 ? " (several lanes a line)" : ""}`);
     const tall = Math.max(1, deep > 4 ? deep - 1.5 : deep);
     const tints = Object.fromEntries(["queue", "prefill", "decode", "tool", "bad"].map(name => [name, colour(name)]));
     pen.save();

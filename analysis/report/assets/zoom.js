@@ -34,7 +34,8 @@ class View {
   }
 
   // Of a track's values: whole lanes, and no less than what can still be told apart.
-  range({ kind, most }, low, high) {
+  range({ kind, most }, ...ends) {
+    let [low, high] = ends.sort((a, b) => a - b);
     const least = kind === "lanes" ? 1 : most / 1e3;
     if (kind === "lanes") [low, high] = [Math.floor(low), Math.ceil(high)];
     const span = Math.min(most, Math.max(least, high - low)), start = Math.max(0, Math.min(low, most - span));

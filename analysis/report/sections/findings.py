@@ -33,5 +33,5 @@ def html(material: Material) -> str | None:
 
 
 def _carried(answer: Answer) -> str:
-    """The nodes of each workload, in a sentence each."""
-    return ". ".join(f"{each.trace}, {each.quantity} a workflow: {each.sentence()}" for each in answer.carried)
+    """The nodes of each workload, in a line each."""
+    return "\n".join(f"{each.trace}, {each.quantity} a workflow: {each.sentence()}" for each in answer.carried)
