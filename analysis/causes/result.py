@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import fsum
 from typing import Final, Literal
@@ -52,6 +52,14 @@ class Cause:
     def words(self) -> str:
         return name_of(self.names)
 
+    def lines(self, part: Part) -> Iterator[tuple[str, float, float | None]]:
+        """Of its nodes, or agents: the name, joules and their half-width."""
+        if part == "agent":
+            joules, halves = self.by_agent, self.agent_half_width_j
+        else:
+            joules, halves = self.by_node, self.node_half_width_j
+        return ((line, j, halves.get(line)) for line, j in joules.items())
+
     @property
     def unclear(self) -> bool:
         """Whether its interval holds nothing at all, so that its direction is not known."""
@@ -96,13 +104,13 @@ class Causes(Tabular):
         """The one that holds this cause; ``None`` where it is nothing."""
         return next((cause for cause in self.causes if name in cause.names), None)
 
-    def by_node(self) -> tuple[Piece, ...]:
-        """Every cause in every node, the largest first; nothing where one line has them all."""
-        why = self.unsure.get("node", {})
+    def pieces(self, part: Part = "node") -> tuple[Piece, ...]:
+        """Every cause in every node, or agent, the largest first; nothing where one line has them all."""
+        why = self.unsure.get(part, {})
         found = [
-            Piece(cause.words, line, joules, half := cause.node_half_width_j.get(line), None if half else why.get(line))
+            Piece(cause.words, line, joules, half, why.get(line) if half is None else None)
             for cause in self.causes
-            for line, joules in cause.by_node.items()
+            for line, joules, half in cause.lines(part)
         ]
         return tuple(sorted(found, key=lambda piece: -abs(piece.joules))) if len({p.line for p in found}) > 1 else ()
 

@@ -51,7 +51,7 @@ def _drawn(workload: Workload, other: Cell, best: Cell, found: Causes) -> str:
 
 
 def _pieces(found: Causes) -> list[Piece]:
-    return [piece for piece in found.by_node() if abs(piece.joules) >= SAID * found.a_j]
+    return [piece for piece in found.pieces() if abs(piece.joules) >= SAID * found.a_j]
 
 
 def _row(a_j: float, piece: Piece) -> tuple[Field, ...]:

@@ -140,8 +140,8 @@ def test_a_line_without_an_interval_says_why() -> None:
     sides = run(), run(max_num_seqs=1)
     for a, b in (sides, (bare(sides[0]), bare(sides[1]))):
         found = why(a, b)
-        assert found.basis in ("counterfactual steps", "step times") and len(found.by_node()) > 3
-        assert all(piece.half_width_j is None and piece.reason for piece in found.by_node())
+        assert found.basis in ("counterfactual steps", "step times") and len(found.pieces()) > 3
+        assert all(piece.half_width_j is None and piece.reason for piece in found.pieces())
 
 
 def test_a_side_without_joules_has_no_causes() -> None:

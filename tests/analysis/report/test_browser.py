@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -120,7 +121,7 @@ async def test_what_is_pointed_at_is_told(page: Path) -> None:
 TIME = "document.querySelector('canvas.time').timeline"
 
 
-async def shown(page: Tab) -> tuple[float, float, dict[str, list[float]]]:
+async def shown(page: Tab) -> tuple[Any, Any, dict[str, list[float]]]:
     """The share of the run's time that the first timeline shows, the share at which it begins, and values' ranges."""
     view = await page.value(f"(({{from, to, end, ranges}}) => [from / end, (to - from) / end, ranges])({TIME}.view)")
     return view[1], view[0], view[2]
