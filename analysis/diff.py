@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import expm1, fsum
-from typing import Final, get_args
 
-from rejoule.analysis.attribution import Contrast, Names, Table, contrast, ordered
 from rejoule.analysis.causes import Causes, causes
-from rejoule.analysis.comparison.allowance import LEAD, Allowance, allowance
+from rejoule.analysis.comparison.allowance import LEAD, allowance
 from rejoule.analysis.comparison.change import MARGIN
-from rejoule.analysis.comparison.row import Row, Scope, corrected, judged
+from rejoule.analysis.comparison.row import Row, Scope, corrected
 from rejoule.analysis.comparison.sight import Sight, sight
-from rejoule.analysis.notes import attribution_notes, comparable, pair_notes, workflow_notes
+from rejoule.analysis.notes import attribution_notes, pair_notes, workflow_notes
 from rejoule.analysis.pairing import LeftOut, Pair, Pairs, same_runs
-from rejoule.analysis.summary.lines import agents, line
+from rejoule.analysis.parts import SPLITS, Judge, rejected
 from rejoule.analysis.summary.naming import describe, source_label, varying
-from rejoule.analysis.summary.summary import METRICS, Metric, Summary, trials
-from rejoule.analysis.summary.trust import caution, withheld
+from rejoule.analysis.summary.summary import METRICS, Metric, trials
 from rejoule.analysis.summary.units import change
 from rejoule.analysis.summary.workflows import WORKFLOW_METRICS
 from rejoule.traces.run import Run
 from rejoule.traces.tabular import Columns, Tabular, columns_of
-
-SPLITS: Final[tuple[Table, ...]] = get_args(Table)
-"""What joules of a whole run are divided by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +88,13 @@ def compare(
         found = [(sides[id(pair.a)], sides[id(pair.b)]) for pair in mine]
         off = allowance([p.a for p in mine], [p.b for p in mine])
         off_by += off.notes
-        made = list(_rows(trace, found, off, force, allow_rejected))
+        made = list(_rows(Judge(trace, found, off, allow_rejected), force))
         rows += made
         lead = next((row for row in made if row.name == LEAD and row.scope == "workload"), None)
         if lead is not None and lead.withheld is None and all(run.measured for p in mine for run in (p.a, p.b)):
             sights.append(sight(trace, LEAD, lead.pairs, lead.spread))
         if lead is not None and lead.withheld is None and not all(same_runs(p.a, p.b) for p in mine):
-            used = [p for p, sides_of in zip(mine, found, strict=True) if allow_rejected or not _rejected(sides_of)]
+            used = [p for p, sides_of in zip(mine, found, strict=True) if allow_rejected or not rejected(sides_of)]
             split = causes(used)
             why += [] if split is None else [split]
     name_a, name_b = _side_names(pairs)
@@ -125,110 +118,13 @@ def _configurations(pairs: Iterable[Pair]) -> Iterable[Sequence[Run]]:
     return groups.values()
 
 
-Sides = Sequence[tuple[Summary, Summary]]
-
-
-def _rows(trace: str, found: Sides, off: Allowance, force: bool, allow_rejected: bool) -> Iterable[Row]:
+def _rows(judge: Judge, force: bool) -> Iterable[Row]:
     """The rows of a table for each scope, each a family of claims."""
-    fit = [sides for sides in found if allow_rejected or not _rejected(sides)]
-
-    fits = _fits(found)
-
-    def row(scope: Scope, name: str, unit: str, value: Callable[[Summary], float | None]) -> Iterable[Row]:
-        unsure = fits.reason(scope, name) if scope in SPLITS else None
-        watched = unit in ("J", "W")
-        # Without any joules that may be used, those that may not are shown, and not judged.
-        used = fit if watched and fit else found
-        reason = next((r for sides in found for s in sides for r in s.evidence.rejected), None)
-        known = [(a, b, x, y) for a, b in used if (x := value(a)) is not None and (y := value(b)) is not None]
-        if known:
-            yield judged(
-                Row(scope, trace, name, unit, 0.0, 0.0, len(known), None, None, None, "cannot tell"),
-                [x for _, _, x, _ in known],
-                [y for _, _, _, y in known],
-                _summed(off.of(scope, name), fits.allowance(scope, name)),
-                all(s.run.configuration.engine == "sim" for a, b, _, _ in known for s in (a, b)),
-                all(same_runs(a.run, b.run) for a, b, _, _ in known),
-                reason if watched and not fit else unsure,
-            )
-
     tables: tuple[tuple[Scope, Sequence[Metric]], ...] = (("workload", METRICS), ("workflows", WORKFLOW_METRICS))
     for table, metrics in tables:
-        yield from corrected([r for m in metrics for r in row(table, m.name, m.unit, m.value)])
-    known = [sides for sides in found if comparable(sides[0].attribution, sides[1].attribution)]
-    alike = [sides for sides in known if force or withheld([s.attribution for s in sides]) is None]
+        yield from corrected([r for m in metrics for r in judge.row(table, m.name, m.unit, m.value)])
     for scope in SPLITS:
-        parts = {id(s): _parts(s)[scope] for sides in alike for s in sides}
-        full = [sides for sides in alike if all(parts[id(s)] for s in sides)]
-        names = ordered(name for sides in full for s in sides for name in parts[id(s)])
-        sums = {_shown(group): group for group in fits.known.together.get(scope, ())}
-
-        def joules(*lines: str, parts: Mapping[int, Mapping[str, float]] = parts) -> Callable[[Summary], float | None]:
-            # A side that was attributed and lacks the line spent nothing on it.
-            return lambda side: fsum(parts[id(side)].get(n, 0.0) for n in lines) if parts.get(id(side)) else None
-
-        values = {name: joules(name) for name in names} | {name: joules(*map(line, sums[name])) for name in sums}
-        yield from corrected([r for name, value in values.items() for r in row(scope, name, "J", value)])
-
-
-def _rejected(sides: tuple[Summary, Summary]) -> bool:
-    return any(side.evidence.rejected for side in sides)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fits:
-    """What is known of the fits behind the rows of nodes, agents and phases."""
-
-    known: Contrast
-    blind: str | None
-    """Why no verdict is given by node, agent or phase at all."""
-
-    def allowance(self, scope: Scope, name: str) -> float | None:
-        errors = self.known.errors.items()
-        off = next((off for (table, names), off in errors if table == scope and name == _shown(names)), None)
-        return None if off is None else expm1(off)
-
-    def reason(self, scope: Scope, name: str) -> str | None:
-        if self.blind is not None or scope not in SPLITS:
-            return self.blind
-        for names in self.known.together.get(scope, ()):
-            others = [line(each) for each in names if line(each) != name]
-            if len(others) < len(names):
-                return f"always worked beside {' and '.join(others)}: what each took cannot be told, their sum can"
-        return None
-
-
-def _fits(found: Sides) -> _Fits:
-    """Of measured runs; what the engine itself tells of every step has no such error."""
-    sides = [[s.attribution for s in side if s.attribution is not None] for side in zip(*found, strict=True)]
-    blind = next((note for side in sides for one in side if (note := caution(one.method))), None)
-    measured = all(one.method == "step readings" for side in sides for one in side)
-    return _Fits(contrast(sides[0], sides[1]) if measured and all(sides) else Contrast(), blind)
-
-
-def _summed(*allowances: float | None) -> float | None:
-    known = [allowance for allowance in allowances if allowance is not None]
-    return fsum(known) if known else None
-
-
-def _shown(names: Names) -> str:
-    return " + ".join(map(line, names)) or "idle"
-
-
-def _parts(side: Summary) -> dict[Table, Mapping[str, float]]:
-    """Joules by node, agent and phase, each with the lines that make them add up to the total; none of one agent."""
-    found = side.attribution
-    if found is None:
-        return {scope: {} for scope in SPLITS}
-    rest = found.without_work()
-    phase = found.by_phase()
-    nodes = {line(name): energy.total_j for name, energy in found.by_node().items()}
-    by_agent = {line(name): energy.total_j for name, energy in found.by_agent().items()}
-    return {
-        "node": nodes | rest,
-        "agent": by_agent | rest if agents(side.run) else {},
-        "phase": {"prefill": phase.prefill_j, "decode": phase.decode_j} | rest,
-    }
+        yield from judge.by(scope, force)
 
 
 def _side_names(pairs: Pairs | Sequence[Pair]) -> tuple[str, str]:

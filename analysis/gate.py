@@ -9,7 +9,8 @@ from math import isfinite
 from typing import Final, Literal
 
 from rejoule.analysis.comparison.row import Row, Scope
-from rejoule.analysis.diff import SPLITS, Diff
+from rejoule.analysis.diff import Diff
+from rejoule.analysis.parts import SPLITS
 from rejoule.analysis.statistics import Interval
 from rejoule.analysis.summary.units import change, signed
 from rejoule.analysis.summary.words import metric_named

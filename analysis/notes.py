@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rejoule.analysis.attribution import Attribution, Method
+from rejoule.analysis.attribution import Method
 from rejoule.analysis.comparison.unseen import unseen_notes
 from rejoule.analysis.pairing import LeftOut, Pair, reordered, same_runs
+from rejoule.analysis.parts import comparable
 from rejoule.analysis.summary.evidence import start_temperatures_c
 from rejoule.analysis.summary.lines import agents, quoted_notes, work_notes
 from rejoule.analysis.summary.summary import Summary
@@ -78,11 +79,6 @@ def _drifts(pairs: Sequence[Pair]) -> Iterable[str]:
     yield from (f"runs differ: {drift}" for drift in drifts([run for p in pairs for run in (p.a, p.b)]))
     for side in ([p.a for p in pairs], [p.b for p in pairs]):
         yield from warmth_notes(side)
-
-
-def comparable(a: Attribution | None, b: Attribution | None) -> bool:
-    """Joules by node from the engine's steps and from the client's times differ by more than the configuration."""
-    return a is None or b is None or a.method.startswith("client") == b.method.startswith("client")
 
 
 def attribution_notes(found: Sequence[tuple[Summary, Summary]], force: bool = False) -> Iterable[str]:

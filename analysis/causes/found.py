@@ -7,20 +7,17 @@ from dataclasses import dataclass, field, replace
 from math import fsum
 from typing import Final
 
-import numpy as np
-
-from rejoule.analysis.attribution import Attribution, method_of
+from rejoule.analysis.attribution import method_of
 from rejoule.analysis.attribution.costs import COEFFICIENTS, Costs
 from rejoule.analysis.attribution.joules import attributed, fitted, lay
-from rejoule.analysis.attribution.nnls import Array
-from rejoule.analysis.attribution.quantile import NORMAL
 from rejoule.analysis.causes.amounts import Prices, amounts, known
+from rejoule.analysis.causes.form import form, untold
 from rejoule.analysis.causes.result import Basis, Cause, Causes
 from rejoule.analysis.causes.rules import exact_rule, fitted_rule
-from rejoule.analysis.causes.split import CAUSES, IDLE_LINE, CauseName, Joules, Line, split
+from rejoule.analysis.causes.split import CAUSES, IDLE_LINE, CauseName, Joules, split
 from rejoule.analysis.causes.sure import Doubt, doubt, over_trials
+from rejoule.analysis.causes.views import PARTS, WHOLE, View, held_by, joules_of, mean, table, views
 from rejoule.analysis.pairing import Pair
-from rejoule.analysis.summary.lines import line as line_of
 from rejoule.traces.run import Run
 
 Group = tuple[CauseName, ...]
@@ -29,21 +26,8 @@ Group = tuple[CauseName, ...]
 WORK: Final[Group] = tuple(name for name in CAUSES if name not in ("idle", "tool wait"))
 IDLING: Final[Group] = ("idle", "tool wait")
 
-FORM: Final[Mapping[CauseName, float]] = {
-    **dict.fromkeys(CAUSES, 0.06),
-    "attention": 0.2,
-    "clocks": 0.09,
-    "engine": 0.09,
-    "idle": 0.005,
-    "tool wait": 0.005,
-}
-"""What fitted costs may miss of the joules that change hands for a cause, relative, as a standard deviation, beside
-their covariance: of the size that ``python -m benchmarks.causes`` finds on engines whose costs have another form. What
-one cause lacks is then in what is left."""
-SHIFTS: Final[Mapping[CauseName, float]] = {"prefill": 0.2, "clocks": 0.09}
-"""The same of causes whose joules may instead be the filling of steps'."""
-LEAST: Final = 0.003
-"""And of A's joules, where few change hands."""
+NO_NOISE: Final = "the steps of a model have no noise: no error but the model's own"
+NO_READINGS: Final = "nothing tells what each step drew"
 
 
 @dataclass(frozen=True)
@@ -55,6 +39,8 @@ class _Found:
     together: Sequence[Group] = ()
     reasons: Mapping[CauseName, str] = field(default_factory=dict)
     doubt: Doubt | None = None
+    unsure: Mapping[View, str] = field(default_factory=dict)
+    """Why a node or an agent has no interval."""
 
 
 def causes(pairs: Sequence[Pair]) -> Causes | None:
@@ -76,7 +62,7 @@ def _exact(a: Sequence[Run], b: Sequence[Run]) -> _Found:
     rule, reasons = exact_rule([*a, *b])
     sides = [[amounts(laid) for laid in lay(runs)] for runs in (a, b)]
     pairs = [split(x, y, rule) for x, y in zip(*sides, strict=True)]
-    return _Found("counterfactual steps", pairs, (), reasons)
+    return _Found("counterfactual steps", pairs, (), reasons, unsure=dict.fromkeys(views(pairs)[1:], NO_NOISE))
 
 
 def _fitted(a: Sequence[Run], b: Sequence[Run]) -> _Found:
@@ -97,41 +83,15 @@ def _fitted(a: Sequence[Run], b: Sequence[Run]) -> _Found:
         return [split(x, y, rule) for x, y in zip(made[: len(a)], made[len(a) :], strict=True)]
 
     found = pairs(fits)
+    rows = views(found)
     if any(method_of(run) == "step times" for run in (*a, *b)):
-        return _Found("step times", found, _joined([held]), reasons)
-    moved = _by_cause([{key: abs(joules) for key, joules in each.items()} for each in found])
+        return _Found("step times", found, _joined([held]), reasons, unsure=dict.fromkeys(rows[1:], NO_READINGS))
+    moved = table(mean([{key: abs(joules) for key, joules in each.items()} for each in found]), rows)
     a_j = fsum(run.energy.gpu_j or 0.0 for run in a) / len(a)
-    form = _form(moved, held[0], a_j)
-    for name in IDLING:
-        form[CAUSES.index(name), CAUSES.index(name)] += _idle_variance(told[: len(a)]) + _idle_variance(told[len(a) :])
-    unsure = doubt(fits, lambda given: _by_cause(pairs(given)), form, a_j)
-    return _Found("fitted costs", found, _joined([held, *unsure.together]), reasons, unsure)
-
-
-def _form(moved: Array, rest: CauseName, a_j: float) -> Array:
-    """Covariance of what the form of the costs may have given to the wrong cause."""
-    found = np.zeros((len(CAUSES), len(CAUSES)))
-
-    def shift(at: int, to: int, sigma_j: float) -> None:
-        variance = sigma_j**2
-        found[at, at] += variance
-        if at != to:
-            found[to, to] += variance
-            found[at, to] -= variance
-            found[to, at] -= variance
-
-    for at, (name, joules) in enumerate(zip(CAUSES, moved.tolist(), strict=True)):
-        if joules > 0.0:
-            shift(at, CAUSES.index(rest), FORM[name] * joules)
-            shift(at, at, LEAST * a_j)
-            shift(at, CAUSES.index("batching"), SHIFTS.get(name, 0.0) * joules)
-    return found
-
-
-def _idle_variance(side: Sequence[Attribution]) -> float:
-    """Of idle joules, which sensors blur where work begins and ends: alike in all trials."""
-    halves = [one.uncertainty.idle_j or 0.0 for one in side]
-    return (fsum(halves) / len(halves) / NORMAL) ** 2
+    missed = form(rows, moved, held[0], told[: len(a)], told[len(a) :], a_j)
+    doubts = doubt(fits, lambda given: table(mean(pairs(given)), rows), missed, a_j)
+    together = _joined([held, *doubts.together])
+    return _Found("fitted costs", found, together, reasons, doubts, untold(rows, told))
 
 
 def _mean(a: Costs, b: Costs) -> Costs:
@@ -153,71 +113,50 @@ def _totals(a: Sequence[Run], b: Sequence[Run], why: str) -> _Found:
 def _told(a: Sequence[Run], b: Sequence[Run], found: _Found) -> Causes:
     count = len(found.pairs)
     a_j, b_j = (fsum(run.energy.gpu_j or 0.0 for run in side) / count for side in (a, b))
-    cells = _means(found.pairs)
+    cells = mean(found.pairs)
     if cells:
         # What rounding leaves goes where it weighs least.
         largest = max(cells, key=lambda cell: abs(cells[cell]))
         cells[largest] += (b_j - a_j) - fsum(cells.values())
     named = {name for group in found.together for name in group}
     groups = [*found.together, *((name,) for name in CAUSES if name not in named)]
+    rows = views(found.pairs)
     # Equal trials of a model spread by nothing, and trials know nothing of what steps' times leave open.
     silent = found.basis == "step times" or all(run.configuration.engine == "sim" for run in (*a, *b))
-    listed = found.basis != "totals"
+
+    def half_j(view: View, group: Group) -> float | None:
+        if view in found.unsure:
+            return None
+        trials_j = None if silent else over_trials([joules_of(each, view, group) for each in found.pairs])
+        return trials_j if found.doubt is None else found.doubt.half_width(rows.index(view), group, trials_j)
+
     made = []
     for group in groups:
-        mine = {line: j for (line, cause), j in _of(cells, group).items()}
-        lines = _summed(_of(cells, group))
+        mine = {key: joules for key, joules in cells.items() if key[1] in group and joules}
         if not mine:
             continue
-        joules = fsum(_of(cells, group).values())
-        trials_j = None if silent else over_trials([fsum(_of(each, group).values()) for each in found.pairs])
-        half_j = trials_j if found.doubt is None else found.doubt.half_width(group, trials_j)
         reason = next((found.reasons[name] for name in group if name in found.reasons), None)
         if reason is None and len(group) > 1:
             reason = "these runs tell their sum, not each of them"
+        joules = joules_of(mine, WHOLE)
+        there = held_by(mine, rows) if found.basis != "totals" else ()
+        nodes, agents = ([view for view in there if view[0] == part] for part in PARTS)
         made.append(
             Cause(
                 group,
                 joules,
                 joules / a_j if a_j else None,
-                half_j,
-                _named(lines, 0) if listed else {},
-                _named(lines, 1) if listed and len({line[1] for line in lines if isinstance(line, tuple)}) > 1 else {},
+                half_j(WHOLE, group),
+                {view[1]: joules_of(mine, view) for view in nodes},
+                {view[1]: joules_of(mine, view) for view in agents},
                 reason,
+                {view[1]: half_j(view, group) for view in nodes},
+                {view[1]: half_j(view, group) for view in agents},
             )
         )
     made.sort(key=lambda cause: -abs(cause.joules))
-    return Causes(a[0].trace, a_j, b_j, count, found.basis, tuple(made))
-
-
-def _means(pairs: Sequence[Joules]) -> Joules:
-    keys = dict.fromkeys(key for each in pairs for key in each)
-    return {key: fsum(each.get(key, 0.0) for each in pairs) / len(pairs) for key in keys}
-
-
-def _of(cells: Joules, group: Group) -> Joules:
-    return {key: joules for key, joules in cells.items() if key[1] in group and joules}
-
-
-def _summed(cells: Joules) -> dict[Line, float]:
-    found: dict[Line, float] = {}
-    for (line, _), joules in cells.items():
-        found[line] = found.get(line, 0.0) + joules
-    return found
-
-
-def _named(lines: Mapping[Line, float], part: int) -> dict[str, float]:
-    """By node or by agent, with the lines that no call owes."""
-    found: dict[str, float] = {}
-    for line, joules in lines.items():
-        name = line if isinstance(line, str) else line_of(line[part])
-        found[name] = found.get(name, 0.0) + joules
-    return found
-
-
-def _by_cause(pairs: Sequence[Joules]) -> Array:
-    cells = _means(pairs)
-    return np.array([fsum(joules for (_, cause), joules in cells.items() if cause == name) for name in CAUSES])
+    why = {part: {view[1]: reason for view, reason in found.unsure.items() if view[0] == part} for part in PARTS}
+    return Causes(a[0].trace, a_j, b_j, count, found.basis, tuple(made), unsure=why)
 
 
 def _joined(groups: Sequence[Group]) -> tuple[Group, ...]:

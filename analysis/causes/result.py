@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import fsum
 from typing import Final, Literal
 
 from rejoule.analysis.causes.split import CauseName
+from rejoule.analysis.causes.views import Part
 from rejoule.analysis.causes.words import name_of, said
 from rejoule.analysis.summary.units import change
 from rejoule.traces.tabular import Columns, Tabular, columns_of
@@ -19,6 +20,10 @@ the mean power of its run, or joules of whole runs."""
 SAID: Final = 0.01
 """Of A's joules: what is less is not worth a word."""
 MENTIONED: Final = 4
+
+
+def unclear(joules: float, half_width_j: float | None) -> bool:
+    return half_width_j is not None and abs(joules) <= half_width_j
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +43,43 @@ class Cause:
     by_agent: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
     """Why several are one, or what else the number holds."""
+    node_half_width_j: Mapping[str, float | None] = field(default_factory=dict)
+    """Of ``by_node``, line by line; ``None`` where nothing tells, which ``Causes.unsure`` has the reason of."""
+    agent_half_width_j: Mapping[str, float | None] = field(default_factory=dict)
+    """Of ``by_agent``, likewise."""
 
     @property
     def words(self) -> str:
         return name_of(self.names)
 
+    def lines(self, part: Part) -> Iterator[tuple[str, float, float | None]]:
+        """Of its nodes, or agents: the name, joules and their half-width."""
+        if part == "agent":
+            joules, halves = self.by_agent, self.agent_half_width_j
+        else:
+            joules, halves = self.by_node, self.node_half_width_j
+        return ((line, j, halves.get(line)) for line, j in joules.items())
+
     @property
     def unclear(self) -> bool:
         """Whether its interval holds nothing at all, so that its direction is not known."""
-        return self.half_width_j is not None and abs(self.joules) <= self.half_width_j
+        return unclear(self.joules, self.half_width_j)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Joules of one cause in one node, or in a line that no call owes."""
+
+    cause: str
+    line: str
+    joules: float
+    half_width_j: float | None
+    reason: str | None
+    """Why it has no interval."""
+
+    @property
+    def unclear(self) -> bool:
+        return unclear(self.joules, self.half_width_j)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +93,8 @@ class Causes(Tabular):
     basis: Basis
     causes: tuple[Cause, ...]
     notes: tuple[str, ...] = ()
+    unsure: Mapping[Part, Mapping[str, str]] = field(default_factory=dict)
+    """Nodes and agents whose joules have no interval, with why."""
 
     @property
     def delta_j(self) -> float:
@@ -68,6 +103,16 @@ class Causes(Tabular):
     def of(self, name: CauseName) -> Cause | None:
         """The one that holds this cause; ``None`` where it is nothing."""
         return next((cause for cause in self.causes if name in cause.names), None)
+
+    def pieces(self, part: Part = "node") -> tuple[Piece, ...]:
+        """Every cause in every node, or agent, the largest first; nothing where one line has them all."""
+        why = self.unsure.get(part, {})
+        found = [
+            Piece(cause.words, line, joules, half, why.get(line) if half is None else None)
+            for cause in self.causes
+            for line, joules, half in cause.lines(part)
+        ]
+        return tuple(sorted(found, key=lambda piece: -abs(piece.joules))) if len({p.line for p in found}) > 1 else ()
 
     def sentence(self) -> str:
         """In plain words: ``−41.0 %: mostly fuller steps (−38.0 %), then less idle time (−5.1 %) …``."""

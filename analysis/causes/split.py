@@ -49,7 +49,7 @@ CAUSES: Final[tuple[CauseName, ...]] = get_args(CauseName)
 
 IDLE_LINE: Final = "idle"
 REST_LINE: Final = "unattributed"
-_IDLING: Final[tuple[CauseName, ...]] = ("tool wait", "idle")
+IDLE_LINES: Final[tuple[CauseName, ...]] = ("tool wait", "idle")
 """Lines that are causes, in the order of amounts."""
 
 Line = Group | str
@@ -85,7 +85,7 @@ def split(a: Amounts, b: Amounts, rule: Rule) -> Joules:
     for group in sorted({*a.groups, *b.groups}, key=str):
         for cause, joules in _of_group([_Node.of(side, group) for side in sides], rule):
             add(group, cause, joules)
-    for row, line in enumerate(_IDLING):
+    for row, line in enumerate(IDLE_LINES):
         seconds, base, taken = ([float(side.idle[row, column]) for side in sides] for column in range(3))
         # The power of idling has nothing to do with steps.
         for name, joules in _product([(line, seconds[0], seconds[1])], base, taken, {line: 1.0}, rule):

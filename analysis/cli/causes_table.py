@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 from rejoule.analysis.causes import Causes
+from rejoule.analysis.causes.result import SAID, Piece
+from rejoule.analysis.causes.views import Part
 from rejoule.analysis.cli.console import say, show
-from rejoule.analysis.summary.units import change, signed
+from rejoule.analysis.summary.units import change, percent, signed
 
 BASES: Final = {
     "counterfactual steps": "steps as the model says they would be with less in them, and at the greatest clock",
@@ -17,23 +20,47 @@ BASES: Final = {
 }
 
 
-def show_causes(found: Causes) -> None:
+def show_causes(found: Causes, by: str = "node") -> None:
+    """With a second table ``by`` node or agent; causes have no phases."""
     say(f"{found.trace}: {found.sentence()}", "bold")
     rows = [
-        (
-            cause.words,
-            signed(cause.joules, "J"),
-            change(cause.share),
-            "" if cause.half_width_j is None else f"±{signed(cause.half_width_j, 'J').lstrip('+')}",
-            "unclear" if cause.unclear else "",
-        )
-        for cause in found.causes
+        (cause.words, *_numbers(cause.joules, cause.share, cause.half_width_j, cause.unclear)) for cause in found.causes
     ]
-    heading = ("cause", "Δ", "of A", "± 95 %", "")
+    heading = ("Δ", "of A", "± 95 %", "")
     reasons = dict.fromkeys(f"{c.words}: {c.reason}" for c in found.causes if c.reason is not None)
-    show(f"{found.trace}: why the joules differ", heading, rows, f"by {BASES[found.basis]}")
-    for reason in reasons:
+    show(f"{found.trace}: why the joules differ", ("cause", *heading), rows, f"by {BASES[found.basis]}")
+    part: Part | None = "agent" if by == "agent" else "node" if by == "node" else None
+    pieces = () if part is None else found.pieces(part)
+    _show_pieces(found, pieces, by, heading)
+    for reason in (*reasons, *_unsure(pieces)):
         say(f"note: {reason}", "yellow")
+
+
+def _show_pieces(found: Causes, pieces: Sequence[Piece], by: str, heading: Iterable[str]) -> None:
+    """Causes line by line, as far as they are worth a word."""
+    told = [piece for piece in pieces if found.a_j and abs(piece.joules) >= SAID * found.a_j]
+    rows = [
+        (f"{p.line}: {p.cause}", *_numbers(p.joules, p.joules / found.a_j, p.half_width_j, p.unclear)) for p in told
+    ]
+    left = len(pieces) - len(told)
+    caption = f"{left} more of less than {percent(SAID)} of A each: --json" if left else ""
+    if rows:
+        show(f"{found.trace}: the same by {by}", (f"{by}: cause", *heading), rows, caption)
+
+
+def _numbers(joules: float, share: float | None, half_j: float | None, unclear: bool) -> tuple[str, str, str, str]:
+    width = "" if half_j is None else f"±{signed(half_j, 'J').lstrip('+')}"
+    return signed(joules, "J"), change(share), width, "unclear" if unclear else ""
+
+
+def _unsure(pieces: Iterable[Piece]) -> Iterable[str]:
+    """Why lines have no ±, each reason once."""
+    why: dict[str, list[str]] = {}
+    for piece in pieces:
+        if piece.reason is not None and piece.line not in why.setdefault(piece.reason, []):
+            why[piece.reason].append(piece.line)
+    for reason, lines in why.items():
+        yield f"no ± of {', '.join(lines)}: {reason}"
 
 
 def causes_json(found: Causes) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def _print_diff(found: Diff, by: Scope) -> None:
                 )
         for why in found.causes:
             if why.trace == trace:
-                show_causes(why)
+                show_causes(why, by)
     for sight in found.sights:
         say(f"{sight}", "dim")
 

@@ -54,6 +54,7 @@ def findings(runs: tuple[Path, ...], own: tuple[Path, ...], only: tuple[str, ...
 def _print(found: Sequence[Answer], notes: Sequence[str], most: int | None) -> None:
     """What can be told first, with its numbers; then why the rest cannot, and what would tell."""
     from rejoule.analysis.cli.console import say
+    from rejoule.analysis.findings.answer import of_nodes
 
     told = [answer for answer in found if answer.verdict != "cannot tell"]
     open_ = [answer for answer in found if answer not in told and any(r.evidence for r in answer.readings)]
@@ -70,7 +71,7 @@ def _print(found: Sequence[Answer], notes: Sequence[str], most: int | None) -> N
     verdicts = [answer.verdict for answer in found]
     counts = ", ".join(f"{verdicts.count(verdict)} {words}" for verdict, words in _COUNTED.items())
     say(f"\nof {counted(len(found), 'finding')}: {counts}")
-    for note in notes:
+    for note in (*notes, *of_nodes(found)):
         say(f"note: {note}", "yellow")
 
 
@@ -86,6 +87,8 @@ def _print_answer(answer: Answer, most: int | None) -> None:
     for reading in listed[:most]:
         place = ", ".join(filter(None, (reading.trace, reading.where)))
         say(f"  {place}: {reading.verdict}: {reading.evidence}")
+    for each in answer.carried:
+        say(f"  by node, {each.trace}, {each.quantity} a workflow: {each.sentence()}", "dim")
     if most is not None and len(listed) > most:
         say(f"  and {len(listed) - most} more: --all", "dim")
 

@@ -57,6 +57,16 @@ def in_the_model(found: Iterable[Answer]) -> Iterator[str]:
         yield f"verdicts marked 'in the model' are {ERROR_UNKNOWN}"
 
 
+def of_nodes(found: Iterable[Answer]) -> Iterator[str]:
+    """Why nodes of some workloads cannot be told, each reason once."""
+    why: dict[str, dict[str, None]] = {}
+    for each in (each for answer in found for each in answer.carried):
+        for reason in each.reasons:
+            why.setdefault(reason, {})[each.trace] = None
+    for reason, traces in why.items():
+        yield f"nodes of {', '.join(traces)}: {reason}"
+
+
 def shown(answer: Answer) -> str:
     """The verdict in words: one that rests on a model of unknown error says so."""
     return said(answer.verdict, [r for r in answer.readings if r.verdict == answer.verdict])
@@ -79,6 +89,7 @@ def as_json(found: Sequence[Answer], said_of_them: Sequence[str]) -> dict[str, A
                 "reason": a.reason,
                 "basis": a.basis,
                 "by_workload": dict(a.by_workload),
+                "carried": [asdict(each) | {"sentence": each.sentence()} for each in a.carried],
                 "readings": [asdict(reading) for reading in a.readings],
                 "finding": as_builtins(a.finding),
             }
@@ -92,5 +103,6 @@ def as_json(found: Sequence[Answer], said_of_them: Sequence[str]) -> dict[str, A
 METHOD: Final = {
     "verdict": "holds where every comparison that can tell says so, and one can; does not hold where any says not",
     "interval": "95 %, of each comparison alone: paired t on log ratios, with the model's known error",
+    "carried": "nodes, judged as rejoule diff does, in the comparisons that say what the workload's verdict says",
     "error_known": "false: the interval is the model's word alone",
 }

@@ -7,12 +7,13 @@ from itertools import pairwise
 from statistics import fmean
 
 from rejoule.analysis.findings.along import along
+from rejoule.analysis.findings.by_node import Compared
 from rejoule.analysis.findings.effect import UnknownError, Verdict, values
 from rejoule.analysis.findings.finding import Finding
 from rejoule.analysis.findings.kv import kv_pressure
 from rejoule.analysis.findings.line import LEAST_POINTS
 from rejoule.analysis.findings.place import Place, Series
-from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of
+from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, nodes_of, source_of
 from rejoule.analysis.statistics import mean
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.naming import label
@@ -75,7 +76,7 @@ def _of_series(finding: Finding, series: Series) -> Reading:
     measured = all(s.run.measured for cell in cells for s in cell.trials)
     return Reading(
         series.place.name, series.held, verdict, words, reason, figures, (cells[at].label, cells[at + 1].label),
-        source_of(cells), measured,
+        source_of(cells), measured, nodes_of(finding, Compared(series.place.name, cells[at], cells[at + 1])),
     )  # fmt: skip
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from rejoule.analysis.findings.by_node import Compared
 from rejoule.analysis.findings.effect import Effect, UnknownError, apart, effect, judged
 from rejoule.analysis.findings.finding import Finding, Where
 from rejoule.analysis.findings.lacking import one_value
@@ -23,6 +24,10 @@ class Move:
     series: Series
     a: Cell
     b: Cell
+
+    @property
+    def compared(self) -> Compared:
+        return Compared(self.series.place.name, self.a, self.b)
 
     def effect(self, finding: Finding) -> Effect:
         return effect(self.a, self.b, finding.metric, finding.work == "any")
@@ -61,7 +66,7 @@ def ends(finding: Finding, places: Sequence[Place]) -> Iterator[Reading]:
             yield unknown(series.place.name, series.held, str(reason))
             continue
         verdict = judged(found.middle, found.half, finding.expect, finding.by_least, finding.by_most)
-        yield told(series.place.name, series.held, verdict, found, finding.metric, (move.a, move.b))
+        yield told(finding, series.held, verdict, found, move.compared)
 
 
 def interaction(finding: Finding, places: Sequence[Place]) -> Iterator[Reading]:
@@ -78,7 +83,7 @@ def interaction(finding: Finding, places: Sequence[Place]) -> Iterator[Reading]:
         place = (there or others)[0].series.place
         yield unknown(place.name, "", "nothing that is alike but for what is compared was run beside it")
     for one, other in pairs:
-        here, beside = one.series.place.name, other.series.place.name
+        here = one.series.place.name
         where = _place_words(one, other)
         try:
             more, less = one.effect(finding), other.effect(finding)
@@ -86,8 +91,7 @@ def interaction(finding: Finding, places: Sequence[Place]) -> Iterator[Reading]:
             yield unknown(here, where, str(reason))
             continue
         middle, half = apart(more, less)
-        found = compared(finding, here, where, more, less, middle, half, (one.a, one.b, other.a, other.b))
-        yield found if here == beside else replace(found, trace=f"{here} against {beside}")
+        yield compared(finding, where, more, less, middle, half, (one.compared, other.compared))
 
 
 def _beside(finding: Finding, one: Move, other: Move) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -15,6 +13,7 @@ from msgspec import Meta, Struct
 from rejoule.analysis.findings.metrics import metric_names
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import OPTION, Configuration
+from rejoule.traces.toml_file import read_toml
 
 FOLDER: Final = Path(__file__).parent
 REMEDY: Final = "see docs/findings.md for what a finding may say"
@@ -139,14 +138,7 @@ def read_all(paths: Iterable[Path]) -> tuple[Finding, ...]:
 
 def read(path: Path) -> Finding:
     """One finding. Raises RejouleError naming what is wrong in its file."""
-    try:
-        finding = msgspec.convert(tomllib.loads(path.read_text()), Finding)
-    except OSError as error:
-        raise RejouleError(f"cannot read {path}: {error.strerror}", "give the path of a finding") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise RejouleError(f"{path}: {_one_line(error)}", REMEDY) from None
-    except RecursionError:
-        raise RejouleError(f"{path}: nested too deeply", REMEDY) from None
+    finding = read_toml(path, Finding, "a finding", REMEDY)
     if wrong := problem(finding):
         raise RejouleError(f"{path}: {wrong}", REMEDY)
     return finding
@@ -184,10 +176,6 @@ _KNOBS: Final = (*(f.name for f in fields(Configuration) if not f.name.endswith(
 
 def _spelt(name: str) -> str:
     return {"start": "from"}.get(name, name)
-
-
-def _one_line(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error))
 
 
 def as_builtins(finding: Finding) -> dict[str, Any]:

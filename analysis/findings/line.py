@@ -7,11 +7,12 @@ from statistics import fmean, linear_regression
 
 from rejoule.analysis.comparison.allowance import model_error
 from rejoule.analysis.findings.along import along
+from rejoule.analysis.findings.by_node import Compared
 from rejoule.analysis.findings.effect import UnknownError, Verdict, values
 from rejoule.analysis.findings.finding import Finding
 from rejoule.analysis.findings.metrics import metric_of
 from rejoule.analysis.findings.place import Place, Series
-from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of
+from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, nodes_of, source_of
 from rejoule.analysis.statistics import mean
 from rejoule.analysis.summary.naming import label
 from rejoule.analysis.summary.units import amount, percent
@@ -55,7 +56,7 @@ def _of_series(finding: Finding, series: Series) -> Reading:
     figures = {"slope": slope, "intercept": start, "off": off, "noise": noise, "points": len(xs), "unit": unit}
     return Reading(
         series.place.name, series.held, verdict, words, reason, figures, tuple(c.label for c in cells),
-        source_of(cells), measured or error_known,
+        source_of(cells), measured or error_known, nodes_of(finding, Compared(series.place.name, cells[0], cells[-1])),
     )  # fmt: skip
 
 

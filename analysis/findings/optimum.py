@@ -8,11 +8,12 @@ from math import log1p
 from typing import Any
 
 from rejoule.analysis.findings.along import along
+from rejoule.analysis.findings.by_node import ByNode, Compared
 from rejoule.analysis.findings.effect import Effect, UnknownError, Verdict, effect
 from rejoule.analysis.findings.finding import Expect, Finding
 from rejoule.analysis.findings.lacking import one_value
 from rejoule.analysis.findings.place import Place, Series, sessions
-from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of
+from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, nodes_of, source_of
 from rejoule.analysis.summary.naming import label
 
 
@@ -23,6 +24,10 @@ class Best:
     maybe: tuple[Any, ...]
     """Those of which it cannot be excluded, the best one with them."""
     surely: tuple[Any, ...]
+    top: Any
+    """The best one."""
+    last: Any
+    """The worst one."""
     known: bool
     """Whether the model's error on these differences is known; true of measured ones."""
 
@@ -66,7 +71,7 @@ def best(finding: Finding, series: Series, metric: str, better: Expect) -> Best:
             maybe.append(value)
         if half is not None and worse + half <= margin:
             surely.append(value)
-    return Best(tuple(maybe), tuple(surely), known)
+    return Best(tuple(maybe), tuple(surely), top, max(ranked, key=lambda value: ranked[value]), known)
 
 
 def _by_sessions(finding: Finding, series: Series) -> Reading:
@@ -99,7 +104,7 @@ def _by_sessions(finding: Finding, series: Series) -> Reading:
     cells = list(there.values())
     return Reading(
         series.place.name, series.held, verdict, words, reason, figures, tuple(c.label for c in cells),
-        source_of(cells), found.known,
+        source_of(cells), found.known, _moved(finding, series, found.last, found.top),
     )  # fmt: skip
 
 
@@ -118,7 +123,15 @@ def _by_two(finding: Finding, series: Series) -> Reading:
     return Reading(
         series.place.name, series.held, verdict, words, TOO_CLOSE if verdict == "cannot tell" else "", figures,
         tuple(c.label for c in cells), source_of(cells), one.known and other.known,
+        _moved(finding, series, one.top, other.top),
     )  # fmt: skip
+
+
+def _moved(finding: Finding, series: Series, start: Any, to: Any) -> tuple[ByNode, ...]:
+    """The nodes from one value to another; none where they are one."""
+    if start == to:
+        return ()
+    return nodes_of(finding, Compared(series.place.name, series.cells[start], series.cells[to]))
 
 
 def _span(least: Any, surely: Any) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from rejoule.analysis.findings.by_node import ByNode, Compared, by_node
+from rejoule.analysis.findings.carriers import Carriers, carriers
 from rejoule.analysis.findings.effect import Effect, Verdict, judged, ratio_interval
 from rejoule.analysis.findings.finding import Finding
 from rejoule.analysis.findings.lacking import one_value
@@ -34,6 +36,8 @@ class Reading:
     """Where the joules came from."""
     error_known: bool = True
     """Of modelled figures: whether the model's error on such differences is known; true of measured ones."""
+    by_node: tuple[ByNode, ...] = field(default=(), hash=False)
+    """Of the configurations that decide it, what their nodes did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +51,29 @@ class Answer:
     by_workload: Mapping[str, Verdict]
     basis: str
     """``measured``, ``modelled``, or both; whether the model's error is known."""
+    carried: tuple[Carriers, ...] = ()
+    """The nodes that carry it, by workload, in the comparisons that say what the workload's verdict says."""
 
 
 ERROR_UNKNOWN: Final = "modelled, its error on such differences not known: what the model says, not a GPU"
 
 
-def told(trace: str, where: str, verdict: Verdict, found: Effect, metric: str, cells: Sequence[Cell]) -> Reading:
+def told(finding: Finding, where: str, verdict: Verdict, found: Effect, compared: Compared) -> Reading:
     """Of a change between two configurations."""
+    metric, cells = finding.metric, (compared.a, compared.b)
     words = f"{metric} {change(found.change)}{_width(found)}, {found.a} → {found.b}"
     figures = {"change": found.change, "low": found.low, "high": found.high, "a": found.value_a, "b": found.value_b,
                "unit": found.unit, "trials": found.trials}  # fmt: skip
     reason = "" if verdict != "cannot tell" else why(found)
     return Reading(
-        trace, where, verdict, words, reason, figures, (found.a, found.b), source_of(cells),
-        found.measured or found.error_known,
+        compared.trace, where, verdict, words, reason, figures, (found.a, found.b), source_of(cells),
+        found.measured or found.error_known, nodes_of(finding, compared),
     )  # fmt: skip
 
 
 def compared(
-    finding: Finding, trace: str, where: str, more: Effect, less: Effect, middle: float, half: float | None,
-    cells: Sequence[Cell],
+    finding: Finding, where: str, more: Effect, less: Effect, middle: float, half: float | None,
+    sides: tuple[Compared, Compared],
 ) -> Reading:  # fmt: skip
     """Of one change against another."""
     verdict = judged(middle, half, finding.expect, finding.by_least, finding.by_most)
@@ -86,10 +93,17 @@ def compared(
         "ratio_high": None if high is None else high + 1.0,
     }
     reason = "" if verdict != "cannot tell" else next(filter(None, (why(e) for e in (more, less))), TOO_CLOSE)
+    traces = dict.fromkeys(side.trace for side in sides)
     return Reading(
-        trace, where, verdict, words, reason, figures, (more.a, more.b, less.a, less.b), source_of(cells),
-        all(e.measured or e.error_known for e in (more, less)),
+        " against ".join(traces), where, verdict, words, reason, figures, (more.a, more.b, less.a, less.b),
+        source_of(cell for side in sides for cell in (side.a, side.b)),
+        all(e.measured or e.error_known for e in (more, less)), nodes_of(finding, *sides),
     )  # fmt: skip
+
+
+def nodes_of(finding: Finding, *compared: Compared) -> tuple[ByNode, ...]:
+    """What the nodes of these did, by the finding's metric."""
+    return tuple(by_node(each, finding.metric, finding.work == "any") for each in compared)
 
 
 TOO_CLOSE: Final = "the intervals leave it open"
@@ -118,7 +132,11 @@ def answered(finding: Finding, readings: Sequence[Reading], lacking: str) -> Ans
     by = {trace: together([r.verdict for r in readings if r.trace == trace]) for trace in traces}
     verdict = together(list(by.values()))
     decided = [r for r in readings if r.verdict != "cannot tell"]
-    return Answer(finding, verdict, _reason(finding, readings, decided), tuple(readings), by, _basis(readings))
+    # What one workload says several times, against several others, is one comparison of its nodes.
+    nodes = dict.fromkeys(each for r in readings if r.verdict == by[r.trace] for each in r.by_node)
+    return Answer(
+        finding, verdict, _reason(finding, readings, decided), tuple(readings), by, _basis(readings), carriers(nodes)
+    )
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from math import expm1
 from statistics import fmean
 
+from rejoule.analysis.findings.by_node import Compared
 from rejoule.analysis.findings.effect import Effect, UnknownError, Verdict, effect, values
 from rejoule.analysis.findings.finding import Finding
 from rejoule.analysis.findings.lacking import one_value
 from rejoule.analysis.findings.place import Place, Series, levers
-from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, source_of, unknown
+from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, nodes_of, source_of, unknown
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.naming import label
 from rejoule.analysis.summary.units import percent
@@ -84,6 +85,7 @@ def _of_workload(finding: Finding, places: Sequence[Place]) -> Reading:
         tuple(dict.fromkeys(cell.label for cell in cells)),
         source_of(cells),
         all(r.effect.measured or r.effect.error_known for r in (mine, *others)),
+        nodes_of(finding, Compared(name, *mine.cells)),
     )
 
 

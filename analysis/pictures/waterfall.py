@@ -12,8 +12,10 @@ from rejoule.analysis.pictures.svg import Markup, drawing, element, picked, word
 from rejoule.analysis.summary.units import amount, percent, signed
 
 WIDTH: Final = 1120
-LEFT: Final = 330
+LEFT: Final = 400
 """Most room for names, which have as much as the longest takes."""
+RIGHT: Final = 130
+"""Room for the joules beside the longest bar."""
 LETTER: Final = 7.6
 ROW: Final = 30
 TOP: Final = 12
@@ -29,7 +31,7 @@ def waterfall(a: str, a_j: float, b: str, b_j: float, causes: Sequence[Bar]) -> 
         levels.append(levels[-1] + joules)
     factor, unit = joule_scale(max(*levels, b_j))
     left = min(LEFT, 30.0 + LETTER * max(len(name) for name in (a, b, *(name for name, _, _ in causes))))
-    x = from_zero(max(*levels, b_j) / factor, left, WIDTH - 110)
+    x = from_zero(max(*levels, b_j) / factor, left, WIDTH - RIGHT)
     rows = [_bar(a, 0.0, a_j, "var(--ink-3)", 0, x, factor, amount(a_j, "J"), [a, amount(a_j, "J")])]
     for i, (name, joules, half) in enumerate(causes, 1):
         colour = "var(--good)" if joules < 0.0 else "var(--bad)"

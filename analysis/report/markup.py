@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+Field = str | tuple[str, float | None]
+"""What a cell says, and the number that it is sorted by if that is another: ``None`` stays below."""
+
 
 def listed(sentences: Iterable[str], kind: str = "") -> str:
     """A list, or nothing."""
@@ -16,7 +19,7 @@ def paragraph(text: str, kind: str = "") -> str:
     return f"<p{_class(kind)}>{escape(text)}</p>"
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], name: str = "") -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[Field]], name: str = "") -> str:
     """A table that can be sorted by its headings, a page at a time; the first column names the row.
 
     ``name`` is for those who hear the page.
@@ -54,8 +57,9 @@ def box(
     return f'<section class="{names}"><header><h3>{escape(title)}</h3>{badge}{tools}{small}</header>{body}</section>'
 
 
-def _field(text: str) -> str:
-    return f'<td data-value="{escape(text)}">{escape(text)}</td>'
+def _field(field: Field) -> str:
+    text, value = (field, field) if isinstance(field, str) else field
+    return f'<td data-value="{"" if value is None else escape(f"{value}")}">{escape(text)}</td>'
 
 
 def _class(kind: str) -> str:

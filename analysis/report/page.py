@@ -20,7 +20,7 @@ from rejoule.traces.refused import Refused
 from rejoule.traces.run import Run
 from rejoule.traces.runs import Experiment
 
-SCRIPTS: Final = ("base", "choose", "map", "timeline", "tables", "start")
+SCRIPTS: Final = ("base", "choose", "map", "zoom", "timeline", "tables", "start")
 """In this order: each may use what those before it define."""
 
 

@@ -118,7 +118,10 @@ def _timeline(key: str, workload: Workload, timelines: dict[str, Any], label: st
             f'<button data-timeline="{name}" aria-pressed="{pressed}">{escape(cell.label)}'
             f"{'' if len(workload.cells) == 1 else f' · {escape(why)}'}</button>"
         )
-    note = "each lane is one call of a workflow at a time; drag to zoom, double-click to return; keys: + − ← → 0"
+    note = (
+        "each lane is one call of a workflow at a time; drag a box to zoom, double-click or double-tap to return; "
+        "pinch, or Ctrl and the wheel; keys: + − ← → of time, [ ] ↑ ↓ of lanes, 0"
+    )
     left_out = len(workload.cells) - len(workload.chosen)
     if left_out:
         note += f"; of {len(workload.cells)} configurations, these {len(workload.chosen)}, one trial each"

@@ -54,10 +54,10 @@ def describe(configuration: Configuration, names: Sequence[str]) -> str:
     return ", ".join(filter(None, dict.fromkeys((*plain, *told))))
 
 
-def several(labels: Sequence[str], most: int = 3) -> str:
+def several(labels: Sequence[str], most: int = 3, between: str = " | ") -> str:
     """Configurations by name, and how many more there are."""
     rest = len(labels) - most
-    return " | ".join(labels[:most]) + (f" and {rest} more" if rest > 0 else "")
+    return between.join(labels[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def set_apart(configuration: Configuration) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from statistics import median
 
 from benchmarks.causes.measured import PLANTS, Measured, Told, measured
@@ -22,8 +23,8 @@ def one_planted(number: int) -> Planted:
     return planted(KINDS[number % len(KINDS)], number)
 
 
-def one_measured(number: int) -> Measured:
-    return measured(tuple(PLANTS)[number % len(PLANTS)], number)
+def one_measured(number: int, trials: int) -> Measured:
+    return measured(tuple(PLANTS)[number % len(PLANTS)], number, trials)
 
 
 def planted_table(found: Sequence[Planted]) -> Iterator[str]:
@@ -42,17 +43,23 @@ def _row(name: str, found: Sequence[Planted]) -> str:
 
 
 def measured_table(found: Sequence[Measured]) -> Iterator[str]:
-    yield "| cause | told | interval holds | ±, median | off, median |"
-    yield "|---|--:|--:|--:|--:|"
-    told = [one for run in found for one in run.told]
-    counts = sorted(dict.fromkeys(one.names for one in told), key=lambda names: -sum(o.names == names for o in told))
-    for names in counts:
-        yield _held(" + ".join(names), [one for one in told if one.names == names])
-    yield _held("all", told)
+    yield from _told_table([one for run in found for one in run.told], "cause")
+    yield ""
+    yield from _told_table([one for run in found for one in run.by_node], "cause of a node")
     telling = [one for one in found if one.telling]
     named = sum(one.named for one in telling)
     silent = sum(one.basis == "totals" for one in found)
     yield f"\nThe planted cause is largest in {named} of {len(telling)}; {silent} of {len(found)} are told as totals"
+    yield f"{sum(one.unsure for one in found)} causes of nodes are told without an interval"
+
+
+def _told_table(told: Sequence[Told], heading: str) -> Iterator[str]:
+    yield f"| {heading} | told | interval holds | ±, median | off, median |"
+    yield "|---|--:|--:|--:|--:|"
+    counts = sorted(dict.fromkeys(one.names for one in told), key=lambda names: -sum(o.names == names for o in told))
+    for names in counts:
+        yield _held(" + ".join(names), [one for one in told if one.names == names])
+    yield _held("all", told)
 
 
 def _held(name: str, told: Sequence[Told]) -> str:
@@ -65,6 +72,7 @@ def main() -> None:
     parser.add_argument("--experiments", type=int, default=1000)
     parser.add_argument("--measured", type=int, default=500)
     parser.add_argument("--first", type=int, default=0, help="seed of the first of each")
+    parser.add_argument("--trials", type=int, default=1, help="of each side of a measured one")
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args()
     console = Console(stderr=True)
@@ -73,7 +81,8 @@ def main() -> None:
         for line in planted_table(list(track(simulated, "simulated", asked.experiments, console=console))):
             print(line, flush=True)
         print()
-        seen = pool.map(one_measured, range(asked.first, asked.first + asked.measured), chunksize=5)
+        of = partial(one_measured, trials=asked.trials)
+        seen = pool.map(of, range(asked.first, asked.first + asked.measured), chunksize=5)
         for line in measured_table(list(track(seen, "measured", asked.measured, console=console))):
             print(line, flush=True)
 

@@ -20,6 +20,7 @@ from rejoule.analysis.attribution.joules import lay
 from rejoule.analysis.causes import CauseName, causes
 from rejoule.analysis.causes.amounts import amounts
 from rejoule.analysis.causes.split import CAUSES, Rule, split
+from rejoule.analysis.causes.views import name_of
 from rejoule.analysis.pairing import Pair
 from rejoule.replay.sim.makeup import shapley
 from rejoule.traces.run import Run
@@ -77,6 +78,10 @@ class Told:
 class Measured:
     kind: str
     told: tuple[Told, ...]
+    by_node: tuple[Told, ...]
+    """Of each cause of each node, and of idle time; of A's joules, too."""
+    unsure: int
+    """Causes of nodes that were told without an interval."""
     basis: str
     named: bool
     telling: bool
@@ -107,14 +112,26 @@ def measured(kind: str, seed: int, trials: int = 1) -> Measured:
     true = {
         name: fsum(j for each in truths for (_, cause), j in each.items() if cause == name) / trials for name in CAUSES
     }
+    of: dict[tuple[str, CauseName], float] = {}
+    for each in truths:
+        for (line, cause), joules in each.items():
+            key = name_of("node", line), cause
+            of[key] = of.get(key, 0.0) + joules / trials
     told = tuple(
         Told(c.names, c.joules / whole, c.half_width_j / whole, fsum(true[n] for n in c.names) / whole)
         for c in found.causes
         if c.half_width_j is not None
     )
+    by_node = tuple(
+        Told(c.names, c.by_node[name] / whole, half / whole, fsum(of.get((name, n), 0.0) for n in c.names) / whole)
+        for c in found.causes
+        for name, half in c.node_half_width_j.items()
+        if half is not None
+    )
+    unsure = sum(half is None for c in found.causes for half in c.node_half_width_j.values())
     largest = found.causes[0].names
     planted = abs(fsum(true[name] for name in wanted)) / whole
-    return Measured(kind, told, found.basis, any(name in largest for name in wanted), planted >= 0.05)
+    return Measured(kind, told, by_node, unsure, found.basis, any(name in largest for name in wanted), planted >= 0.05)
 
 
 def _side(load: Load, seed: int, trial: int, slowed: bool) -> tuple[Run, Run]:

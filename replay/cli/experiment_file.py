@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import msgspec
 from rejoule.replay.plan import configurations
 from rejoule.traces import RejouleError
 from rejoule.traces.run import OPTION, Configuration, configuration_key
+from rejoule.traces.toml_file import read_toml
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -34,15 +34,7 @@ class ExperimentFile:
 
 def read(path: Path) -> ExperimentFile:
     """Reads an experiment file. Raises RejouleError naming the key that is wrong."""
-    remedy = "see docs/experiments.md for an experiment file"
-    try:
-        body = msgspec.convert(tomllib.loads(path.read_text()), _File)
-    except OSError as error:
-        raise RejouleError(f"cannot read {path}: {error.strerror}", "give the path of an experiment file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise RejouleError(f"{path}: {error}", remedy) from None
-    except RecursionError:
-        raise RejouleError(f"{path}: nested too deeply", remedy) from None
+    body = read_toml(path, _File, "an experiment file", "see docs/experiments.md for an experiment file")
     try:
         bases = [_within(body.configuration, cell) for cell in body.cells] or [body.configuration]
         made = [configurations({"seed": body.seed, **base}, _named(body.sweep)) for base in bases]

@@ -59,7 +59,8 @@ const labelled = (canvas, title, source, key) => {
 const titled = box => {
   const panel = box.closest(".panel"), run = box.querySelector("[data-timeline][aria-pressed=true]");
   const one = box.matches(".chosen-one") ? panel.querySelector(".configuration").value : run && data.timelines[run.dataset.timeline].label;
-  const said = [box.querySelector("h3").textContent, one].filter(Boolean).join(", ");
+  const canvas = box.querySelector("canvas.time"), part = canvas && timelines.get(canvas).stretch();
+  const said = [box.querySelector("h3").textContent, one, part].filter(Boolean).join(", ");
   return panel ? `${panel.querySelector(".of").textContent}: ${said}` : said;
 };
 // A saved picture has its colours, its title and whose joules these are in itself.

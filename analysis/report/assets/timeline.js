@@ -3,6 +3,7 @@
 // hundred.
 const ARRAYS = { f4: Float32Array, u4: Uint32Array, i4: Int32Array };
 const PHASES = [["queue", "start", "begun"], ["prefill", "begun", "first"], ["decode", "first", "end"]];
+const ZOOMS = { in: view => view.scale(0.5), out: view => view.scale(2), all: view => view.whole() };
 const LEFT = 58, RIGHT = 10, AXIS = 26;
 const unpacked = new Map();
 
@@ -20,6 +21,8 @@ const unpack = async name => {
 };
 
 const digits = (value, unit) => value >= 100 ? `${Math.round(value).toLocaleString("en")} ${unit}` : `${Number(value.toPrecision(3))} ${unit}`;
+const count = value => Number(value.toPrecision(4)).toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 });
+const lanesOf = ([low, high]) => high - low > 1 ? `lanes ${low + 1} to ${high}` : `lane ${high}`;
 const seconds = value => value >= 1 || value === 0 ? digits(value, "s") : digits(1000 * value, "ms");
 const steps = (from, to, about) => {
   const size = 10 ** Math.floor(Math.log10((to - from) / about));
@@ -32,24 +35,18 @@ const steps = (from, to, about) => {
 class Timeline {
   constructor(canvas) {
     this.canvas = canvas;
+    canvas.timeline = this;
     this.box = canvas.closest(".box");
-    canvas.addEventListener("pointerdown", event => this.grab(event));
-    canvas.addEventListener("pointermove", event => this.move(event));
-    canvas.addEventListener("pointerup", event => this.drop(event));
-    canvas.addEventListener("pointerleave", () => hint(""));
-    canvas.addEventListener("dblclick", () => this.show(0, this.run.end));
-    canvas.addEventListener("keydown", event => this.key(event));
+    this.gestures = new Gestures(this);
     for (const button of all("[data-zoom]", this.box))
-      button.addEventListener("click", () => this.zoom(button.dataset.zoom));
+      button.addEventListener("click", () => this.gestures.change(ZOOMS[button.dataset.zoom]));
     new ResizeObserver(() => this.columns && this.draw()).observe(canvas);
   }
 
   async open(name) {
     this.run = data.timelines[name];
-    this.from = 0;
-    this.to = Math.max(this.run.end, 1e-6);
+    this.view = new View(Math.max(this.run.end, 1e-6));
     this.columns = await unpack(name);
-    this.canvas.setAttribute("aria-label", `${this.run.count} calls and tool calls of ${this.run.label} over ${seconds(this.run.end)}`);
     this.canvas.dataset.drawn = name;
     this.legend();
     this.draw();
@@ -71,72 +68,57 @@ class Timeline {
   }
 
   tracks() {
-    const { power, batch, lanes } = this.run;
-    const high = Math.round(Math.max(90, Math.min(520, 13 * lanes)));
-    const found = [{ kind: "lanes", top: 22, height: high }];
-    const add = (kind, height) => found.push({ kind, top: found.at(-1).top + found.at(-1).height + 30, height });
-    if (batch) add("batch", 46);
-    if (power?.clock_mhz.some(clock => clock !== null)) add("clock", 46);
-    if (power) add("power", 110);
+    const { power, batch, lanes } = this.run, found = [];
+    const add = (kind, height, most) => {
+      const last = found.at(-1), [low, high] = this.view.ranges[kind] ?? [0, most];
+      found.push({ kind, top: last ? last.top + last.height + 30 : 22, height, most, low, high });
+    };
+    add("lanes", Math.round(Math.max(90, Math.min(520, 13 * lanes))), lanes);
+    if (batch) add("batch", 46, Math.max(...batch.calls, 1));
+    if (power?.clock_mhz.some(clock => clock !== null)) add("clock", 46, Math.max(...power.clock_mhz));
+    if (power) {
+      const most = Math.max(...power.watts);
+      add("power", 110, Math.max(most, power.cap !== null && power.cap < 2 * most ? power.cap : 0));
+    }
     return found;
   }
 
-  x(time) { return LEFT + (this.width - LEFT - RIGHT) * (time - this.from) / (this.to - this.from); }
-  time(x) { return this.from + (this.to - this.from) * (x - LEFT) / (this.width - LEFT - RIGHT); }
-
-  show(from, to) {
-    const least = this.run.end / 1e5, whole = this.run.end;
-    const span = Math.min(whole, Math.max(least, to - from));
-    this.from = Math.max(0, Math.min(from, whole - span));
-    this.to = this.from + span;
-    this.draw();
+  get from() { return this.view.from; }
+  get to() { return this.view.to; }
+  get plot() { return this.width - LEFT - RIGHT; }
+  x(time) { return LEFT + this.plot * (time - this.from) / (this.to - this.from); }
+  time(x) { return this.from + (this.to - this.from) * (x - LEFT) / this.plot; }
+  // Lanes are counted from the top, values from the bottom.
+  value({ kind, top, height, low, high }, y) {
+    const share = (y - top) / height;
+    return low + (high - low) * (kind === "lanes" ? share : 1 - share);
   }
 
-  zoom(how) {
-    const middle = (this.from + this.to) / 2, half = (this.to - this.from) / 2;
-    const factor = { in: 0.5, out: 2, all: Infinity }[how];
-    if (factor === Infinity) this.show(0, this.run.end);
-    else this.show(middle - half * factor, middle + half * factor);
+  // What is shown of the run, where it is not all of it.
+  stretch() {
+    if (!this.view?.narrow) return "";
+    const { lanes } = this.view.ranges;
+    const fine = Math.max(0, Math.min(9, 2 - Math.floor(Math.log10(this.to - this.from))));
+    return `${this.from.toFixed(fine)} to ${this.to.toFixed(fine)} s${lanes ? `, ${lanesOf(lanes)}` : ""}`;
   }
 
-  key(event) {
-    const step = (this.to - this.from) / 5;
-    const does = {
-      "+": () => this.zoom("in"), "=": () => this.zoom("in"), "-": () => this.zoom("out"), "0": () => this.zoom("all"),
-      Escape: () => this.zoom("all"), Home: () => this.show(0, this.to - this.from),
-      ArrowLeft: () => this.show(this.from - step, this.to - step), ArrowRight: () => this.show(this.from + step, this.to + step),
-    }[event.key];
-    if (!does) return;
-    event.preventDefault();
-    does();
-  }
-
-  grab(event) { this.grabbed = event.offsetX; this.canvas.setPointerCapture(event.pointerId); }
-  move(event) {
-    if (!this.columns) return;
-    if (this.grabbed === undefined) return this.say(event);
+  boxed({ left, right, top, bottom }) {
     hint("");
     this.draw();
     const pen = this.canvas.getContext("2d");
-    pen.fillStyle = colour("accent");
+    pen.fillStyle = pen.strokeStyle = colour("accent");
     pen.globalAlpha = 0.18;
-    pen.fillRect(Math.min(this.grabbed, event.offsetX), 0, Math.abs(event.offsetX - this.grabbed), this.height);
+    pen.fillRect(left, top, right - left, bottom - top);
+    pen.globalAlpha = 0.6;
+    pen.strokeRect(left + 0.5, top + 0.5, right - left, bottom - top - 1);
     pen.globalAlpha = 1;
-  }
-  drop(event) {
-    const start = this.grabbed;
-    this.grabbed = undefined;
-    if (start === undefined || !this.columns) return;
-    const [low, high] = [Math.min(start, event.offsetX), Math.max(start, event.offsetX)];
-    if (high - low > 5) this.show(this.time(Math.max(low, LEFT)), this.time(Math.min(high, this.width - RIGHT)));
-    else { this.draw(); this.say(event); }
   }
 
   say(event) {
     const [lanes] = this.laid, { columns: c, run } = this;
-    const time = this.time(event.offsetX), lane = (event.offsetY - lanes.top) / lanes.height * run.lanes;
-    if (lane < 0 || lane >= run.lanes) return hint(this.line(time), event.clientX, event.clientY);
-    const reach = Math.max(0.5, 1.5 * run.lanes / lanes.height), slack = 2 * (this.to - this.from) / this.width;
+    const time = this.time(event.offsetX), lane = this.value(lanes, event.offsetY);
+    if (lane < lanes.low || lane >= lanes.high) return hint(this.line(time), event.clientX, event.clientY);
+    const reach = Math.max(0.5, 1.5 * (lanes.high - lanes.low) / lanes.height), slack = 2 * (this.to - this.from) / this.width;
     let found = -1;
     for (let i = 0; i < run.count && found < 0; i++)
       if (Math.abs(c.lane[i] + 0.5 - lane) <= reach && c.start[i] - slack <= time && time <= c.end[i] + slack) found = i;
@@ -181,6 +163,8 @@ class Timeline {
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     pen.clearRect(0, 0, this.width, this.height);
     pen.font = '12px Inter, system-ui, sans-serif';
+    const part = this.stretch();
+    this.canvas.setAttribute("aria-label", `${this.run.count} calls and tool calls of ${this.run.label} over ${seconds(this.run.end)}${part && `, shown: ${part}`}`);
     this.axis(pen);
     for (const track of this.laid) this[track.kind](pen, track);
   }
@@ -197,27 +181,28 @@ class Timeline {
     }
   }
 
-  name(pen, { top, height }, name, most) {
+  name(pen, { kind, top, height, low, high }, name) {
     pen.fillStyle = colour("ink-2"); pen.textAlign = "left"; pen.fillText(name, LEFT, top - 8);
     pen.strokeStyle = colour("line");
     pen.beginPath(); pen.moveTo(LEFT, top + height + 0.5); pen.lineTo(this.width - RIGHT, top + height + 0.5); pen.stroke();
-    if (most === undefined) return;
+    if (kind === "lanes") return;
     pen.fillStyle = colour("ink-3"); pen.textAlign = "right";
-    pen.fillText(Math.round(most).toLocaleString("en"), LEFT - 8, top + 9);
-    pen.fillText("0", LEFT - 8, top + height + 1);
+    pen.fillText(count(high), LEFT - 8, top + 9);
+    pen.fillText(count(low), LEFT - 8, top + height + 1);
   }
 
   lanes(pen, track) {
-    this.name(pen, track, `workflows, in the order of their arrival${this.run.lanes > track.height ? " (several lanes a line)" : ""}`);
-    const { columns: c, run } = this, deep = track.height / run.lanes;
+    const { columns: c, run } = this, { low, high } = track, deep = track.height / (high - low);
+    const said = high - low < run.lanes ? `${lanesOf([low, high])} of ${run.lanes}` : "workflows, in the order of their arrival";
+    this.name(pen, track, `${said}${deep < 1 ? " (several lanes a line)" : ""}`);
     const tall = Math.max(1, deep > 4 ? deep - 1.5 : deep);
     const tints = Object.fromEntries(["queue", "prefill", "decode", "tool", "bad"].map(name => [name, colour(name)]));
     pen.save();
     pen.beginPath(); pen.rect(LEFT, track.top, this.width - LEFT - RIGHT, track.height); pen.clip();
     let row = -1, filled = -1;
     for (let i = 0; i < run.count; i++) {
-      if (c.end[i] < this.from || c.start[i] > this.to) continue;
-      const top = track.top + c.lane[i] * deep, line = Math.floor(top);
+      if (c.end[i] < this.from || c.start[i] > this.to || c.lane[i] < low || c.lane[i] >= high) continue;
+      const top = track.top + (c.lane[i] - low) * deep, line = Math.floor(top);
       if (line !== row) { row = line; filled = -1; }
       const end = this.x(c.end[i]);
       if (deep < 1 && end <= filled) continue;
@@ -235,8 +220,8 @@ class Timeline {
     pen.restore();
   }
 
-  path(pen, track, times, values, low, most, tint, filled) {
-    const y = value => track.top + track.height * (1 - (value - low) / (most - low || 1));
+  path(pen, track, times, values, tint, filled) {
+    const { low, high } = track, y = value => track.top + track.height * (1 - (value - low) / (high - low || 1));
     pen.save();
     pen.beginPath(); pen.rect(LEFT, track.top - 2, this.width - LEFT - RIGHT, track.height + 4); pen.clip();
     pen.beginPath();
@@ -258,20 +243,19 @@ class Timeline {
   }
 
   batch(pen, track) {
-    const { times_s, calls } = this.run.batch, most = Math.max(...calls, 1);
-    this.name(pen, track, "calls in a step", most);
-    this.path(pen, track, times_s, calls, 0, most, colour("decode"), true);
+    const { times_s, calls } = this.run.batch;
+    this.name(pen, track, "calls in a step");
+    this.path(pen, track, times_s, calls, colour("decode"), true);
   }
 
   clock(pen, track) {
-    const { times_s, clock_mhz } = this.run.power, most = Math.max(...clock_mhz);
-    this.name(pen, track, "SM clock (MHz)", most);
-    this.path(pen, track, times_s, clock_mhz, 0, most, colour("ink-3"));
+    const { times_s, clock_mhz } = this.run.power;
+    this.name(pen, track, "SM clock (MHz)");
+    this.path(pen, track, times_s, clock_mhz, colour("ink-3"));
   }
 
   power(pen, track) {
     const { times_s, watts, bound, hbm_w, cap } = this.run.power;
-    const most = Math.max(...watts, cap !== null && cap < 2 * Math.max(...watts) ? cap : 0);
     pen.fillStyle = colour("bound");
     bound.forEach((share, i) => {
       if (!share || i + 1 >= times_s.length) return;
@@ -279,11 +263,11 @@ class Timeline {
       if (b > a) { pen.globalAlpha = share; pen.fillRect(a, track.top, b - a, track.height); }
     });
     pen.globalAlpha = 1;
-    this.name(pen, track, `GPU power (W)${cap !== null ? `, cap ${cap} W` : ""}`, most);
-    this.path(pen, track, times_s, watts, 0, most, colour("power"), true);
-    if (hbm_w.length) this.path(pen, track, times_s, hbm_w, 0, most, colour("series-3"));
-    if (cap === null || cap > most) return;
-    const y = track.top + track.height * (1 - cap / most);
+    this.name(pen, track, `GPU power (W)${cap !== null ? `, cap ${cap} W` : ""}`);
+    this.path(pen, track, times_s, watts, colour("power"), true);
+    if (hbm_w.length) this.path(pen, track, times_s, hbm_w, colour("series-3"));
+    if (cap === null || cap > track.high || cap < track.low) return;
+    const y = track.top + track.height * (1 - (cap - track.low) / (track.high - track.low));
     pen.strokeStyle = colour("ink-3"); pen.setLineDash([5, 4]);
     pen.beginPath(); pen.moveTo(LEFT, y); pen.lineTo(this.width - RIGHT, y); pen.stroke(); pen.setLineDash([]);
   }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from rejoule.analysis.causes import Causes, causes
+from rejoule.analysis.causes.result import SAID, Piece
 from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.pairing import pair
 from rejoule.analysis.pictures.waterfall import waterfall
 from rejoule.analysis.report.badge import badge
-from rejoule.analysis.report.markup import box, listed, paragraph, scrolled
+from rejoule.analysis.report.markup import Field, box, listed, paragraph, scrolled, table
 from rejoule.analysis.report.material import Material
 from rejoule.analysis.summary.cells import Cell, Workload
+from rejoule.analysis.summary.units import UNKNOWN, amount, change, signed
 from rejoule.traces.errors import RejouleError
 
 
@@ -39,6 +43,20 @@ def _drawn(workload: Workload, other: Cell, best: Cell, found: Causes) -> str:
     picture = waterfall(other.label, found.a_j, best.label, found.b_j, bars)
     reasons = [f"{cause.words}: {cause.reason}" for cause in found.causes if cause.reason]
     drawn = scrolled(picture.svg, picture.title, "scroll drawn")
-    said = paragraph(found.sentence(), "lead") + drawn + listed([*reasons, *found.notes], "notes")
+    heads = ("node", "cause", "Δ", "± 95 %", f"of {other.label}")
+    nodes = table(heads, map(partial(_row, found.a_j), _pieces(found)), "causes by node")
+    said = paragraph(found.sentence(), "lead") + drawn + nodes + listed([*reasons, *found.notes], "notes")
     source = badge(s.run for cell in (other, best) for s in cell.trials)
     return box(f"{workload.name}: {picture.title}", said, source, picture.note, wide=True, save=True)
+
+
+def _pieces(found: Causes) -> list[Piece]:
+    return [piece for piece in found.pieces() if abs(piece.joules) >= SAID * found.a_j]
+
+
+def _row(a_j: float, piece: Piece) -> tuple[Field, ...]:
+    half_j = piece.half_width_j
+    width = piece.reason or UNKNOWN if half_j is None else f"±{amount(half_j, 'J')}"
+    said = f"{signed(piece.joules, 'J')}{' (unclear)' if piece.unclear else ''}"
+    share = piece.joules / a_j
+    return piece.line, piece.cause, (said, piece.joules), (width, half_j), (change(share), share)

@@ -141,6 +141,20 @@ def test_runs_of_before_steps_had_a_makeup_are_told_by_fitted_costs() -> None:
     assert fsum(c.joules for c in found.causes) == pytest.approx(found.delta_j, rel=1e-9)
 
 
+def test_a_line_without_an_interval_says_why() -> None:
+    """Whatever causes were told from: the model's own steps, fitted costs, or the lengths of steps alone."""
+
+    def bare(side: Run) -> Run:
+        steps = tuple(replace(step, makeup=(), energy_j=None) for step in side.steps or ())
+        return replace(side, steps=steps, configuration=replace(side.configuration, engine="vllm"))
+
+    sides = run(), run(max_num_seqs=1)
+    for a, b in (sides, (bare(sides[0]), bare(sides[1]))):
+        found = why(a, b)
+        assert found.basis in ("counterfactual steps", "step times") and len(found.pieces()) > 3
+        assert all(piece.half_width_j is None and piece.reason for piece in found.pieces())
+
+
 def test_a_side_without_joules_has_no_causes() -> None:
     known = run()
     assert causes([Pair(known, replace(known, energy=replace(known.energy, gpu_j=None)))]) is None

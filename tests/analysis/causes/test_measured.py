@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 from benchmarks.causes.measured import PLANTS, measured
+from benchmarks.judge.loads import TOGETHER, Load
+from benchmarks.judge.made import recorded, served
+
+from rejoule.analysis.causes import causes
+from rejoule.analysis.pairing import Pair
 
 
 @pytest.mark.parametrize("kind", PLANTS)
@@ -11,3 +16,21 @@ def test_what_was_planted_is_told_with_an_interval_that_holds(kind: str) -> None
     found = measured(kind, 11 + list(PLANTS).index(kind))
     assert found.telling and found.named and found.basis == "fitted costs"
     assert sum(told.holds for told in found.told) >= len(found.told) - 1
+
+
+def test_by_node_nine_of_ten_intervals_hold_whatever_was_planted() -> None:
+    told = [one for number, kind in enumerate(PLANTS) for one in measured(kind, 21 + number).by_node]
+    clear = [one for one in told if abs(one.said) > one.half_width]
+    assert sum(one.holds for one in told) >= 0.9 * len(told)
+    # Intervals that hold everything would say nothing.
+    assert len(clear) >= 0.3 * len(told) > 10
+
+
+def test_nodes_that_always_ran_together_have_no_interval_and_say_so() -> None:
+    load = Load("together", TOGETHER, 0.6)
+    sides = [recorded(each, served(each, seed, 0), seed, 0) for seed, each in enumerate((load, load))]
+    found = causes([Pair(sides[0], sides[1])])
+    assert found is not None and found.basis == "fitted costs"
+    assert set(found.unsure["node"]) == {"short", "long"} and "beside long" in found.unsure["node"]["short"]
+    for cause in found.causes:
+        assert all((half is None) == (line in found.unsure["node"]) for line, half in cause.node_half_width_j.items())

@@ -58,6 +58,7 @@ def test_a_finding_of_ones_own(runs: Path, tmp_path: Path) -> None:
     assert {r["where"] for r in body["findings"][0]["readings"]} == {"200 W cap", "700 W cap"}
     out = asked(runs, "--finding", path)
     assert "A batch of eight" in out and "batch-strongest" in out
+    assert "by node, made-up, time in calls a workflow: " in out
 
 
 def test_what_cannot_be_told_says_why(runs: Path) -> None:

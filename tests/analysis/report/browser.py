@@ -73,10 +73,34 @@ class Tab:
             text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
             await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, **_code(key), **text)
 
-    async def mouse(self, kind: str, x: float, y: float, down: bool = False) -> None:
+    async def mouse(self, kind: str, x: float, y: float, down: bool = False, clicks: int = 1) -> None:
         """``mouseMoved``, ``mousePressed`` or ``mouseReleased``."""
         held: dict[str, Any] = {"button": "left", "buttons": int(down)} if down or kind != "mouseMoved" else {}
-        await self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, clickCount=1, **held)
+        await self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, clickCount=clicks, **held)
+
+    async def drag(self, start: tuple[float, float], to: tuple[float, float]) -> None:
+        """With the mouse."""
+        await self.mouse("mouseMoved", *start)
+        await self.mouse("mousePressed", *start, down=True)
+        await self.mouse("mouseMoved", *to, down=True)
+        await self.mouse("mouseReleased", *to)
+
+    async def double_click(self, x: float, y: float) -> None:
+        for clicks in (1, 2):
+            await self.mouse("mousePressed", x, y, down=True, clicks=clicks)
+            await self.mouse("mouseReleased", x, y, clicks=clicks)
+
+    async def wheel(self, x: float, y: float, by: float, ctrl: bool = False) -> None:
+        turned: dict[str, Any] = {"deltaX": 0, "deltaY": by, "modifiers": 2 if ctrl else 0}
+        await self.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, **turned)
+
+    async def fingers(self, *moments: list[tuple[float, float]]) -> None:
+        """As many as there are points, at one moment after another; then they are lifted."""
+        for number, points in enumerate(moments):
+            places = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+            kind = "touchMove" if number else "touchStart"
+            await self.call("Input.dispatchTouchEvent", type=kind, touchPoints=places)
+        await self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     async def picture(self, file: Path, whole: bool = True) -> None:
         shot = await self.call("Page.captureScreenshot", captureBeyondViewport=whole, format="png")

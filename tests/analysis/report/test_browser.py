@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -35,7 +36,7 @@ async def drawn(page: Tab, name: str) -> None:
     """Waits for a timeline."""
     await page.value(
         "new Promise(done => { const canvas = document.querySelector('.panel:not([hidden]) canvas.time');"
-        "canvas.scrollIntoView();"
+        "canvas.scrollIntoView({behavior: 'instant'});"
         f"const look = () => canvas.dataset.drawn === '{name}' ? done() : setTimeout(look, 5); look(); }})"
     )
 
@@ -114,6 +115,117 @@ async def test_what_is_pointed_at_is_told(page: Path) -> None:
         await found.key("Enter")
         label = await found.value("document.activeElement.dataset.cell")
         assert await found.value("document.querySelector('#w0 .configuration').value") == label
+        assert not found.complaints
+
+
+TIME = "document.querySelector('canvas.time').timeline"
+
+
+async def shown(page: Tab) -> tuple[Any, Any, dict[str, list[float]]]:
+    """The share of the run's time that the first timeline shows, the share at which it begins, and values' ranges."""
+    view = await page.value(f"(({{from, to, end, ranges}}) => [from / end, (to - from) / end, ranges])({TIME}.view)")
+    return view[1], view[0], view[2]
+
+
+async def spot(page: Tab, track: str, across: float, down: float) -> tuple[float, float]:
+    """A point of a track of the first timeline, by shares of its room."""
+    found = await page.value(
+        f"(() => {{ const t = {TIME}, r = t.canvas.getBoundingClientRect(), k = t.laid.find(k => k.kind === '{track}');"
+        f"return [r.left + t.x(t.from + {across} * (t.to - t.from)), r.top + k.top + k.height * {down}]; }})()"
+    )
+    return found[0], found[1]
+
+
+async def test_a_box_zooms_in_and_a_double_click_out(page: Path) -> None:
+    """Into time and lanes, or a track's values; a flat box into time alone. Desk and phone, light and dark."""
+    async with tab() as found:
+        for width, dark in ((1400, False), (390, True)):
+            await found.open(page, width, dark=dark)
+            await drawn(found, "w0-time-0")
+            whole = await found.value(f"{TIME}.canvas.toDataURL()")
+            await found.drag(await spot(found, "lanes", 0.25, 0.1), await spot(found, "lanes", 0.5, 0.5))
+            span, start, ranges = await shown(found)
+            assert (span, start) == (pytest.approx(0.25, abs=0.02), pytest.approx(0.25, abs=0.02))
+            lanes = await found.value(f"{TIME}.run.lanes")
+            assert ranges["lanes"] == [int(0.1 * lanes), -(-lanes // 2)]
+            assert "shown: " in await found.value(f"{TIME}.canvas.getAttribute('aria-label')")
+            assert await found.value(f"{TIME}.canvas.toDataURL()") != whole
+            await found.double_click(*await spot(found, "lanes", 0.5, 0.5))
+            assert await shown(found) == (1.0, 0.0, {})
+            assert await found.value(f"{TIME}.canvas.toDataURL()") == whole
+
+            await found.drag(await spot(found, "power", 0.2, 0.5), await spot(found, "power", 0.6, 1.0))
+            span, _, ranges = await shown(found)
+            low, high = ranges["power"]
+            assert span == pytest.approx(0.4, abs=0.02) and low == 0.0
+            assert high == pytest.approx(0.5 * await found.value(f"{TIME}.laid.at(-1).most"), rel=0.05)
+            await click(found, "#w0 [data-zoom=all]")
+            await found.drag(await spot(found, "lanes", 0.2, 0.5), await spot(found, "lanes", 0.6, 0.51))
+            span, _, ranges = await shown(found)
+            assert span == pytest.approx(0.4, abs=0.02) and ranges == {}
+        assert not found.complaints
+
+
+async def test_keys_and_a_wheel_do_what_a_mouse_does(page: Path) -> None:
+    """Lanes by brackets and arrows, the wheel with Ctrl about the pointer; without, the page scrolls."""
+    async with tab() as found:
+        await found.open(page)
+        await drawn(found, "w0-time-0")
+        await found.value(f"{TIME}.canvas.focus({{preventScroll: true}})")
+        await found.key("]")
+        first = (await shown(found))[2]["lanes"]
+        await found.key("ArrowUp")
+        assert (await shown(found))[2]["lanes"][0] < first[0]
+        for _ in range(5):
+            await found.key("[")
+        assert (await shown(found))[2] == {}
+
+        place = await spot(found, "lanes", 0.3, 0.5)
+        before = await found.value(f"{TIME}.time({TIME}.x({TIME}.run.end * 0.3))")
+        await found.wheel(*place, -100, ctrl=True)
+        span, start, _ = await shown(found)
+        assert span < 0.6 and start + 0.3 * span == pytest.approx(0.3, abs=0.01) and before > 0.0
+        await found.wheel(*place, 100)
+        assert (await shown(found))[:2] == (span, start)
+        await found.key("Escape")
+        assert await shown(found) == (1.0, 0.0, {})
+        assert not found.complaints
+
+
+async def test_fingers_zoom_and_move(page: Path) -> None:
+    """On a phone two fingers draw apart what lies between them, one moves what is zoomed into, and on the whole of it
+    one draws a box."""
+    async with tab() as found:
+        await found.open(page, 390)
+        await found.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        await drawn(found, "w0-time-0")
+        a, b, c, d = [await spot(found, "lanes", share, 0.5) for share in (0.4, 0.6, 0.2, 0.8)]
+        await found.fingers([a, b], [c, d])
+        span, start, _ = await shown(found)
+        assert (span, start) == (pytest.approx(1 / 3, abs=0.03), pytest.approx(1 / 3, abs=0.03))
+        await found.fingers([d], [b], [a])
+        moved = await shown(found)
+        assert moved[0] == pytest.approx(span) and moved[1] > start
+        await click(found, "#w0 [data-zoom=all]")
+        await found.fingers([c], [a], [b])
+        assert (await shown(found))[0] < 0.6
+        assert not found.complaints
+
+
+async def test_a_saved_timeline_is_the_stretch_that_was_shown(page: Path, tmp_path: Path) -> None:
+    """And its name says which; zooming is kept over light and dark."""
+    async with tab() as found:
+        await found.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        await found.open(page)
+        await drawn(found, "w0-time-0")
+        await found.drag(await spot(found, "lanes", 0.25, 0.1), await spot(found, "lanes", 0.5, 0.5))
+        before = await shown(found)
+        await found.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+        assert await shown(found) == before
+        await found.value(f"{TIME}.box.querySelector('[data-do=save]').click()")
+        await until(lambda: bool([*tmp_path.glob("*.png")]))
+        (file,) = tmp_path.glob("*.png")
+        assert re.search(r"-[\d-]+-to-[\d-]+-s-lanes-\d+-to-\d+\.png$", file.name), file.name
         assert not found.complaints
 
 
