@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from rejoule.traces.engine_options import GPUS
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import OPTION, Configuration, Run, configuration_key, knobs
 
@@ -40,6 +41,7 @@ FOLLOWS: Final[Mapping[str, tuple[str, ...]]] = {
     "model": ("model", "id", "root", "max_model_len", "dtype"),
     "python": ("version",),
     "policy": ("policy_code", "scheduling_policy"),
+    GPUS: ("profile", "profile_digest", GPUS),
 }
 """What differs with a knob that was set; of others, what is called as they are."""
 SIM: Final = ("profile", "profile_digest", "policy_code")
@@ -51,7 +53,8 @@ def name_of(configuration: Configuration) -> str:
     and its policy."""
     c = configuration
     if c.engine == "sim":
-        name = f"profile {c.profile or 'of the simulated engine'}"
+        gpus = c.options.get(GPUS)
+        name = f"profile {c.profile or 'of the simulated engine'}" + ("" if gpus is None else f" on {gpus} GPUs")
     elif c.engine == "vllm":
         name = configuration_key(Configuration(engine=c.engine, max_num_seqs=c.max_num_seqs, options=c.options))
     else:
