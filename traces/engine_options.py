@@ -26,6 +26,9 @@ DEFAULTS: Final[Mapping[str, Any]] = {
 GPUS: Final = "tensor_parallel_size"
 """How many GPUs share each layer's work."""
 
+NCCL_ALONE: Final = "disable_custom_all_reduce"
+"""Whether GPUs exchange by NCCL alone, and not by vLLM's own kernels where those can."""
+
 KV_MEMORY: Final = ("num_gpu_blocks", "gpu_memory_utilization", "kv_cache_memory_bytes")
 """Those that all say how much the KV cache holds."""
 

@@ -149,8 +149,7 @@ def _slowdowns(found: Sequence[Wait]) -> list[float] | None:
 
 def tensor_parallel(run: Run) -> int:
     """Over how many GPUs each layer was split: by the option, else as the engine or its profile says, else 1."""
-    told = run.engine.get("gpus") if run.configuration.engine == "sim" else run.engine.get(GPUS)
-    found = (run.configuration.options.get(GPUS), told)
+    found = (run.configuration.options.get(GPUS), run.engine.get(GPUS), run.engine.get("gpus"))
     return next((size for size in found if isinstance(size, int) and size > 0), 1)
 
 

@@ -126,9 +126,18 @@ def drifts(runs: Iterable[Run]) -> tuple[str, ...]:
     told = {
         "ReJoule's version": [run.engine.get("rejoule") for run in known],
         "the GPUs' driver": [None if run.conditions is None else run.conditions.driver for run in known],
-        "their profile's content": [run.engine.get("profile_digest") for run in known if "profile" in run.engine],
+        **{f"the content of profile {name}": digests for name, digests in _contents(known).items()},
     }
     return tuple(_drift(what, values) for what, values in told.items() if len(set(values)) > 1)
+
+
+def _contents(runs: Iterable[Run]) -> dict[str, list[Any]]:
+    """What the profiles of runs hold, by name: two profiles are no change of one."""
+    found: dict[str, list[Any]] = {}
+    for run in runs:
+        if "profile" in run.engine:
+            found.setdefault(str(run.engine["profile"]), []).append(run.engine.get("profile_digest"))
+    return found
 
 
 def _drift(what: str, values: list[Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from rejoule.replay.calibration.origin import check_measured, measured_on, serving
+from rejoule.replay.calibration.origin import check_measured, measured_on, on_their_gpus, serving
 from rejoule.replay.calibration.quick import MEASURE, Fitted, GridRun, Seen, quick_fit
 from rejoule.replay.sim.profile import Profile
 from rejoule.traces import RejouleError
@@ -64,6 +64,7 @@ def quick_calibrate(
     Raises RejouleError for runs of other hardware, of modelled joules, or that show too little.
     """
     runs = [each.run for each in measured]
+    parent = on_their_gpus(parent, runs)
     check_measured(parent, runs)
     modelled = [run.id for run in runs if run.energy.gpu_j is not None and not run.measured]
     if modelled and not timing_only:

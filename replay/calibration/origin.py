@@ -9,8 +9,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from rejoule.replay.sim.profile import Profile, Serving
+from rejoule.replay.sim.tensor_parallel import on_gpus
 from rejoule.traces import RejouleError
 from rejoule.traces.engine_options import DEFAULTS, option_word
+from rejoule.traces.figures import tensor_parallel
 from rejoule.traces.run import Run
 
 USUAL: Final = ("enforce_eager", "async_scheduling")
@@ -18,14 +20,20 @@ USUAL: Final = ("enforce_eager", "async_scheduling")
 SERVED: Final = ("block_size", "num_gpu_blocks", "max_num_seqs", "max_num_batched_tokens")
 
 
+def on_their_gpus(base: Profile, runs: Sequence[Run]) -> Profile:
+    """A ``base`` of one GPU on as many as all of the ``runs`` were on; any other as it is."""
+    counts = {tensor_parallel(run) for run in runs}
+    return on_gpus(base, counts.pop()) if base.tensor_parallel == 1 and len(counts) == 1 else base
+
+
 def check_measured(base: Profile, runs: Sequence[Run]) -> None:
     """Raises RejouleError for runs of other hardware than ``base``, or of an engine that works in another way."""
     for run in runs:
-        gpus = run.engine.get("tensor_parallel_size")
-        if isinstance(gpus, int) and gpus != base.tensor_parallel:
+        gpus = tensor_parallel(run)
+        if gpus != base.tensor_parallel:
             raise RejouleError(
                 f"{run.id} ran on {gpus} GPUs, the profile {base.name} is of {base.tensor_parallel}",
-                "take a base of as many with --base, as in --base h200-llama-3.1-8b-tp2",
+                "give runs on equal numbers of GPUs, and a --base of one GPU or of as many",
             )
         given = run.configuration.options
         if turned := [name for name in USUAL if given.get(name) not in (None, DEFAULTS[name])]:

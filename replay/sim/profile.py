@@ -119,7 +119,7 @@ class Gpu(Struct, frozen=True, forbid_unknown_fields=True):
     link_bytes_per_s: Positive | None = None
     """To the other GPUs, in one direction; ``None`` allows no tensor parallelism."""
     link: Literal["nvlink", "peer", "host"] = "nvlink"
-    """What joins them: NVLink each to each, PCIe by which they reach each other's memory, or the host's memory alone."""
+    """What joins them: NVLink each to each, PCIe by which they reach each other's memory, or the host's memory."""
 
     def __post_init__(self) -> None:
         _ordered("min_clock_mhz", self.min_clock_mhz, "max_clock_mhz", self.max_clock_mhz)
