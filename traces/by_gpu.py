@@ -1,4 +1,4 @@
-"""What each GPU of a run took, where several did: by their own counters, or equal shares where a model knows the sum."""
+"""What each GPU of a run took, where several did: by their own counters, or equal shares where a model knows a sum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each GPU took adds up to what all did: by their counters, or in equal shares where a model knows the sum alone."""
+"""What each GPU took adds up to what all did: by their counters, or in equal shares where a model knows a sum."""
 
 from __future__ import annotations
 
