@@ -21,6 +21,7 @@ from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution
 from rejoule.analysis.summary.units import amount
 from rejoule.analysis.summary.workflows import Told, figure_notes, told
+from rejoule.traces.by_gpu import GpuEnergy, mean_by_gpu
 from rejoule.traces.clock_curve import mark
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.modelled import modelled_notes
@@ -103,6 +104,8 @@ class Spent:
     """Of the workflows: their times, throughput, joules, waiting and fairness."""
     figure_notes: tuple[str, ...] = ()
     """What of these is not known, and what else stands against reading them."""
+    gpus: tuple[GpuEnergy, ...] = ()
+    """What each of several GPUs took: the joules once more."""
     curve: str = ""
     """What an assumed clock curve may put the joules off by, as in ``±9.2 %``; nothing where none is assumed."""
 
@@ -194,6 +197,7 @@ def _spent(trace: str, cell: Cell, by: Split, force: bool) -> Spent:
         sum(s.figures.workflows for s in cell.trials),
         told(cell.trials),
         tuple(figure_notes(cell.trials)),
+        mean_by_gpu(runs),
         mark(runs[0]),
     )
 

@@ -18,11 +18,12 @@ from typing import Any, Final
 
 from rejoule.analysis.comparison.unseen import unseen_notes
 from rejoule.analysis.summary.naming import describe, varying
-from rejoule.traces.engine_options import DEFAULTS, KV_MEMORY
+from rejoule.traces.engine_options import DEFAULTS, GPUS, KV_MEMORY
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.figures import tensor_parallel
 from rejoule.traces.percentiles import percentile
 from rejoule.traces.ran_on import drifts
-from rejoule.traces.run import OPTION, Configuration, Run, knobs
+from rejoule.traces.run import OPTION, Run, knobs
 from rejoule.traces.student import t_quantile
 from rejoule.traces.summary import first_tokens_s
 from rejoule.traces.waits import served
@@ -241,8 +242,9 @@ def _compared(runs: Sequence[Run]) -> set[str]:
     return {n for n in always | plain | set(varying(run.configuration for run in runs)) if n not in APART}
 
 
-def _shared(configuration: Configuration, names: set[str]) -> Iterator[tuple[str, Any]]:
-    found = knobs(configuration)
+def _shared(run: Run, names: set[str]) -> Iterator[tuple[str, Any]]:
+    # A profile of two GPUs is what a server that was told to use two is.
+    found = knobs(run.configuration) | {f"{OPTION}{GPUS}": tensor_parallel(run)}
     for name in sorted(names):
         value = found.get(name, DEFAULTS.get(name.removeprefix(OPTION)))
         yield name, str(value) if isinstance(value, list | dict) else value
@@ -251,7 +253,7 @@ def _shared(configuration: Configuration, names: set[str]) -> Iterator[tuple[str
 def _cells(runs: Iterable[Run], names: set[str]) -> dict[_Key, list[Run]]:
     found: dict[_Key, list[Run]] = defaultdict(list)
     for run in runs:
-        found[run.trace, tuple(_shared(run.configuration, names))].append(run)
+        found[run.trace, tuple(_shared(run, names))].append(run)
     return dict(found)
 
 

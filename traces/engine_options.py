@@ -18,8 +18,16 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "scheduling_policy": "fcfs",
     "enforce_eager": False,
     "cudagraph_capture_sizes": None,
+    "tensor_parallel_size": 1,
+    "disable_custom_all_reduce": False,
 }
 """What they are unless given; ``None`` is up to the engine, by its GPU and its batch size."""
+
+GPUS: Final = "tensor_parallel_size"
+"""How many GPUs share each layer's work."""
+
+NCCL_ALONE: Final = "disable_custom_all_reduce"
+"""Whether GPUs exchange by NCCL alone, and not by vLLM's own kernels where those can."""
 
 KV_MEMORY: Final = ("num_gpu_blocks", "gpu_memory_utilization", "kv_cache_memory_bytes")
 """Those that all say how much the KV cache holds."""
@@ -36,6 +44,8 @@ SAID: Final[Mapping[str, str]] = {
     "scheduling_policy": "scheduling",
     "enforce_eager": "CUDA graphs",
     "cudagraph_capture_sizes": "CUDA graphs' sizes",
+    "tensor_parallel_size": "GPUs",
+    "disable_custom_all_reduce": "all-reduces",
 }
 """What an option is about."""
 
@@ -44,6 +54,7 @@ _SWITCHES: Final = {
     "enable_chunked_prefill": ("chunked prefill off", "chunked prefill on"),
     "async_scheduling": ("async scheduling off", "async scheduling on"),
     "enforce_eager": ("CUDA graphs", "no CUDA graphs"),
+    "disable_custom_all_reduce": ("custom all-reduces", "all-reduces by NCCL alone"),
 }
 _SIZES: Final = {
     "max_num_batched_tokens": ("default budget", "budget {:,}"),
@@ -62,6 +73,8 @@ def option_word(name: str, value: Any) -> str:
     if name in _SIZES and (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
         unset, size = _SIZES[name]
         return size.format(value) if value else unset
+    if name == GPUS and isinstance(value, int):
+        return "1 GPU" if value == 1 else f"{value} GPUs"
     if name == "kv_cache_dtype":
         return f"KV {value}"
     if name == "scheduling_policy":

@@ -14,6 +14,7 @@ from math import fsum, prod
 from typing import Final
 
 from rejoule.traces.arrivals import users_of
+from rejoule.traces.engine_options import GPUS
 from rejoule.traces.loops import pass_of
 from rejoule.traces.percentiles import percentile, unresolved_note
 from rejoule.traces.run import Run
@@ -144,6 +145,12 @@ def _slowdowns(found: Sequence[Wait]) -> list[float] | None:
     if not progress or min(progress) <= 0.0:
         return None
     return [1.0 / share for share in progress]
+
+
+def tensor_parallel(run: Run) -> int:
+    """Over how many GPUs each layer was split: by the option, else as the engine or its profile says, else 1."""
+    found = (run.configuration.options.get(GPUS), run.engine.get(GPUS), run.engine.get("gpus"))
+    return next((size for size in found if isinstance(size, int) and size > 0), 1)
 
 
 def _cached_share(run: Run) -> float | None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from rejoule.traces.engine_options import GPUS
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import OPTION, Configuration, Run, configuration_key, knobs
 
@@ -40,6 +41,7 @@ FOLLOWS: Final[Mapping[str, tuple[str, ...]]] = {
     "model": ("model", "id", "root", "max_model_len", "dtype"),
     "python": ("version",),
     "policy": ("policy_code", "scheduling_policy"),
+    GPUS: ("profile", "profile_digest", GPUS),
 }
 """What differs with a knob that was set; of others, what is called as they are."""
 SIM: Final = ("profile", "profile_digest", "policy_code")
@@ -51,7 +53,8 @@ def name_of(configuration: Configuration) -> str:
     and its policy."""
     c = configuration
     if c.engine == "sim":
-        name = f"profile {c.profile or 'of the simulated engine'}"
+        gpus = c.options.get(GPUS)
+        name = f"profile {c.profile or 'of the simulated engine'}" + ("" if gpus is None else f" on {gpus} GPUs")
     elif c.engine == "vllm":
         name = configuration_key(Configuration(engine=c.engine, max_num_seqs=c.max_num_seqs, options=c.options))
     else:
@@ -123,9 +126,18 @@ def drifts(runs: Iterable[Run]) -> tuple[str, ...]:
     told = {
         "ReJoule's version": [run.engine.get("rejoule") for run in known],
         "the GPUs' driver": [None if run.conditions is None else run.conditions.driver for run in known],
-        "their profile's content": [run.engine.get("profile_digest") for run in known if "profile" in run.engine],
+        **{f"the content of profile {name}": digests for name, digests in _contents(known).items()},
     }
     return tuple(_drift(what, values) for what, values in told.items() if len(set(values)) > 1)
+
+
+def _contents(runs: Iterable[Run]) -> dict[str, list[Any]]:
+    """What the profiles of runs hold, by name: two profiles are no change of one."""
+    found: dict[str, list[Any]] = {}
+    for run in runs:
+        if "profile" in run.engine:
+            found.setdefault(str(run.engine["profile"]), []).append(run.engine.get("profile_digest"))
+    return found
 
 
 def _drift(what: str, values: list[Any]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rejoule.traces import clock_curve, preempted
+from rejoule.traces.by_gpu import by_gpu
 from rejoule.traces.chosen import BLIND
 from rejoule.traces.engine_options import DEFAULTS, option_words
 from rejoule.traces.figures import figures
@@ -63,6 +64,7 @@ def summary(run: Run) -> dict[str, Any]:
         "output_tokens": total(c.output_tokens for c in run.calls),
         "preempted": preempted.as_json(run),
         "energy_j": {"gpu": e.gpu_j, "cpu": e.cpu_j, "dram": e.dram_j, "idle": e.idle_j},
+        "gpus": [asdict(gpu) for gpu in by_gpu(run)],
         "energy_source": dict(e.source),
         "uncertainty_j": dict(e.uncertainty_j),
         "power_cap": asdict(run.power_cap),

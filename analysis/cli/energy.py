@@ -176,9 +176,25 @@ def _print_evidence(spent: Spent) -> None:
             for name, joules, within in parts
         ]
         show("by component", ("", "joules", "share"), rows)
+    _print_gpus(spent)
     for facts in (control(found), steady_state(found), conditions(found)):
         if facts:
             say("; ".join(f"{name} {value}" for name, value in facts), "dim")
+
+
+def _print_gpus(spent: Spent) -> None:
+    from rejoule.analysis.cli.console import show
+    from rejoule.analysis.summary.units import amount, percent
+    from rejoule.traces.by_gpu import EQUAL
+
+    rows = [
+        (gpu.name, amount(gpu.energy_j, "J"), percent(gpu.energy_j / spent.gpu_j), amount(gpu.idle_j, "J"))
+        for gpu in spent.gpus
+        if spent.gpu_j
+    ]
+    if rows:
+        caption = EQUAL if any(gpu.assumed for gpu in spent.gpus) else ""
+        show("by GPU", ("", "joules", "share", "idle"), rows, caption)
 
 
 def _methods(found: Sequence[Compared], as_json: bool) -> None:

@@ -8,9 +8,17 @@ from typing import Any
 from rejoule.analysis.attribution import PhaseEnergy
 from rejoule.analysis.pictures.bars import MOST_NODES, ranked_nodes
 from rejoule.analysis.summary.cells import Cell, Workload
-from rejoule.analysis.summary.facts import components, conditions, control, steady_state, total_half_width_j
+from rejoule.analysis.summary.facts import (
+    by_gpu_facts,
+    components,
+    conditions,
+    control,
+    steady_state,
+    total_half_width_j,
+)
 from rejoule.analysis.summary.units import amount, percent, rounded
 from rejoule.analysis.summary.workflows import told
+from rejoule.traces.by_gpu import mean_by_gpu
 
 
 def cell_data(workload: Workload, cell: Cell) -> dict[str, Any]:
@@ -35,7 +43,8 @@ def cell_data(workload: Workload, cell: Cell) -> dict[str, Any]:
         ("p99 workflow", next(figure.mean for figure in figures if figure.name == "workflow latency p99")),
     ]
     found = cell.evidence
-    said = (*components(found, cell.energy_j), *control(found), *steady_state(found), *conditions(found))
+    gpus = by_gpu_facts(mean_by_gpu(s.run for s in cell.trials), cell.energy_j)
+    said = (*components(found, cell.energy_j), *gpus, *control(found), *steady_state(found), *conditions(found))
     flows = [(figure.name, str(figure)) for figure in figures if figure.value is not None]
     return {"label": cell.label, "facts": facts, "said": said, "flows": flows, **_parts(workload, cell)}
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rejoule.analysis.statistics import Mean
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.evidence import Evidence
 from rejoule.analysis.summary.units import UNKNOWN, amount, percent
+from rejoule.traces.by_gpu import EQUAL, GpuEnergy
 from rejoule.traces.clock_curve import mark, may_bind
 
 Facts = tuple[tuple[str, str], ...]
@@ -18,6 +21,13 @@ def components(found: Evidence, gpu_j: float | None) -> Facts:
     if all(joules is None for joules in found.components.values()):
         return ()
     return tuple((name, _shared(joules, whole.get(name))) for name, joules in found.components.items())
+
+
+def by_gpu_facts(gpus: Sequence[GpuEnergy], of_j: float | None) -> Facts:
+    """What each of several GPUs took; of a model's equal shares one line says that they are."""
+    if any(gpu.assumed for gpu in gpus):
+        return (("each GPU", f"{_shared(gpus[0].energy_j, of_j)}: {EQUAL}"),)
+    return tuple((f"GPU {at} ({gpu.name[:12]})", _shared(gpu.energy_j, of_j)) for at, gpu in enumerate(gpus))
 
 
 def _shared(joules: float | None, of_j: float | None) -> str:

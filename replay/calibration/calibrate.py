@@ -14,8 +14,6 @@ from rejoule.replay.calibration.api import api_delays
 from rejoule.replay.calibration.capping import Capped, cap_of, fit_cap, highest_clock
 from rejoule.replay.calibration.clock_curve import found_curve
 from rejoule.replay.calibration.fit import (
-    POWER,
-    TIMING,
     Errors,
     fit_power,
     fit_timing,
@@ -35,7 +33,7 @@ from rejoule.replay.calibration.observations import (
     spans,
     whole_run,
 )
-from rejoule.replay.calibration.origin import check_measured, measured_on, serving
+from rejoule.replay.calibration.origin import check_measured, measured_on, on_their_gpus, serving
 from rejoule.replay.sim.profile import Profile
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Run
@@ -99,6 +97,7 @@ def calibrate(
 
     Raises RejouleError if the engine's steps or the GPUs' power were not recorded, or the runs are of other hardware.
     """
+    base = on_their_gpus(base, runs)
     check_measured(base, runs, timing_only=timing_only)
     seen = _seen(runs, base)
     if not seen.bins:
@@ -114,7 +113,7 @@ def calibrate(
             profile = fit_cap(replace(base, timing=profile.timing, power=power.power), _capped(runs))
             seen = _seen(runs, profile)
             profile, found = fit_timing(profile, seen.bins, seen.launches)
-    known = {f"timing.{k}": v for k, v in found.known.items() if k in TIMING}
+    known = {f"timing.{k}": v for k, v in found.known.items()}
     notes = []
     delays = api_delays(runs)
     if delays is not None and any(run.configuration.engine != "sim" for run in runs):
@@ -125,7 +124,7 @@ def calibrate(
     errors_of_power = None
     if not timing_only:
         profile, drawn = fit_power(profile, seen.readings, clocked=clocked)
-        known |= {f"power.{k}": v for k, v in drawn.known.items() if k in POWER}
+        known |= {f"power.{k}": v for k, v in drawn.known.items()}
         errors_of_power = power_errors(profile, seen.readings)
     if not (timing_only or clocked):
         notes.append(

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from msgspec.structs import replace
 
-from rejoule.replay.calibration.observations import ObservedStep
+from rejoule.replay.calibration.observations import Engine, ObservedStep
 from rejoule.replay.sim.latency import LatencyModel, Work
 from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.profile import Profile
@@ -36,17 +36,18 @@ def cap_of(run: Run) -> float | None:
     return run.power_cap.in_force_w or run.configuration.power_cap_w
 
 
-def highest_clock(profile: Profile, cap_w: float | None) -> Callable[[Work, int | None], float]:
+def highest_clock(profile: Profile, cap_w: float | None) -> Callable[[Work, Engine], float]:
     """The SM clock that a step cannot exceed, since it would draw more than the peak that a cap allows."""
 
     @cache
-    def models(seats: int | None) -> tuple[LatencyModel, PowerModel]:
-        latency = LatencyModel(profile, seats)
+    def models(engine: Engine) -> tuple[LatencyModel, PowerModel]:
+        seats, custom = engine
+        latency = LatencyModel(profile, seats, custom_all_reduce=custom)
         return latency, PowerModel(profile, latency, cap_w)
 
     @cache
-    def highest(work: Work, seats: int | None) -> float:
-        latency, power = models(seats)
+    def highest(work: Work, engine: Engine) -> float:
+        latency, power = models(engine)
         return power.burst(latency.demand(work)).clock_mhz
 
     return highest
@@ -68,7 +69,8 @@ def _misfit(profile: Profile, run: Capped) -> float:
     """Sum of squared differences of the readings' joules, from the steps as they were timed and the clocks modelled."""
     if not run.steps:
         return 0.0
-    latency = LatencyModel(profile, run.steps[0].seats)
+    seats, custom = run.steps[0].engine
+    latency = LatencyModel(profile, seats, custom_all_reduce=custom)
     power = PowerModel(profile, latency, run.cap_w)
     moments, joules = [], [0.0]
     ended_s = run.steps[0].start_s

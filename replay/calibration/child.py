@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from rejoule.replay.calibration.clock_curve import found_curve
 from rejoule.replay.calibration.grid import Limits
 from rejoule.replay.calibration.observations import power_readings
-from rejoule.replay.calibration.origin import check_measured, measured_on, serving
+from rejoule.replay.calibration.origin import check_measured, measured_on, on_their_gpus, serving
 from rejoule.replay.calibration.outside import FIRST, at_once
 from rejoule.replay.calibration.quick import MEASURE, Fitted, GridRun, Seen, broken, clocked, of_grid, quick_fit
 from rejoule.replay.calibration.served import overrun
@@ -84,6 +84,7 @@ def quick_calibrate(
     if len(others) < len(measured):
         measured = [each for each in measured if each.run.id not in others]
     runs = [each.run for each in measured]
+    parent = on_their_gpus(parent, runs)
     check_measured(parent, runs, timing_only=timing_only)
     modelled = [run.id for run in runs if run.energy.gpu_j is not None and not run.measured]
     if modelled and not timing_only:

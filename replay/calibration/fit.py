@@ -12,7 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from rejoule.replay.calibration.least_squares import Found, Parameter, Vector, least_squares
-from rejoule.replay.calibration.observations import Bin, Kind, Launch, ObservedStep, PowerReading, Span
+from rejoule.replay.calibration.observations import Bin, Engine, Kind, Launch, ObservedStep, PowerReading, Span
 from rejoule.replay.sim.latency import Demand, LatencyModel, StepTime, Work
 from rejoule.replay.sim.pipeline import span_s
 from rejoule.replay.sim.power import PowerModel
@@ -33,6 +33,18 @@ TIMING: Final = {
     "attention_efficiency": (0.05, 1.0),
 }
 """What is fitted, and between which bounds. The overhead by layer cannot be told from that by step, and stays."""
+SHARED: Final = {
+    "all_reduce_s": (1e-7, 1e-3),
+    "all_reduce_efficiency": (0.05, 1.0),
+    "nccl_s": (1e-7, 1e-3),
+    "nccl_efficiency": (0.05, 1.0),
+    "host_workers_s": (1e-5, 0.1),
+}
+"""What is fitted too of several GPUs that share each layer,"""
+TWO_SHOTS: Final = {"two_shot_s": (1e-7, 1e-3), "two_shot_efficiency": (0.05, 1.0)}
+"""of more than two, and"""
+OF_ONE: Final = ("per_step_s", "host_per_step_s")
+"""what stays then: of each step, it cannot be told from what all-reduces and workers take of each step."""
 POWER: Final = {
     "idle_w": (1.0, 1000.0),
     "memory_w": (0.1, 2000.0),
@@ -45,6 +57,8 @@ POWER: Final = {
     "voltage_sag": (0.01, 1.0),
     "floor": (0.05, 1.0),
 }
+WAITING: Final = 0.1
+"""What all-reduces draw where the base does not know, as a share of the limit."""
 CLOCKED: Final = ("knee", "voltage_slope", "voltage_sag", "floor")
 SLOW_HOST_S: Final = {"host_prefill_s": 0.005, "host_eager_s": 0.02}
 """The host's time shows only where it is longer than the GPU's, so it is looked for from above."""
@@ -88,6 +102,8 @@ def fit_timing(profile: Profile, bins: Sequence[Bin], launches: Sequence[Launch]
         held,
         **{name: max(seconds, getattr(held, name)) for name, seconds in SLOW_HOST_S.items()},
         host_first_s=held.host_first_s or FIRST_S,
+        nccl_s=held.all_reduce_s if held.nccl_s is None else held.nccl_s,
+        two_shot_s=held.all_reduce_s if held.two_shot_s is None else held.two_shot_s,
         attention_efficiency=held.attention_efficiency or held.compute_efficiency,
     )
 
@@ -95,7 +111,7 @@ def fit_timing(profile: Profile, bins: Sequence[Bin], launches: Sequence[Launch]
         tried = replace(profile, timing=_with(start, values))
         return np.concatenate([_durations(tried, members), _launched(tried, launches)])
 
-    found = least_squares(predicted, measured, weights, _parameters(start, TIMING))
+    found = least_squares(predicted, measured, weights, _parameters(start, _bounds(profile)))
     return replace(profile, timing=_with(start, found.values)), found
 
 
@@ -109,6 +125,9 @@ def fit_power(profile: Profile, readings: Sequence[PowerReading], *, clocked: bo
     clocks = [r.clock_mhz for r in readings]
     start = replace(profile.power, cache_w=profile.power.cache_w or profile.power.traffic_w)
     bounds = {name: limits for name, limits in POWER.items() if clocked or name not in CLOCKED}
+    if profile.tensor_parallel > 1:
+        start = replace(start, link_w=start.link_w or WAITING * profile.gpu.default_power_limit_w)
+        bounds["link_w"] = (0.1, 5000.0)
     if (memory_w := _memory_w(times, [r.hbm_w for r in readings])) is not None:
         start = replace(start, memory_w=memory_w)
         del bounds["memory_w"]
@@ -150,6 +169,13 @@ def errors(predicted: Vector, measured: Vector, weights: Vector | None = None) -
     )
 
 
+def _bounds(profile: Profile) -> dict[str, tuple[float, float]]:
+    if profile.tensor_parallel == 1:
+        return TIMING
+    alone = {name: limits for name, limits in TIMING.items() if name not in OF_ONE}
+    return alone | SHARED | (TWO_SHOTS if profile.tensor_parallel > 2 else {})
+
+
 def _parameters(held: Timing | PowerCurve, bounds: Mapping[str, tuple[float, float]]) -> list[Parameter]:
     return [
         Parameter(name, min(high, max(low, getattr(held, name))), low, high) for name, (low, high) in bounds.items()
@@ -178,7 +204,7 @@ def _durations(profile: Profile, members: Sequence[_Members]) -> Vector:
         alike = fsum((steps - 1) * time.step_s for (_, steps), (_, time) in zip(each, costs, strict=True))
         last = each[-1][0]
         then = Work(decodes=last.work.prefills + last.work.decodes)
-        next_s = 0.0 if ends else models(last.seats).demand(then).host_s
+        next_s = 0.0 if ends else models(last.engine).demand(then).host_s
         return alike + span_s(launches, first, next_s, profile.timing.per_step_s)
 
     return np.array([seconds(each) for each in members])
@@ -190,8 +216,8 @@ def _launched(profile: Profile, launches: Sequence[Launch]) -> Vector:
     return np.array([max(cost(each.before)[1].step_s, cost(each.launched)[0].host_s) for each in launches])
 
 
-def _models(profile: Profile) -> Callable[[int | None], LatencyModel]:
-    return cache(lambda seats: LatencyModel(profile, seats))
+def _models(profile: Profile) -> Callable[[Engine], LatencyModel]:
+    return cache(lambda engine: LatencyModel(profile, engine[0], custom_all_reduce=engine[1]))
 
 
 def _coster(profile: Profile) -> Callable[[ObservedStep], tuple[Demand, StepTime]]:
@@ -199,7 +225,7 @@ def _coster(profile: Profile) -> Callable[[ObservedStep], tuple[Demand, StepTime
     models, top = _models(profile), profile.gpu.max_clock_mhz
 
     def cost(step: ObservedStep) -> tuple[Demand, StepTime]:
-        model = models(step.seats)
+        model = models(step.engine)
         demand = model.demand(step.work)
         return demand, model.time(demand, step.clock_mhz or top)
 
@@ -217,14 +243,15 @@ def _times(profile: Profile, readings: Sequence[PowerReading]) -> list[StepTime]
     models = _models(profile)
     found = []
     for reading in readings:
-        compute_s = memory_s = cache_s = 0.0
+        compute_s = memory_s = cache_s = link_s = 0.0
         for step, share in reading.seen:
-            model = models(step.seats)
+            model = models(step.engine)
             time = model.time(model.demand(step.work), reading.clock_mhz)
             compute_s += share * step.steps * min(time.compute_s, time.step_s)
             memory_s += share * step.steps * min(time.memory_s, time.step_s)
             cache_s += share * step.steps * min(time.cache_s, time.step_s)
-        found.append(StepTime(compute_s, memory_s, reading.length_s, reading.length_s, cache_s))
+            link_s += share * step.steps * min(time.link_s, time.step_s)
+        found.append(StepTime(compute_s, memory_s, reading.length_s, reading.length_s, cache_s, link_s))
     return found
 
 

@@ -12,9 +12,12 @@ from typing import Final, Literal
 
 from rejoule.replay.sim.latency import Work
 from rejoule.traces.contexts import contexts
+from rejoule.traces.engine_options import NCCL_ALONE
 from rejoule.traces.run import Reading, Run, Step
 
 Kind = Literal["decode", "prefill", "mixed"]
+Engine = tuple[int | None, bool]
+"""Its ``max_num_seqs``, and whether GPUs may exchange by vLLM's own kernels."""
 
 BLURRED_S: Final = 0.1
 """A step that lasts longer has hidden the host's work for the next one."""
@@ -39,6 +42,12 @@ class ObservedStep:
     """SM clock over it; ``None`` if nobody looked."""
     seats: int | None = None
     """The engine's ``max_num_seqs``, which says for how many tokens it has CUDA graphs."""
+    custom_all_reduce: bool = True
+
+    @property
+    def engine(self) -> Engine:
+        """What of the engine a model of its times must know."""
+        return self.seats, self.custom_all_reduce
 
     @property
     def duration_s(self) -> float:
@@ -106,17 +115,17 @@ class PowerReading:
     """What the memory drew of it, as a mean of the last second."""
 
 
-def observed_steps(run: Run, highest: Callable[[Work, int | None], float] | None = None) -> Iterator[ObservedStep]:
+def observed_steps(run: Run, highest: Callable[[Work, Engine], float] | None = None) -> Iterator[ObservedStep]:
     """The steps of a run that did something, in order; none if the engine was not watched.
 
-    ``highest`` says which SM clock a step cannot exceed, by its work and the engine's seats: the sensor does not see
+    ``highest`` says which SM clock a step cannot exceed, by its work and the engine: the sensor does not see
     the clock fall within a burst of some 100 ms.
     """
     steps = run.steps or ()
     prompts = {call.id: call.prompt_tokens for call in run.calls}
     clock_of = _clocks(run.readings or ())
     told = run.engine.get("max_num_seqs", run.configuration.max_num_seqs)
-    seats = told if isinstance(told, int) else None
+    engine = (told if isinstance(told, int) else None, not run.configuration.options.get(NCCL_ALONE))
     idle = True
     for step, (before, attended) in zip(steps, contexts(steps, prompts), strict=True):
         if not step.idle and step.end_s > step.start_s and step.steps:
@@ -125,8 +134,8 @@ def observed_steps(run: Run, highest: Callable[[Work, int | None], float] | None
             if clock is None:
                 clock = clock_of(step.start_s, step.end_s)
                 if clock is not None and highest is not None:
-                    clock = min(clock, highest(work, seats))
-            yield ObservedStep(work, step.steps, step.start_s, step.end_s, clock, seats)
+                    clock = min(clock, highest(work, engine))
+            yield ObservedStep(work, step.steps, step.start_s, step.end_s, clock, *engine)
         idle = step.idle
 
 
@@ -164,7 +173,9 @@ def launches(found: Iterable[Span]) -> list[Launch]:
             launched = span.steps[1]
             work = launched.work
             sizes = (work.prefills, work.prefill_tokens, work.decodes)
-            alike[launched.seats or 0, *(round(log(1 + size) / LAUNCH_BIN) for size in sizes)].append(span)
+            alike[
+                launched.seats or 0, launched.custom_all_reduce, *(round(log(1 + size) / LAUNCH_BIN) for size in sizes)
+            ].append(span)
     each = []
     for members in alike.values():
         stalled_s = STALLED * median(m.steps[0].duration_s for m in members)
@@ -248,6 +259,7 @@ def _signature(span: Span) -> tuple[int, ...]:
         return round(log(1 + value) / BIN)
 
     found: list[int] = [span.steps[0].work.first, span.ends, span.steps[0].seats or 0]
+    found.append(span.steps[0].custom_all_reduce)
     for step in span.steps:
         work = step.work
         found += [work.prefills, work.decodes, size(work.prefill_tokens), size(work.prefill_pairs)]

@@ -9,8 +9,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from rejoule.replay.sim.profile import Profile, Serving
+from rejoule.replay.sim.tensor_parallel import on_gpus
 from rejoule.traces import RejouleError
 from rejoule.traces.engine_options import DEFAULTS, option_word
+from rejoule.traces.figures import tensor_parallel
 from rejoule.traces.run import Run
 
 USUAL: Final = ("enforce_eager", "async_scheduling")
@@ -18,12 +20,17 @@ USUAL: Final = ("enforce_eager", "async_scheduling")
 SERVED: Final = ("block_size", "num_gpu_blocks", "max_num_seqs", "max_num_batched_tokens")
 
 
+def on_their_gpus(base: Profile, runs: Sequence[Run]) -> Profile:
+    """A ``base`` of one GPU on as many as all of the ``runs`` were on; any other as it is."""
+    counts = {tensor_parallel(run) for run in runs}
+    return on_gpus(base, counts.pop()) if base.tensor_parallel == 1 and len(counts) == 1 else base
+
+
 def check_measured(base: Profile, runs: Sequence[Run], *, timing_only: bool) -> None:
     """Raises RejouleError for runs of other hardware than ``base``, of an engine that works in another way, or whose
     joules, unless only times are fitted, should not be used."""
     for run in runs:
-        gpus = run.engine.get("tensor_parallel_size")
-        check_served(base, run.configuration.options, gpus if isinstance(gpus, int) else None, run.id)
+        check_served(base, run.configuration.options, tensor_parallel(run), run.id)
         reasons = () if timing_only or run.conditions is None else run.conditions.rejected
         if reasons:
             raise RejouleError(
@@ -37,7 +44,7 @@ def check_served(base: Profile, options: Mapping[str, object], gpus: int | None,
     if gpus is not None and gpus != base.tensor_parallel:
         raise RejouleError(
             f"{name} runs on {gpus} GPUs, the profile {base.name} is of {base.tensor_parallel}",
-            "take a base of as many with --base, as in --base h200-llama-3.1-8b-tp2",
+            "give runs on equal numbers of GPUs, and a --base of one GPU or of as many",
         )
     if turned := [option for option in USUAL if options.get(option) not in (None, DEFAULTS[option])]:
         words = " and ".join(option_word(option, options[option]) for option in turned)

@@ -13,20 +13,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from itertools import count
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 
-from rejoule.replay.calibration.fit import POWER, TIMING
+from rejoule.replay.calibration.fit import POWER, SHARED, TIMING, TWO_SHOTS
 from rejoule.replay.calibration.grid import QUICK, Limits, cells, grid, kind_of
 from rejoule.replay.calibration.least_squares import Parameter, Search, Vector, least_squares
 from rejoule.replay.calibration.outside import FIRST, WATTS, Shown, shown
 from rejoule.replay.engines.sim import OPTIONS, SimEngine
 from rejoule.replay.replay import replay
+from rejoule.replay.sim.all_reduce import Exchange, Way
 from rejoule.replay.sim.profile import BLOCK_SIZE, Profile
 from rejoule.traces import RejouleError, Trace
-from rejoule.traces.engine_options import KV_MEMORY
+from rejoule.traces.engine_options import KV_MEMORY, NCCL_ALONE
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.words import counted
@@ -38,7 +39,7 @@ API: Final = {
 }
 BOUNDS: Final = {
     **{f"timing.{name}": bounds for name, bounds in (TIMING | API).items()},
-    "timing.all_reduce_s": (1e-7, 1e-3),
+    **{f"timing.{name}": bounds for name, bounds in (SHARED | TWO_SHOTS).items()},
     **{f"power.{name}": bounds for name, bounds in POWER.items()},
 }
 CARD: Final[Mapping[str, tuple[str, ...]]] = {
@@ -49,17 +50,22 @@ CARD: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Watts that move, and those that move along: at one clock they cannot be told apart."""
 HOST: Final[Mapping[str, tuple[str, ...]]] = {
-    "timing.host_per_step_s": ("timing.host_serial_s",),
+    "timing.host_per_step_s": ("timing.host_serial_s", "timing.host_workers_s"),
     "timing.host_per_request_s": (),
     "timing.host_prefill_s": (),
-    "timing.host_eager_s": (),
+    "timing.host_eager_s": ("timing.host_all_reduce_s",),
     "timing.host_first_s": (),
     "timing.api_per_request_s": ("timing.api_answer_s", "timing.api_per_output_s", "timing.api_per_echoed_token_s"),
     "timing.api_per_token_s": (),
     "timing.api_crowd_s": (),
 }
 """One process reads requests and writes answers: how fast it is, it is at both."""
-LINK: Final[Mapping[str, tuple[str, ...]]] = {"timing.all_reduce_s": ()}
+LINK: Final[Mapping[Way, str]] = {
+    "one shot": "timing.all_reduce_s",
+    "two shots": "timing.two_shot_s",
+    "NCCL": "timing.nccl_s",
+}
+"""The latency of each way in which GPUs exchange."""
 CURVE: Final[Mapping[str, tuple[str, ...]]] = {
     "power.knee": (),
     "power.voltage_slope": (),
@@ -72,6 +78,8 @@ UNKNOWN: Final = {
     "timing.host_prefill_s": 5e-3,
     "timing.host_eager_s": 0.02,
     "timing.host_first_s": 1e-3,
+    "timing.all_reduce_s": 1e-5,
+    "timing.nccl_s": 1e-5,
     "timing.api_per_request_s": 5e-3,
     "timing.api_per_token_s": 1e-6,
     "timing.api_crowd_s": 5e-4,
@@ -80,7 +88,9 @@ UNKNOWN: Final = {
 PRIOR: Final = 0.4
 """By how much a constant differs between cards or hosts, as the standard deviation of its logarithm."""
 WIDE: Final = 1.5
-"""The same of one that the parent does not know, or only assumes: those of the clock."""
+"""The same of one that the parent does not know, or assumes: of links, and where the clock is held, of that."""
+SLOW_LINK: Final = 4.0
+"""By how much slower an assumed latency of a link is tried, too."""
 LEARNT: Final = 0.8
 """A constant that is known no better than by this share of its prior was not determined."""
 WAITS: Final = 0.2
@@ -117,10 +127,21 @@ class Fitted:
     after: Seen
 
 
-def moving(parent: Profile, *, timing_only: bool = False, clocked: bool = False) -> dict[str, tuple[str, ...]]:
-    """The constants that a card or host of the parent's kind has of its own; with those of the clock if it was held."""
+def moving(
+    parent: Profile,
+    *,
+    timing_only: bool = False,
+    clocked: bool = False,
+    options: Sequence[Mapping[str, Any]] = ({},),
+) -> dict[str, tuple[str, ...]]:
+    """The constants that a card or host of the parent's kind has of its own; with those of the clock if it was held.
+
+    Of several GPUs, the latency of the way in which those exchange what they decode, on servers with such ``options``.
+    """
+    ways = [Exchange(parent, not given.get(NCCL_ALONE)).way(0) for given in options]
+    links = {LINK[way]: () for way in ways} if parent.tensor_parallel > 1 else {}
     card = {} if timing_only else {**CARD, **(CURVE if clocked else {})}
-    return {**card, **HOST, **(LINK if parent.tensor_parallel > 1 else {})}
+    return {**card, **HOST, **links}
 
 
 def clocked(runs: Iterable[Run]) -> bool:
@@ -172,7 +193,12 @@ def quick_fit(
 
     first = simulated(parent)
     labels = sorted(key for key in measured.keys() & first.keys() if not (timing_only and key[1].what == WATTS))
-    parts = moving(parent, timing_only=timing_only, clocked=clocked(each.run for each in runs))
+    parts = moving(
+        parent,
+        timing_only=timing_only,
+        clocked=clocked(each.run for each in runs),
+        options=[each.run.configuration.options for each in runs],
+    )
     start, parameters = _start(parent, parts)
 
     def predicted(values: Mapping[str, float]) -> Vector:
@@ -182,7 +208,11 @@ def quick_fit(
 
     goal = np.array([measured[label] for label in labels])
     weights = np.array([WAITS if what.what == FIRST else 1.0 for _, what in labels])
-    fit = least_squares(predicted, goal, weights, parameters, prior=PRIOR, search=SEARCH)
+    fits = [
+        least_squares(predicted, goal, weights, begun, prior=PRIOR, search=SEARCH)
+        for begun in (parameters, *_from_above(parent, parameters))
+    ]
+    fit = min(fits, key=lambda each: each.misfit)
     profile = _with(start, parts, fit.values)
     last = {**first, **simulated(profile)}
     return Fitted(
@@ -241,10 +271,19 @@ def _start(parent: Profile, parts: Mapping[str, tuple[str, ...]]) -> tuple[Profi
         if not known:
             value = UNKNOWN.get(name, parent.power.traffic_w)
             start = _set(start, {name: value})
-        parameters.append(
-            Parameter(name, min(high, max(low, value)), low, high, None if known and name not in CURVE else WIDE)
-        )
+        told = known and name not in CURVE and not _assumed(parent, name)
+        parameters.append(Parameter(name, min(high, max(low, value)), low, high, None if told else WIDE))
     return start, parameters
+
+
+def _from_above(parent: Profile, parameters: Sequence[Parameter]) -> list[list[Parameter]]:
+    """The same with slower links, where those are assumed: what a slow host hides of them, it hides from the search."""
+    slower = [changed(p, start=min(p.high, SLOW_LINK * p.start)) if _assumed(parent, p.name) else p for p in parameters]
+    return [slower] if slower != list(parameters) else []
+
+
+def _assumed(parent: Profile, name: str) -> bool:
+    return name in LINK.values() and not parent.calibrated
 
 
 def _prior(parameter: Parameter) -> float:

@@ -163,12 +163,14 @@ def _known(base: Profile, engine: str, words: tuple[str, ...], times_alone: bool
     from rejoule.replay.calibration.served import local, told_by
     from rejoule.replay.cli.options import engine_options
     from rejoule.replay.energy.nvml import open_nvml
+    from rejoule.replay.sim.tensor_parallel import on_gpus
 
     options = engine_options(words)
     known = told_by(engine, options)
-    check_served(
-        base, options, known.get("tensor_parallel_size", 1 if engine == "vllm" else None), f"--engine {engine}"
-    )
+    gpus = known.get("tensor_parallel_size", 1 if engine == "vllm" else None)
+    if gpus is not None and base.tensor_parallel == 1:
+        base = on_gpus(base, gpus)
+    check_served(base, options, gpus, f"--engine {engine}")
     if engine == "sim" or times_alone:
         return known
     remedy = "calibrate on the GPU's machine, where rejoule doctor finds NVML; or fit --timing-only"

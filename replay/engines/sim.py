@@ -26,8 +26,10 @@ from rejoule.replay.sim.makeup import makeup
 from rejoule.replay.sim.margins import near_cap
 from rejoule.replay.sim.profile import Profile, fitted_to, load_profile, profile_digest
 from rejoule.replay.sim.records import StepRecord
+from rejoule.replay.sim.tensor_parallel import on_gpus
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.clock_curve import CARDS_DIFFER
+from rejoule.traces.engine_options import GPUS
 from rejoule.traces.model import Call
 from rejoule.traces.run import CallResult, Configuration, Energy, PowerCap, Step, Tier
 from rejoule.traces.work import left_out, output_tokens
@@ -48,6 +50,8 @@ OPTIONS: Mapping[str, Any] = {
     "scheduling_policy": str,
     "enforce_eager": bool,
     "cudagraph_capture_sizes": tuple[int, ...],
+    "tensor_parallel_size": int,
+    "disable_custom_all_reduce": bool,
 }
 """vLLM's options that the simulated engine has too, with the types of their values."""
 
@@ -64,17 +68,28 @@ def engine_config(configuration: Configuration, profile: Profile | None = None) 
             f"take one of {', '.join(OPTIONS)}, or of those of a run: {', '.join(RUN_OPTIONS)}",
         )
     chosen = {name: _typed(name, value) for name, value in configuration.options.items() if name in OPTIONS}
+    chosen.pop(GPUS, None)
     if queues_by_priority(configuration):
         chosen["scheduling_policy"] = PRIORITY
     clock = configuration.sm_clock_mhz
     return EngineConfig(
-        profile=load_profile(configuration.profile or DEFAULT_PROFILE) if profile is None else profile,
+        profile=profile_of(configuration, profile),
         max_num_seqs=configuration.max_num_seqs,
         power_cap_w=configuration.power_cap_w,
         sm_clock_mhz=None if clock is None else round(clock),
         seed=configuration.seed,
         **chosen,
     )
+
+
+def profile_of(configuration: Configuration, profile: Profile | None = None) -> Profile:
+    """The profile that answers: ``profile`` or the one that is named, on as many GPUs as are asked for.
+
+    Raises RejouleError for an unknown profile, or one that cannot be put on so many.
+    """
+    found = load_profile(configuration.profile or DEFAULT_PROFILE) if profile is None else profile
+    gpus = configuration.options.get(GPUS)
+    return found if gpus is None else on_gpus(found, _typed(GPUS, gpus))
 
 
 def _typed(name: str, value: Any) -> Any:
@@ -87,7 +102,7 @@ def _typed(name: str, value: Any) -> Any:
 
 def sim_identity(configuration: Configuration) -> dict[str, Any]:
     """What would answer a configuration: its profile, by name and by content."""
-    return _identity(load_profile(configuration.profile or DEFAULT_PROFILE))
+    return _identity(profile_of(configuration))
 
 
 def _identity(profile: Profile) -> dict[str, Any]:

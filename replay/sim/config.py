@@ -34,6 +34,7 @@ class EngineConfig:
     kv_cache_dtype: str = AUTO
     gpu_memory_utilization: float | None = None
     kv_cache_memory_bytes: int | None = None
+    disable_custom_all_reduce: bool = False
     power_cap_w: float | None = None
     sm_clock_mhz: int | None = None
     seed: int = 0
@@ -78,7 +79,8 @@ class EngineConfig:
             _check("a size of cudagraph_capture_sizes", size, 1)
         profile = stored_as(self.profile, self.kv_cache_dtype)
         sizes = () if self.enforce_eager else sizes if sizes is None else tuple(sorted(set(sizes)))
-        return LatencyModel(profile, limits.max_num_seqs, sizes, limits.async_scheduling)
+        custom = not self.disable_custom_all_reduce
+        return LatencyModel(profile, limits.max_num_seqs, sizes, limits.async_scheduling, custom)
 
     def pool(self) -> BlockPool:
         """An empty KV cache. Raises RejouleError if it would have no block to use."""

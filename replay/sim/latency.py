@@ -3,7 +3,7 @@
     F      = 2 N T + 4 L H d [sum n (c + n/2) + sum c] + 2 d_model V rows        floating-point operations
     B      = weights(T) + kappa [sum c + T]                                      bytes through the HBM
     t_c    = F / (eta_c peak f/f0),  t_m = B / (eta_m bandwidth min(1, f/(knee f0)))
-    t_gpu  = (t_c^p + t_m^p)^(1/p) + a L + b batch + c + t_link
+    t_gpu  = (t_c^p + t_m^p)^(1/p) + a L + b batch + c + t_link + t_twice
     t_step = max(t_gpu, t_host) + t_serial
 
 with T tokens in the step, n new tokens of a prompt after c that are cached, and decodes of context c. The roofline is
@@ -20,13 +20,15 @@ Of E routed experts a layer, T tokens that choose k each touch E (1 - (1 - k/E)^
 attention caches L (r + d_rope) values a token; its decodes attend in the latent, 2 L H (2 r + d_rope) operations a
 cached token instead of 4 L H d (DeepSeek-V2, arXiv 2405.04434, absorbed projections).
 
-N tensor-parallel GPUs split F and the weights evenly, and the cache by KV heads; each layer needs two all-reduces of
-T d_model values, each of which takes a latency and moves 2 (N - 1)/N of its bytes over the link (ring all-reduce).
+N tensor-parallel GPUs split F and the weights evenly, and the cache by KV heads; t_link is what they exchange
+(``all_reduce``). Each does all of what is not split: launches, sampling, and the norms, which read and write a token's
+activations and its residual twice a layer. One GPU's efficiencies have those in them; of several, t_twice adds the
+1 - 1/N of them that an even split would have saved. The host tells its workers of each step, and launches every
+all-reduce of a step without CUDA graphs.
 """
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -34,12 +36,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rejoule.replay.sim.all_reduce import ACTIVATION_BYTES, Exchange
 from rejoule.replay.sim.profile import Profile
 
 Array = NDArray[np.float64]
 
-ACTIVATION_BYTES = 2
-"""Of one value that GPUs exchange: 16 bits."""
+NORM_PASSES = 8
+"""Reads and writes of d_model values a token and layer: two norms, of activations and residual each."""
 
 
 class Work(NamedTuple):
@@ -69,6 +72,8 @@ class Demand(NamedTuple):
     """How much later the step begins because there was nothing to do before."""
     serial_s: float = 0.0
     """What the host does for it while the GPU waits."""
+    link_s: float = 0.0
+    """The part of ``overhead_s`` in which tensor-parallel GPUs exchange, or wait for each other."""
 
 
 class StepTime(NamedTuple):
@@ -79,6 +84,7 @@ class StepTime(NamedTuple):
     gpu_s: float
     step_s: float
     cache_s: float = 0.0
+    link_s: float = 0.0
 
 
 class StepTimes(NamedTuple):
@@ -88,13 +94,15 @@ class StepTimes(NamedTuple):
     memory_s: Array
     step_s: Array
     cache_s: Array
+    link_s: Array
 
 
 class LatencyModel:
     """The formulas above with one profile's constants.
 
     Graphs are those of ``graph_sizes`` tokens, or, of the profile's, what is captured for ``max_num_seqs``. ``ahead``
-    says that steps are scheduled while the one before them is computed.
+    says that steps are scheduled while the one before them is computed, ``custom_all_reduce`` that vLLM's own kernels
+    are used where they can be.
     """
 
     def __init__(
@@ -103,6 +111,7 @@ class LatencyModel:
         max_num_seqs: int | None = None,
         graph_sizes: Sequence[int] | None = None,
         ahead: bool = True,
+        custom_all_reduce: bool = True,
     ) -> None:
         model, gpu, timing, gpus = profile.model, profile.gpu, profile.timing, profile.tensor_parallel
         self._timing = timing
@@ -128,11 +137,11 @@ class LatencyModel:
         self._untouched = 1 - model.experts_per_token / model.experts
         self._kv_s = model.kv_bytes_per_token / model.kv_split(gpus) / width
         self._fixed_s = timing.per_layer_s * model.layers + timing.per_step_s
-        self._link_token_s = 0.0
-        if gpus > 1:
-            self._fixed_s += 2 * model.layers * timing.all_reduce_s
-            moved = 2 * model.layers * model.hidden_size * ACTIVATION_BYTES * 2 * (gpus - 1) / gpus
-            self._link_token_s = moved / (gpu.link_bytes_per_s or math.inf)
+        self.exchange = Exchange(profile, custom_all_reduce)
+        passes = model.layers * NORM_PASSES * model.hidden_size * ACTIVATION_BYTES
+        self._twice_token_s = (1 - 1 / gpus) * passes / width
+        self._workers_s = timing.host_workers_s if gpus > 1 else 0.0
+        self._host_eager_s = timing.host_eager_s + self.exchange.all_reduces * timing.host_all_reduce_s
         self._max_clock_mhz = gpu.max_clock_mhz
 
     def demand(self, work: Work) -> Demand:
@@ -152,15 +161,16 @@ class LatencyModel:
             memory += self._experts_s * (1 - self._untouched**tokens)
         timing = self._timing
         host_requests = timing.host_per_request_s * batch
-        host = timing.host_per_step_s + host_requests
+        host = timing.host_per_step_s + self._workers_s + host_requests
         if tokens > self.captured_tokens:
-            host += timing.host_eager_s
+            host += self._host_eager_s
         elif work.prefills:
             host += timing.host_prefill_s
-        serial = 0.0 if self._ahead else self._serial_s + host_requests
-        overhead = self._fixed_s + timing.per_request_s * batch + self._link_token_s * padded
+        serial = 0.0 if self._ahead else self._serial_s + self._workers_s + host_requests
+        link = self.exchange.step_s(padded, work.decodes + work.prompts_completed)
+        overhead = self._fixed_s + timing.per_request_s * batch + self._twice_token_s * padded + link
         first = timing.host_first_s if work.first else 0.0
-        return Demand(compute, memory, overhead, host, cache, first, serial)
+        return Demand(compute, memory, overhead, host, cache, first, serial, link)
 
     def time(self, demand: Demand, clock_mhz: float) -> StepTime:
         """The step's time at an SM clock. The memory's own clock does not change with it."""
@@ -169,16 +179,16 @@ class LatencyModel:
         norm = self._norm
         gpu = (compute**norm + slowed**norm) ** (1 / norm) + demand.overhead_s
         step = max(gpu, demand.host_s) + demand.serial_s
-        return StepTime(compute, demand.memory_s, gpu, step, demand.cache_s)
+        return StepTime(compute, demand.memory_s, gpu, step, demand.cache_s, demand.link_s)
 
     def times(self, demands: Array, clock_mhz: Array | float) -> StepTimes:
         """``time`` of many: ``demands`` is S × the fields of a `Demand`, ``clock_mhz`` one for all or S."""
-        compute_s, memory_s, overhead_s, host_s, cache_s, _, serial_s = demands.T
+        compute_s, memory_s, overhead_s, host_s, cache_s, _, serial_s, link_s = demands.T
         slower = self._max_clock_mhz / np.asarray(clock_mhz)
         compute, norm = compute_s * slower, self._norm
         slowed = memory_s * np.maximum(1.0, self._timing.memory_knee * slower)
         gpu = (compute**norm + slowed**norm) ** (1 / norm) + overhead_s
-        return StepTimes(compute, memory_s, np.maximum(gpu, host_s) + serial_s, cache_s)
+        return StepTimes(compute, memory_s, np.maximum(gpu, host_s) + serial_s, cache_s, link_s)
 
     def _padded(self, tokens: int) -> int:
         sizes = self._graph_sizes

@@ -1,9 +1,10 @@
 """How much power a step draws, and what a power cap or a clock lock makes of it.
 
-    P(f) = idle + memory u_m + (awake + compute u_c + traffic u_m + cache u_k) (f/f0) v(f)^2
+    P(f) = idle + memory u_m + (awake + compute u_c + traffic u_m + cache u_k + link u_l) (f/f0) v(f)^2
     v(f) = 1 + slope (f - f_knee)/f0 above the knee, 1 - sag (f_knee - f)/f0 below it, and no less than at the floor
 
-with u_c and u_m the shares of the step in which compute and memory are busy, and u_k that of reading keys and values.
+with u_c and u_m the shares of the step in which compute and memory are busy, u_k that of reading keys and values, and
+u_l that of all-reduces, in which a GPU that waits for another does not rest but asks again and again.
 v is the voltage as a multiple of that at the knee, and the floor the clock below which it falls no further. Above
 the knee it rises steeply; how fast it falls below, ``benchmarks.voltage_curve`` fits to public measurements. Where it
 hardly falls (a sag of 0), power is linear in the clock and then steep, and a cube law errs by up to 17 %.
@@ -139,11 +140,12 @@ class PowerModel:
         """Of one step for each row of ``demands`` (S × the fields of a `Demand`), at any clock and whatever the cap."""
         time = self._latency.times(demands, clock_mhz)
         curve, step_s = self._curve, time.step_s
-        parts = (time.compute_s, time.memory_s, time.cache_s)
-        compute, memory, cache = (np.minimum(1.0, part / step_s) for part in parts)
+        parts = (time.compute_s, time.memory_s, time.cache_s, time.link_s)
+        compute, memory, cache, link = (np.minimum(1.0, part / step_s) for part in parts)
         share = np.asarray(clock_mhz) / self._max_clock_mhz
         scale = share * voltage(curve, share) ** 2
         dynamic = curve.awake_w + curve.compute_w * compute + curve.traffic_w * memory + curve.cache_w * cache
+        dynamic += curve.link_w * link
         watts: Array = curve.idle_w + curve.memory_w * memory + dynamic * scale
         return self.gpus * watts * step_s
 
@@ -195,6 +197,8 @@ class PowerModel:
         dynamic = curve.awake_w + curve.compute_w * compute + curve.traffic_w * memory
         if curve.cache_w:
             dynamic += curve.cache_w * min(1.0, time.cache_s / time.step_s)
+        if curve.link_w:
+            dynamic += curve.link_w * min(1.0, time.link_s / time.step_s)
         return curve.idle_w + curve.memory_w * memory + dynamic * scale
 
     def _dynamic(self, share: float) -> float:

@@ -118,6 +118,8 @@ class Gpu(Struct, frozen=True, forbid_unknown_fields=True):
     default_power_limit_w: Positive
     link_bytes_per_s: Positive | None = None
     """To the other GPUs, in one direction; ``None`` allows no tensor parallelism."""
+    link: Literal["nvlink", "peer", "host"] = "nvlink"
+    """What joins them: NVLink each to each, PCIe by which they reach each other's memory, or the host's memory."""
 
     def __post_init__(self) -> None:
         _ordered("min_clock_mhz", self.min_clock_mhz, "max_clock_mhz", self.max_clock_mhz)
@@ -151,7 +153,19 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     attention_efficiency: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Share of the peak that attention reaches; 0 is ``compute_efficiency``."""
     all_reduce_s: NonNegative = 0.0
-    """Latency of one all-reduce, of which tensor parallelism needs two a layer."""
+    """Latency of an all-reduce by vLLM's own kernel in one shot; see ``all_reduce``."""
+    all_reduce_efficiency: Share = 1.0
+    """Share of the link's rate that it reaches, as are those below."""
+    two_shot_s: NonNegative | None = None
+    """Latency of one in two shots; ``None`` is ``all_reduce_s``."""
+    two_shot_efficiency: Share = 1.0
+    nccl_s: NonNegative | None = None
+    """Latency of one by NCCL; ``None`` is ``all_reduce_s``."""
+    nccl_efficiency: Share = 1.0
+    host_workers_s: NonNegative = 0.0
+    """What each step takes the host longer where several GPUs have a process each, which are told of it and tell."""
+    host_all_reduce_s: NonNegative = 0.0
+    """What the host needs longer for each all-reduce of a step without CUDA graphs."""
     api_per_request_s: NonNegative = 0.0
     """Between a client and the scheduler, of each request; hidden from the GPU."""
     api_per_token_s: NonNegative = 0.0
@@ -183,6 +197,8 @@ class PowerCurve(Struct, frozen=True, forbid_unknown_fields=True):
     """Clock, as a share of the greatest, below which voltage falls no further."""
     cache_w: NonNegative = 0.0
     """Of the SMs while keys and values are read, beside ``traffic_w``: attention keeps them busier than weights do."""
+    link_w: NonNegative = 0.0
+    """Of the SMs while GPUs exchange or wait for each other: kernels ask again and again whether others are there."""
     cap_window_s: NonNegative = 0.0
     """Time constant of the mean that a power cap acts on; 0 caps each step by itself."""
     cap_peak: NonNegative = 0.0
@@ -303,7 +319,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of figures under caps and clock locks; ``None`` where nobody said."""
 
 
-class _GpuFile(Struct, frozen=True, forbid_unknown_fields=True):
+class GpuSheet(Struct, frozen=True, forbid_unknown_fields=True):
     """``profiles/gpus``: a GPU, and what is assumed of any model on it."""
 
     source: str
@@ -362,7 +378,7 @@ def compose(gpu_name: str, model_name: str, tensor_parallel: int = 1) -> Profile
 
     Raises RejouleError where the model does not fit, or cannot be split over so many GPUs.
     """
-    gpu = _read(FOLDER / "gpus" / f"{gpu_name}.json", _GpuFile)
+    gpu = _read(FOLDER / "gpus" / f"{gpu_name}.json", GpuSheet)
     model = _read(FOLDER / "models" / f"{model_name}.json", _ModelFile)
     name = f"{gpu_name}-{model_name}" + (f"-tp{tensor_parallel}" if tensor_parallel > 1 else "")
     return Profile(
@@ -378,6 +394,12 @@ def compose(gpu_name: str, model_name: str, tensor_parallel: int = 1) -> Profile
         sources={"model": model.source, **gpu.sources, "serving": "vLLM V1's defaults; see default_serving"},
         clock_curve=gpu.clock_curve,
     )
+
+
+def gpu_sheet(name: str) -> GpuSheet | None:
+    """What ships of the GPU that its driver calls ``name``; ``None`` where nothing does."""
+    sheets = (_read(FOLDER / "gpus" / f"{stem}.json", GpuSheet) for stem in gpu_names())
+    return next((sheet for sheet in sheets if sheet.gpu.name == name), None)
 
 
 def default_serving(name: str, model: ModelShape, gpu: Gpu, tensor_parallel: int = 1) -> Serving:

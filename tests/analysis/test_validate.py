@@ -150,3 +150,17 @@ def test_how_much_the_cache_holds_need_not_be_said_alike() -> None:
     sim = [replace(r, engine={**r.engine, "num_gpu_blocks": 50}) for r in simulated()]
     real = [replace(r, engine={**r.engine, "num_gpu_blocks": 40}) for r in with_options(measured(), num_gpu_blocks=40)]
     assert "simulated with 50 KV blocks, measured with 40" in validate(sim, real).notes
+
+
+def test_a_profile_of_two_gpus_is_what_a_server_on_two_is() -> None:
+    """However each side came to its number of GPUs, equal ones match and unequal ones do not."""
+
+    def on(runs: list[Run], **engine: int) -> list[Run]:
+        return [replace(r, engine={**r.engine, **engine}) for r in runs]
+
+    two = with_options(measured(), tensor_parallel_size=2)
+    for sim in (on(simulated(), gpus=2), with_options(simulated(), tensor_parallel_size=2)):
+        assert len(validate(sim, two).rows[0].cells) == len(BATCHES)
+        assert validate(sim, on(measured(), tensor_parallel_size=2)).rows[0].mape < 1e-9
+        with pytest.raises(RejouleError, match="tensor_parallel_size=2"):
+            validate(sim, on(measured(), tensor_parallel_size=1))

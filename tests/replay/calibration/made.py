@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from dataclasses import replace
+from typing import Any
 
 from rejoule.replay.calibration.grid import Limits, grid
 from rejoule.replay.engines.open import open_engine
@@ -19,12 +20,20 @@ PERIOD_S = 0.05
 
 
 def simulated(
-    sm_clock_mhz: float | None = None, limits: Limits = SMALL, profile: str = PROFILE, power_cap_w: float | None = None
+    sm_clock_mhz: float | None = None,
+    limits: Limits = SMALL,
+    profile: str = PROFILE,
+    power_cap_w: float | None = None,
+    **options: Any,
 ) -> Run:
     """A run of the grid with readings; ``profile`` is a name or a path."""
     trace = grid(load_profile(PROFILE), limits)
     configuration = Configuration(
-        profile=profile, max_num_seqs=limits.max_num_seqs, sm_clock_mhz=sm_clock_mhz, power_cap_w=power_cap_w
+        profile=profile,
+        max_num_seqs=limits.max_num_seqs,
+        sm_clock_mhz=sm_clock_mhz,
+        power_cap_w=power_cap_w,
+        options=options,
     )
     run = asyncio.run(replay(trace, PlannedRun("grid", "grid", configuration, 0), "", open_engine))
     return replace(run, readings=readings(run))

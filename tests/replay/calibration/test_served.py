@@ -81,10 +81,14 @@ def test_token_ids_are_such_as_the_profiles_model_has() -> None:
     [
         (("--engine", "http://localhost:1"), "does not show its steps; add --quick"),
         (("--engine", "sim"), "add --timing-only"),
-        (("--engine", "vllm", "--option", "tensor_parallel_size=2"), "runs on 2 GPUs"),
+        (
+            ("--engine", "vllm", "--base", "h200-llama-3.1-8b-tp4", "--option", "tensor_parallel_size=2"),
+            "runs on 2 GPUs",
+        ),
         (("--engine", "vllm", "--option", "enforce_eager=true"), "served without enforce_eager"),
         (("--quick", "--engine", "vllm", "--holdout", "x"), "use rejoule validate"),
         (("--quick", "--engine", "vllm"), "no GPU answers on this machine.*--timing-only"),
+        (("--quick", "--engine", "vllm", "--option", "tensor_parallel_size=2"), "no GPU answers on this machine"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused_before_it_is_measured(

@@ -18,6 +18,7 @@ from rejoule.replay.energy import fake
 from rejoule.replay.energy.processes import Process, foreign
 from rejoule.replay.engines.open import Engines
 from rejoule.replay.replay import replay
+from rejoule.traces.by_gpu import by_gpu
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.store import trace_digest
@@ -92,6 +93,19 @@ async def test_run(gpus: fake.FakeNvml, tmp_path: Path) -> None:
     assert len(conditions.gpus) == 1 and conditions.driver and conditions.sm_clock_mhz is not None
     assert conditions.sampler["samples"] > 10 and 0 < conditions.sampler["cpu_share"] < 1
     assert [p.name for p in sorted((tmp_path / "samples").glob("*.samples"))] == ["gpu-1.samples"]
+
+
+async def test_each_of_two_gpus_has_joules_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The busy one and the idle one are told apart, add up to the run, and idle joules are part of each."""
+    device = fake.create(tmp_path / "two", [fake.FakeGpu(idle_w=IDLE_W), fake.FakeGpu(idle_w=IDLE_W, seed=1)])
+    monkeypatch.setenv("REJOULE_FAKE_NVML", str(device.path))
+    run = await replayed(device, tmp_path)
+    busy, idle = by_gpu(run)
+    assert run.conditions is not None and (busy.name, idle.name) == run.conditions.gpus
+    assert not busy.assumed and busy.energy_j + idle.energy_j == pytest.approx(run.energy.gpu_j, rel=1e-9)
+    assert idle.energy_j == pytest.approx(IDLE_W * run.makespan_s, rel=0.05) and busy.energy_j > 1.5 * idle.energy_j
+    assert busy.idle_j is not None and idle.idle_j is not None
+    assert busy.idle_j + idle.idle_j == pytest.approx(run.energy.idle_j, abs=0.02 * (run.energy.gpu_j or 0.0))
 
 
 async def test_no_sampler(gpus: fake.FakeNvml, tmp_path: Path) -> None:

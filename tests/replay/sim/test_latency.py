@@ -89,8 +89,29 @@ def test_a_slower_link_costs_tensor_parallel_prefill() -> None:
     fast = compose("h100", "llama-3.1-8b", 2)
     slow = msgspec.structs.replace(fast, gpu=msgspec.structs.replace(fast.gpu, link_bytes_per_s=32e9))
     work = prefill(8192)
-    lost_s = LatencyModel(slow).demand(work).overhead_s - LatencyModel(fast).demand(work).overhead_s
-    assert lost_s == pytest.approx(2 * 32 * 8192 * 4096 * 2 * (1 / 32e9 - 1 / 450e9))
+    lost_s = LatencyModel(slow).demand(work).link_s - LatencyModel(fast).demand(work).link_s
+    reduced, gathered = (2 * 32 + 1) * 8192 * 4096 * 2, 128_256 * 2 / 2
+    per_byte_s = (1 / 32e9 - 1 / 450e9) / fast.timing.nccl_efficiency
+    assert lost_s == pytest.approx((reduced + gathered) * per_byte_s)
+
+
+def test_what_is_not_split_does_not_shrink_with_more_gpus() -> None:
+    """Norms go over every token's activations on each GPU: two GPUs take more than half the time beside all-reduces."""
+    one, two = (LatencyModel(compose("h100", "llama-3.1-8b", n)) for n in (1, 2))
+    work = prefill(8192)
+    alone, together = one.demand(work), two.demand(work)
+    assert together.compute_s == pytest.approx(alone.compute_s / 2)
+    left_s = together.overhead_s - together.link_s - alone.overhead_s
+    assert left_s == pytest.approx(0.5 * 32 * 8 * 4096 * 2 * 8192 / (3.35e12 * 0.7), rel=0.2)
+
+
+def test_several_workers_cost_the_host_of_each_step_and_launch_each_all_reduce_without_graphs() -> None:
+    profile = compose("h200", "llama-3.1-8b", 2)
+    timing = msgspec.structs.replace(profile.timing, host_eager_s=0.01)
+    one, two = (LatencyModel(msgspec.structs.replace(profile, timing=timing, tensor_parallel=n)).demand for n in (1, 2))
+    assert two(decode(1)).host_s - one(decode(1)).host_s == pytest.approx(timing.host_workers_s)
+    launched_s = two(prefill(2048)).host_s - one(prefill(2048)).host_s
+    assert launched_s == pytest.approx(timing.host_workers_s + 65 * timing.host_all_reduce_s)
 
 
 def test_a_few_tokens_touch_few_experts_and_many_touch_all() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rejoule.replay.sim.latency import LatencyModel, Work
+from rejoule.replay.sim.latency import Demand, LatencyModel, Work
 from rejoule.replay.sim.margins import near_cap
 from rejoule.replay.sim.power import PowerModel, voltage
 from rejoule.replay.sim.profile import Profile, load_profile
@@ -185,6 +185,20 @@ def test_power_of_tensor_parallel_gpus_is_of_all_and_caps_are_of_each() -> None:
     assert 970 < operation.power_w <= 1000
     assert model.power_at(demand, operation.clock_mhz) == pytest.approx(operation.power_w)
     assert model.idle_w == pytest.approx(4 * power(A100).idle_w)
+
+
+def test_a_gpu_that_waits_for_another_draws_more_than_one_that_rests() -> None:
+    """All-reduces draw ``link_w`` for their share of a step, with the clock as compute does."""
+    waiting = msgspec.structs.replace(LLAMA_70B, power=msgspec.structs.replace(LLAMA_70B.power, link_w=50))
+    still = msgspec.structs.replace(LLAMA_70B, power=msgspec.structs.replace(LLAMA_70B.power, link_w=0))
+    demand = LatencyModel(LLAMA_70B).demand(decode(64))
+    share = demand.link_s / LatencyModel(LLAMA_70B).time(demand, 1005).step_s
+    more_w = power(waiting).power_at(demand, 1005) - power(still).power_at(demand, 1005)
+    scale = power(waiting).power_at(Demand(0, 0, 1, 0, link_s=1), 1005) - power(still).power_at(
+        Demand(0, 0, 1, 0), 1005
+    )
+    assert 0 < more_w == pytest.approx(share * scale)
+    assert scale < 4 * 50
 
 
 def test_a_burst_runs_above_the_cap_until_the_mean_reaches_it() -> None:
