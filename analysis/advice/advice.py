@@ -25,6 +25,7 @@ from rejoule.analysis.summary.usable import usable
 from rejoule.analysis.summary.words import metric_named
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Trace
+from rejoule.traces.modelled import worth_notes
 from rejoule.traces.run import Configuration, Run
 
 CONFIRMED: Final = 3
@@ -115,7 +116,8 @@ def _of(
     rivals = [c for c in ran if best is not None and c is not best and c.verdict == "keeps" and _open(against(c, best))]
     by = partial(_place, least=least)
     asked = least == A_SUCCESS or any(held.metric in (SHARE, goals.joules.metric) for _, held in of)
-    said = (*notes, *plan.notes, *off.notes, *success_notes(plan, goals, asked), *_inferred(every.values()))
+    doubts = (*off.notes, *worth_notes(modelled))
+    said = (*notes, *plan.notes, *doubts, *success_notes(plan, goals, asked), *_inferred(every.values()))
     return Advice(
         trace=workload.name,
         source=source_label([s.run for c in cells for s in c.trials]),

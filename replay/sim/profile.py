@@ -18,6 +18,8 @@ from rejoule.traces.errors import RejouleError
 from rejoule.traces.seal import content_digest
 
 FOLDER = Path(__file__).resolve().parent.parent / "profiles"
+UNCALIBRATED = FOLDER / "errors" / "uncalibrated.json"
+"""How far off profiles were that were put together from data sheets: ``python -m benchmarks.data_sheets --write``."""
 
 BLOCK_SIZE = 16
 """Tokens in a KV block: vLLM's default."""
@@ -265,8 +267,15 @@ class OptionError(Struct, frozen=True, forbid_unknown_fields=True):
     """By figure, as ``ExpectedError.metrics``."""
 
 
+class FigureError(Struct, frozen=True, forbid_unknown_fields=True):
+    """By how much figures themselves were off, relative, whatever their sign."""
+
+    mean: NonNegative
+    worst: NonNegative
+
+
 class ExpectedError(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is known of the differences that a profile predicts."""
+    """What is known of the differences that a profile predicts, and maybe of its figures."""
 
     source: str
     knobs: tuple[str, ...]
@@ -277,6 +286,11 @@ class ExpectedError(Struct, frozen=True, forbid_unknown_fields=True):
     """By figure, as ``rejoule diff`` names its rows; all nodes together are ``joules by node``."""
     options: dict[str, OptionError] = {}
     """By the engine's option: those that were turned while everything else stayed as it is by default."""
+    found_on: str | None = None
+    """The GPU and model whose profiles, put together alike, were off by so much: an example, not a bound. ``None``
+    where it was this very profile."""
+    figures: dict[str, FigureError] = {}
+    """By figure, as ``rejoule validate`` names its rows: of one configuration by itself."""
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -376,6 +390,8 @@ def compose(gpu_name: str, model_name: str, tensor_parallel: int = 1) -> Profile
         serving=default_serving(name, model.model, gpu.gpu, tensor_parallel),
         tensor_parallel=tensor_parallel,
         sources={"model": model.source, **gpu.sources, "serving": "vLLM V1's defaults; see default_serving"},
+        # Of tensor parallelism no example is known.
+        expected_error=_read(UNCALIBRATED, ExpectedError) if tensor_parallel == 1 else None,
         clock_curve=gpu.clock_curve,
     )
 
