@@ -1,8 +1,8 @@
 """What a profile is worth that was put together from data sheets: python -m benchmarks.data_sheets [--write].
 
-Two such profiles of an H200 against the four workloads that were measured on three of them (benchmarks/h200, batch 1, 8,
-64 and 256). One ships: how long a decode step takes and what it draws were set by hand to one of the three cards. The
-other is what it would be had nobody measured an H200, as is so of most GPUs: bandwidth, peak and limits of the data
+Two such profiles of an H200 against the four workloads that were measured on three of them (benchmarks/h200, batch 1,
+8, 64 and 256). One ships: how long a decode step takes and what it draws were set by hand to one of the three cards.
+The other is what it would be had nobody measured an H200, as is so of most GPUs: bandwidth, peak and limits of the data
 sheet, and all else as assumed of an A100, watts in proportion to the limit. ``--write`` states the worse of the two, by
 figure, in every profile that is put together: what others are off by is not known.
 """
@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 from benchmarks.differences import CARDS, LEAST, cells, errors, quantile
-from benchmarks.validation import DATA, MEASURED, PROFILE, simulated
+from benchmarks.validation import DATA, MEASURED, simulated
 from msgspec.structs import replace
 
 from rejoule.analysis.validate import ENERGY, Validation, validate

@@ -1,5 +1,5 @@
-"""What a reader must know of what was modelled, not measured: what a profile is worth that nobody fitted, engine options,
-and caps and clock locks."""
+"""What a reader must know of what was modelled, not measured: what a profile is worth that nobody fitted, engine
+options, and caps and clock locks."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def worth_notes(runs: Iterable[Run]) -> Iterator[str]:
         if known is None:
             yield f"uncalibrated ({profile}): how far off its figures are is not known; rejoule calibrate fits it"
             continue
+        errors = {words: known["figures"][name] for name, words in FIGURES.items() if name in known["figures"]}
         sizes = ", ".join(
-            f"{in_percent(known['figures'][name]['mean'])} in {words} (worst {in_percent(known['figures'][name]['worst'])})"
-            for name, words in FIGURES.items()
-            if name in known["figures"]
+            f"{in_percent(error['mean'])} in {words} (worst {in_percent(error['worst'])})"
+            for words, error in errors.items()
         )
         yield (
             f"uncalibrated ({profile}): on {known['found_on']} such a profile was off by {sizes}; an example, not a "

@@ -137,16 +137,16 @@ def _model_error(modelled: Sequence[Run]) -> Allowance:
     which = f"{told['differences']} differences in {_listed(told['knobs'])}"
     if told.get("found_on"):
         why = (
-            f"modelled by {next(iter(names))}, which was not fitted to measurements: on {told['found_on']} {which} that "
-            f"such a profile predicted were off{size}; intervals and verdicts allow for that of 95 of 100, an example and "
-            "not a bound"
+            f"modelled by {next(iter(names))}, which was not fitted to measurements: on {told['found_on']} {which} "
+            f"that such a profile predicted were off{size}; intervals and verdicts allow for that of 95 of 100, an "
+            "example and not a bound"
         )
         return Allowance(errors, (why,))
     return Allowance(
         errors,
         (
-            f"modelled: {which} that {next(iter(names))} predicted were off{size}; intervals and verdicts allow for that "
-            "of 95 of 100",
+            f"modelled: {which} that {next(iter(names))} predicted were off{size}; intervals and verdicts allow for "
+            "that of 95 of 100",
         ),
     )
 
