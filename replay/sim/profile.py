@@ -414,7 +414,7 @@ def put_together(gpu_name: str, gpu: GpuFile, model_name: str, tensor_parallel: 
         sources={"model": model.source, **gpu.sources, "serving": "vLLM V1's defaults; see default_serving"},
         provenance=gpu.provenance,
         # Of tensor parallelism no example is known, and of what was fitted, none is needed.
-        expected_error=_read(UNCALIBRATED, ExpectedError) if alone and not gpu.calibrated else None,
+        expected_error=_read(UNCALIBRATED, ExpectedError) if alone and not gpu.provenance else None,
         clock_curve=gpu.clock_curve,
     )
 
