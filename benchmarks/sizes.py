@@ -1,10 +1,11 @@
-"""Whether grids of two models give the constants of a GPU: python -m benchmarks.sizes [DRAWS].
+"""Whether grids of two models give the constants of a GPU: python -m benchmarks.sizes [DRAWS | --cells].
 
 GPUs and hosts are made up: their efficiencies, what they take by layer and by step, and their watts are drawn, and are
 known. The short grid runs on each with the shapes of Llama-3.1-8B and Qwen3-32B, with clocks that go faster and slower
 by 3 %. What is fitted to both is judged on shapes that it never saw, by the four workloads at batch 1, 8 and 64, beside
 what is fitted to the 8B shape alone, as a profile is, and beside data sheets. The second table is of GPUs on which each
 model's products and reads reach an efficiency of their own, 3 % (standard deviation) from the GPU's: no fit knows that.
+``--cells`` prints how well constants are known by which cells the second model has.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tests.replay.calibration.made import readings
 
 from rejoule.analysis.validate import ENERGY
 from rejoule.replay.calibration.calibrate import calibrate
-from rejoule.replay.calibration.grid import QUICK, Kinds, Limits, grid
+from rejoule.replay.calibration.grid import FULL, QUICK, Kinds, Limits, grid
 from rejoule.replay.calibration.sizes import GpuCalibration, Size, calibrate_gpu
 from rejoule.replay.engines.sim import SimEngine
 from rejoule.replay.replay import replay
@@ -39,7 +40,11 @@ GPU: Final = "h200"
 SMALL, LARGE = "llama-3.1-8b", "qwen3-32b"
 UNSEEN: Final = ("llama-2-7b", "qwen3-30b-a3b")
 LIMITS: Final = Limits(max_num_seqs=64, kv_tokens=200_000, cell_s=0.1, gap_s=0.1, rest_s=0.3)
+WHOLE: Final = Limits(max_num_seqs=64, kv_tokens=200_000)
 BATCHES: Final = (1, 8, 64)
+DECODES: Final = Kinds(prefill_tokens=(), cached=(), bursts=(), decodes=QUICK.decodes, mixed=())
+TOLD: Final = ("timing.memory_efficiency", "timing.cache_efficiency", "timing.compute_efficiency",
+               "timing.per_layer_s", "timing.per_step_s", "layer.host_prefill_s", "layer.host_eager_s")  # fmt: skip
 DRIFT: Final = 0.03
 PIECE_S: Final = 0.05
 """By how much a clock goes faster or slower than it should, and for how long."""
@@ -170,16 +175,31 @@ def workloads(profile: Profile, names: Sequence[str] | None = None, batches: Seq
     return runs
 
 
+def cells_needed() -> None:
+    """Standard errors by the cells of the second model's grid, the first one's being whole."""
+    gpu = planted(0)
+    first = watched(gpu.profile(SMALL), SMALL, 0, FULL)
+    print(f"| cells of {LARGE} | s at full length | {' | '.join(TOLD)} |\n| --- | --: |{' --: |' * len(TOLD)}")
+    for name, kinds in {"all": FULL, "--quick": QUICK, "decodes alone": DECODES}.items():
+        second = watched(gpu.profile(LARGE), LARGE, 0, kinds)
+        whole = watched(gpu.profile(LARGE), LARGE, 0, kinds, WHOLE)
+        found = calibrate_gpu("both", [Size(compose(GPU, SMALL), [first]), Size(compose(GPU, LARGE), [second])])
+        print(f"| {name} | {whole.makespan_s:.0f} | {' | '.join(f'{found.known[c]:.1%}' for c in TOLD)} |", flush=True)
+
+
 def main() -> None:
+    if "--cells" in sys.argv:
+        cells_needed()
+        return
     draws = int(sys.argv[1]) if len(sys.argv) > 1 else 4
     for title, own in ((f"{draws} GPUs", 0.0), (f"{draws} GPUs, each model with efficiencies of its own", OWN)):
         found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for seed in range(draws):
             gpu = planted(seed, own)
+            truth = {model: as_measured(workloads(gpu.profile(model))) for model in (*UNSEEN, LARGE)}
             for way, profiles in guesses(gpu, seed).items():
                 for model, profile in profiles.items():
-                    truth = as_measured(workloads(gpu.profile(model)))
-                    for metric, each in errors(profile, truth).items():
+                    for metric, each in errors(profile, truth[model]).items():
                         found[model, way][metric] += each
             print(f"{seed + 1} of {draws}", file=sys.stderr, flush=True)
         print(f"\n**{title}**: mean |error|, worst\n\n| model | fitted to | {' | '.join(AIMS)} |")

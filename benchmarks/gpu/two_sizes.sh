@@ -2,8 +2,8 @@
 # Measures Qwen3-32B's shape beside the 8B shape of MODEL, from which `rejoule calibrate GRID GRID --base … --base …` fits
 # constants that are the GPU's: the short grid, and the four workloads to judge by, at the GPU's own limit.
 # Usage: two_sizes.sh MODEL OUT      ENGINE=sim tries it without a GPU
-# STAGES="small large judge" chooses what is measured; about 4, 5 and 8 minutes of an H200. `small` is the grid of MODEL
-# itself on this card and host: leave it out only where a grid of that card is kept.
+# STAGES="small large judge" chooses what is measured; about 4, 5 and 7 minutes of an H200. `small` is the short grid of
+# MODEL itself on this card and host: leave it out only where a grid of that card is kept.
 set -euo pipefail
 . "$(dirname "$0")/experiment.sh"
 python=${PYTHON:-python3} stages=${STAGES:-small large judge} seats=64 cell_s=${CELL_S:-0.6} large=qwen3-32b
@@ -26,7 +26,7 @@ for stage in $stages; do
         small) grid small h200-llama-3.1-8b "$small" 40000 ;;
         large) grid large "h200-$large" "$model" 12500 ;;
         judge)
-            # One server for all: as many calls at a time as a batch would be. One at a time, answers have half their length.
+            # One server for all: as many calls at a time as a batch would be.
             cat > "$out/judge.toml" << TOML
 traces = [$traces]
 trials = 1
@@ -34,16 +34,12 @@ seed = 29
 [configuration]
 engine = "$engine"
 arrivals = "burst"
+output_scale = 0.5
 max_num_seqs = $seats
 options = $(served 12500)
 $([ "$engine" = vllm ] || echo "profile = \"${PROFILE:-h200}-$large\"")
-[[cells]]
-concurrency = $seats
-[[cells]]
-concurrency = 8
-[[cells]]
-concurrency = 1
-output_scale = 0.5
+[sweep]
+concurrency = [$seats, 8, 1]
 TOML
             rejoule run "$out/judge.toml" -o "$out/judge" --json > "$out/judge.json"
             ;;
