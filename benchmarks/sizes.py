@@ -1,11 +1,12 @@
-"""Whether grids of two models give the constants of a GPU: python -m benchmarks.sizes [DRAWS | --cells].
+"""Whether grids of several models give the constants of a GPU: python -m benchmarks.sizes [DRAWS | --cells].
 
 GPUs and hosts are made up: their efficiencies, what they take by layer and by step, and their watts are drawn, and are
-known. The short grid runs on each with the shapes of Llama-3.1-8B and Qwen3-32B, with clocks that go faster and slower
-by 3 %. What is fitted to both is judged on shapes that it never saw, by the four workloads at batch 1, 8 and 64, beside
-what is fitted to the 8B shape alone, as a profile is, and beside data sheets. The second table is of GPUs on which each
-model's products and reads reach an efficiency of their own, 3 % (standard deviation) from the GPU's: no fit knows that.
-``--cells`` prints how well constants are known by which cells the second model has.
+known. The short grid runs on each with the shapes of Llama-3.1-8B, of Qwen3-32B and of 16 layers of that, with clocks
+that go faster and slower by 3 %. What is fitted to two and to three is judged on shapes that it never saw, by the four
+workloads at batch 1, 8 and 64, beside what is fitted to the 8B shape alone, as a profile is, and beside data sheets.
+The second table is of GPUs on which each model's products and reads reach an efficiency of their own, 3 % (standard
+deviation) from the GPU's: no fit knows that. ``--cells`` prints how well constants are known by what is measured beside
+the 8B shape.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ from rejoule.traces.run import Configuration, Run, Step
 from rejoule.traces.runs import PlannedRun, load_runs
 
 GPU: Final = "h200"
-SMALL, LARGE = "llama-3.1-8b", "qwen3-32b"
+SMALL, LARGE, CUT = "llama-3.1-8b", "qwen3-32b", "qwen3-32b-16-layers"
+MODELS: Final = (SMALL, LARGE, CUT)
 UNSEEN: Final = ("llama-2-7b", "qwen3-30b-a3b")
 LIMITS: Final = Limits(max_num_seqs=64, kv_tokens=200_000, cell_s=0.1, gap_s=0.1, rest_s=0.3)
 WHOLE: Final = Limits(max_num_seqs=64, kv_tokens=200_000)
 BATCHES: Final = (1, 8, 64)
-DECODES: Final = Kinds(prefill_tokens=(), cached=(), bursts=(), decodes=QUICK.decodes, mixed=())
 TOLD: Final = ("timing.memory_efficiency", "timing.cache_efficiency", "timing.compute_efficiency",
                "timing.per_layer_s", "timing.per_step_s", "layer.host_prefill_s", "layer.host_eager_s")  # fmt: skip
 DRIFT: Final = 0.03
@@ -100,7 +101,7 @@ def planted(seed: int, own: float = 0.0) -> Planted:
         "made up", base.gpu, replace(base.timing, **timing), replace(base.power, **power), base.sources,
         base.clock_curve, layer=layer,
     )  # fmt: skip
-    return Planted(file, {model: exp(random.gauss(0.0, own)) for model in (SMALL, LARGE, *UNSEEN)})
+    return Planted(file, {model: exp(random.gauss(0.0, own)) for model in (*MODELS, *UNSEEN)})
 
 
 def watched(true: Profile, model: str, seed: int, kinds: Kinds = QUICK, limits: Limits = LIMITS) -> Run:
@@ -141,21 +142,32 @@ def drifted(run: Run, seed: int) -> Run:
     )
 
 
-def fitted(gpu: Planted, seed: int) -> tuple[GpuCalibration, Profile]:
-    """What both grids give, and what the small one gives alone."""
-    grids = {model: watched(gpu.profile(model), model, seed) for model in (SMALL, LARGE)}
-    both = calibrate_gpu("both", [Size(compose(GPU, model), [run]) for model, run in grids.items()])
-    return both, calibrate(compose(GPU, SMALL), "alone", [grids[SMALL]]).profile
+def fitted(grids: Mapping[str, Run]) -> GpuCalibration:
+    """What the grids of these models give together."""
+    return calibrate_gpu("fitted", [Size(compose(GPU, model), [run]) for model, run in grids.items()])
+
+
+def fitted_alone(grid: Run) -> Profile:
+    """What the grid of the small model gives by itself."""
+    return calibrate(compose(GPU, SMALL), "alone", [grid]).profile
+
+
+def measured(gpu: Planted, seed: int) -> dict[str, Run]:
+    """The grid of each model."""
+    return {model: watched(gpu.profile(model), model, seed) for model in MODELS}
 
 
 def guesses(gpu: Planted, seed: int) -> dict[str, dict[str, Profile]]:
     """By way to come by it and by model, a profile."""
-    both, alone = fitted(gpu, seed)
+    grids = measured(gpu, seed)
+    alone = fitted_alone(grids[SMALL])
+    two, three = (fitted({m: grids[m] for m in models}).file for models in ((SMALL, LARGE), MODELS))
     sheets = {model: compose(GPU, model) for model in (*UNSEEN, LARGE)}
     return {
         "data sheet": sheets,
-        "the 8B grid": {m: replace(p, timing=alone.timing, power=alone.power) for m, p in sheets.items()},
-        "both grids": {m: put_together("both", both.file, m) for m in sheets},
+        "grid of the 8B": {m: replace(p, timing=alone.timing, power=alone.power) for m, p in sheets.items()},
+        "of the 8B and 32B": {m: put_together("two", two, m) for m in sheets},
+        "and of 16 layers": {m: put_together("three", three, m) for m in sheets},
     }
 
 
@@ -179,19 +191,23 @@ def cells_needed() -> None:
     """Standard errors by the cells of the second model's grid, the first one's being whole."""
     gpu = planted(0)
     first = watched(gpu.profile(SMALL), SMALL, 0, FULL)
-    print(f"| cells of {LARGE} | s at full length | {' | '.join(TOLD)} |\n| --- | --: |{' --: |' * len(TOLD)}")
-    for name, kinds in {"all": FULL, "--quick": QUICK, "decodes alone": DECODES}.items():
-        second = watched(gpu.profile(LARGE), LARGE, 0, kinds)
-        whole = watched(gpu.profile(LARGE), LARGE, 0, kinds, WHOLE)
-        found = calibrate_gpu("both", [Size(compose(GPU, SMALL), [first]), Size(compose(GPU, LARGE), [second])])
-        print(f"| {name} | {whole.makespan_s:.0f} | {' | '.join(f'{found.known[c]:.1%}' for c in TOLD)} |", flush=True)
+    print(f"| beside {SMALL} | s at full length | {' | '.join(TOLD)} |\n| --- | --: |{' --: |' * len(TOLD)}")
+    for name, others in {
+        f"{LARGE}, all cells": {LARGE: FULL},
+        f"{LARGE}, --quick": {LARGE: QUICK},
+        f"{LARGE} and {CUT}, --quick": {LARGE: QUICK, CUT: QUICK},
+    }.items():
+        grids = {model: watched(gpu.profile(model), model, 0, kinds) for model, kinds in others.items()}
+        whole_s = sum(watched(gpu.profile(m), m, 0, kinds, WHOLE).makespan_s for m, kinds in others.items())
+        known = fitted({SMALL: first, **grids}).known
+        print(f"| {name} | {whole_s:.0f} | {' | '.join(f'{known[c]:.1%}' for c in TOLD)} |", flush=True)
 
 
 def main() -> None:
     if "--cells" in sys.argv:
         cells_needed()
         return
-    draws = int(sys.argv[1]) if len(sys.argv) > 1 else 4
+    draws = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     for title, own in ((f"{draws} GPUs", 0.0), (f"{draws} GPUs, each model with efficiencies of its own", OWN)):
         found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for seed in range(draws):

@@ -3,8 +3,9 @@
 A lone decode of one model takes its bytes over the bandwidth that is reached, something for each layer, whose kernels
 begin and end with the memory not busy, and something for each step: of one model only the sum is known, and a fit puts
 all of it into whichever constant is free. Models that differ in bytes and in layers tell them apart, as far as the
-standard errors say. Of launches, what the host does for a layer is told from what it does for a step; keys and values
-are read in another way than weights, and have an efficiency of their own. Everything else is shared as it is.
+standard errors say: two hardly part what a layer takes from what a step takes, and a third that is one of them with
+fewer layers does. Of launches, what the host does for a layer is told from what it does for a step; keys and values are
+read in another way than weights, and have an efficiency of their own. Everything else is shared as it is.
 """
 
 from __future__ import annotations
@@ -181,11 +182,17 @@ def _check(sizes: Sequence[Size]) -> None:
 
 
 def _begin(first: Profile) -> GpuFile:
-    """Half of what a launch takes is the step's, half is its layers'."""
-    start = timing_start(first.timing)
-    halves = {name: getattr(start, name) / 2 for name in LAYERED}
-    timing = replace(start, **halves, cache_efficiency=start.cache_efficiency or start.memory_efficiency)
-    layer = {name: half / first.model.layers for name, half in halves.items()}
+    """Of what a step and a launch take, as one model knows it, half is its own and half is its layers'."""
+    start, layers = timing_start(first.timing), first.model.layers
+    step_s = start.per_step_s + layers * start.per_layer_s
+    halves = {name: getattr(start, name) / 2 for name in LAYERED} | {"per_step_s": step_s / 2}
+    timing = replace(
+        start,
+        **halves,
+        per_layer_s=step_s / 2 / layers,
+        cache_efficiency=start.cache_efficiency or start.memory_efficiency,
+    )
+    layer = {name: halves[name] / layers for name in LAYERED}
     return GpuFile(first.source, first.gpu, timing, first.power, first.sources, first.clock_curve, layer=layer)
 
 

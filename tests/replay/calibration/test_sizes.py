@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from benchmarks.gpu.shape import attention, config
-from benchmarks.sizes import GPU, LARGE, SMALL, Planted, fitted, planted, workloads
+from benchmarks.sizes import CUT, GPU, LARGE, SMALL, Planted, fitted, fitted_alone, measured, planted, workloads
 from click.testing import CliRunner
 from msgspec.structs import replace
 
@@ -32,7 +32,8 @@ def gpu() -> Planted:
 
 @pytest.fixture(scope="module")
 def both(gpu: Planted) -> tuple[GpuCalibration, Profile]:
-    return fitted(gpu, 0)
+    grids = measured(gpu, 0)
+    return fitted(grids), fitted_alone(grids[SMALL])
 
 
 def off(gpu: Planted, guess: Profile) -> tuple[float, float]:
@@ -43,8 +44,8 @@ def off(gpu: Planted, guess: Profile) -> tuple[float, float]:
     return max(times), max(joules)
 
 
-def test_a_third_model_is_foretold_by_two_and_not_by_one(gpu: Planted, both: tuple[GpuCalibration, Profile]) -> None:
-    """Constants of two sizes give a third one's time within 5 % and joules within 7 %; those of one size do not."""
+def test_another_model_is_foretold_by_several_not_by_one(gpu: Planted, both: tuple[GpuCalibration, Profile]) -> None:
+    """Constants of several sizes give another one's time within 5 % and joules within 7 %; those of one size do not."""
     found, alone = both
     time, joules = off(gpu, put_together("found", found.file, THIRD))
     assert time < 0.05 and joules < 0.07
@@ -54,6 +55,14 @@ def test_a_third_model_is_foretold_by_two_and_not_by_one(gpu: Planted, both: tup
 @pytest.mark.parametrize("name", ["compute_efficiency", "memory_efficiency", "cache_efficiency"])
 def test_efficiencies_are_the_gpus(gpu: Planted, both: tuple[GpuCalibration, Profile], name: str) -> None:
     assert getattr(both[0].file.timing, name) == pytest.approx(getattr(gpu.file.timing, name), rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["per_layer_s", "per_step_s"])
+def test_a_shape_of_fewer_layers_parts_what_a_layer_takes_from_what_a_step_takes(
+    gpu: Planted, both: tuple[GpuCalibration, Profile], name: str
+) -> None:
+    assert getattr(both[0].file.timing, name) == pytest.approx(getattr(gpu.file.timing, name), rel=0.2)
+    assert both[0].known[f"timing.{name}"] < 0.2
 
 
 def test_what_the_host_does_for_a_layer_is_told_from_what_it_does_for_a_step(
@@ -75,7 +84,7 @@ def test_its_file_and_a_models_name_are_a_profile(both: tuple[GpuCalibration, Pr
     assert (profile.name, profile.calibrated, profile.expected_error) == (f"mine-{THIRD}", True, None)
     assert profile.timing == both[0].file.timing_of(profile.model)
     assert profile.timing.host_eager_s > both[0].file.timing.host_eager_s
-    assert profile.provenance["base"] == f"{GPU}-{SMALL}, {GPU}-{LARGE}"
+    assert profile.provenance["base"] == f"{GPU}-{SMALL}, {GPU}-{LARGE}, {GPU}-{CUT}"
     assert not load_profile(f"{tmp_path}/mine-{LARGE}-tp2").calibrated
     with pytest.raises(RejouleError, match=r"of a GPU, and of no model.*mine-llama"):
         load_profile(str(path))
@@ -123,7 +132,7 @@ def test_the_command_fits_a_gpu_from_as_many_runs_as_bases(tmp_path: Path) -> No
         CliRunner().invoke(calibrate, words[:4] + words[5:], catch_exceptions=False, standalone_mode=False)
 
 
-@pytest.mark.parametrize("name", ["qwen3-32b", "qwen3-8b", "llama-3.1-8b", "llama-2-7b"])
+@pytest.mark.parametrize("name", ["qwen3-32b", "qwen3-32b-16-layers", "qwen3-8b", "llama-3.1-8b", "llama-2-7b"])
 def test_a_models_folder_has_the_weights_that_the_simulator_counts(name: str) -> None:
     """A configuration made of a shape has as many parameters as its profile."""
     model, told = load_profile(f"{GPU}-{name}-tp1").model, config(name)
