@@ -165,9 +165,9 @@ def guesses(gpu: Planted, seed: int) -> dict[str, dict[str, Profile]]:
     sheets = {model: compose(GPU, model) for model in (*UNSEEN, LARGE)}
     return {
         "data sheet": sheets,
-        "grid of the 8B": {m: replace(p, timing=alone.timing, power=alone.power) for m, p in sheets.items()},
-        "of the 8B and 32B": {m: put_together("two", two, m) for m in sheets},
-        "and of 16 layers": {m: put_together("three", three, m) for m in sheets},
+        "grid of 8B": {m: replace(p, timing=alone.timing, power=alone.power) for m, p in sheets.items()},
+        "grids of 8B and 32B": {m: put_together("two", two, m) for m in sheets},
+        "of 8B, 32B and 16 layers": {m: put_together("three", three, m) for m in sheets},
     }
 
 
@@ -220,7 +220,7 @@ def main() -> None:
             print(f"{seed + 1} of {draws}", file=sys.stderr, flush=True)
         print(f"\n**{title}**: mean |error|, worst\n\n| model | fitted to | {' | '.join(AIMS)} |")
         print(f"| --- | --- |{' --: |' * len(AIMS)}")
-        for (model, way), by in sorted(found.items()):
+        for (model, way), by in sorted(found.items(), key=lambda item: item[0][0]):
             words = (f"{average(by[m]):.1%}, {max(by[m], key=abs):+.1%}" for m in AIMS)
             print(f"| {model} | {way} | {' | '.join(words)} |", flush=True)
 
