@@ -63,6 +63,8 @@ class Allowance:
     notes: tuple[str, ...] = ()
     free: Mapping[str, float] = field(default_factory=dict)
     """The same without what an assumed clock curve adds."""
+    example: bool = False
+    """Whether the model's part was found on another GPU or model: allowed for, and yet the model's own is not known."""
 
     def of(self, scope: str, name: str) -> float | None:
         return self.errors.get(key(scope, name))
@@ -97,7 +99,7 @@ def model_error(runs: Sequence[Run]) -> Allowance:
         for name, error in found.errors.items()
         if (widths := [w for run in modelled if (w := width(run, name)) is not None]) and len(widths) == len(modelled)
     }
-    return Allowance(errors, (*found.notes, *curve_notes(modelled)), found.errors)
+    return Allowance(errors, (*found.notes, *curve_notes(modelled)), found.errors, found.example)
 
 
 def _model_error(modelled: Sequence[Run]) -> Allowance:
@@ -141,7 +143,7 @@ def _model_error(modelled: Sequence[Run]) -> Allowance:
             f"that such a profile predicted were off{size}; intervals and verdicts allow for that of 95 of 100, an "
             "example and not a bound"
         )
-        return Allowance(errors, (why,))
+        return Allowance(errors, (why,), example=True)
     return Allowance(
         errors,
         (

@@ -92,5 +92,5 @@ def as_json(found: Sequence[Answer], said_of_them: Sequence[str]) -> dict[str, A
 METHOD: Final = {
     "verdict": "holds where every comparison that can tell says so, and one can; does not hold where any says not",
     "interval": "95 %, of each comparison alone: paired t on log ratios, with the model's known error",
-    "error_known": "false: the interval is the model's word alone",
+    "error_known": "false: the interval is the model's word, or allows for an example of another GPU's error",
 }

@@ -11,6 +11,8 @@ from tests.analysis import builders
 
 from rejoule.analysis.comparison.allowance import LEAD, model_error
 from rejoule.analysis.energy import error_notes
+from rejoule.analysis.findings.effect import effect
+from rejoule.analysis.summary.cells import gather
 from rejoule.analysis.summary.lines import run_notes
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.replay import replay
@@ -67,6 +69,7 @@ def test_its_differences_are_allowed_an_example_of_another_gpus_error() -> None:
     found = model_error([simulated(SHEET), simulated(SHEET, 1)])
     known = load_profile(SHEET).expected_error
     assert known is not None and found.errors[LEAD] == known.metrics[LEAD].p95
+    assert found.example and not model_error([simulated("h200-llama-3.1-8b", n) for n in (1, 8)]).example
     (note,) = found.notes
     assert f"{SHEET}, which was not fitted to measurements: on an H200" in note and "an example and not a bound" in note
 
@@ -78,3 +81,10 @@ def test_what_is_said_is_what_the_benchmark_wrote(figure: str) -> None:
     assert one is not None and other is not None and one == other
     assert 0 < one.figures[figure].mean <= one.figures[figure].worst
     assert "benchmarks.data_sheets" in one.source
+
+
+def test_a_finding_by_an_example_of_its_error_is_still_the_models_word() -> None:
+    """What another GPU's profile was off by is in the interval; that this one's error is known is not claimed."""
+    for profile, known in ((SHEET, False), ("h200-llama-3.1-8b", True)):
+        (workload,) = gather([simulated(profile, batch) for batch in (1, 8)], {})
+        assert effect(*workload.cells, LEAD, False).error_known is known
