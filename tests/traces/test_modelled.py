@@ -87,4 +87,5 @@ def test_a_finding_by_an_example_of_its_error_is_still_the_models_word() -> None
     """What another GPU's profile was off by is in the interval; that this one's error is known is not claimed."""
     for profile, known in ((SHEET, False), ("h200-llama-3.1-8b", True)):
         (workload,) = gather([simulated(profile, batch) for batch in (1, 8)], {})
-        assert effect(*workload.cells, LEAD, False).error_known is known
+        one, other = workload.cells
+        assert effect(one, other, LEAD, any_work=False).error_known is known
