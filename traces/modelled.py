@@ -1,4 +1,5 @@
-"""What a reader must know of what was modelled, not measured: engine options, and caps and clock locks."""
+"""What a reader must know of what was modelled, not measured: what a profile is worth that nobody fitted, engine
+options, and caps and clock locks."""
 
 from __future__ import annotations
 
@@ -8,16 +9,56 @@ from typing import Any, Final
 from rejoule.traces.clock_curve import curve_notes
 from rejoule.traces.engine_options import DEFAULTS, option_word
 from rejoule.traces.run import Run
+from rejoule.traces.words import in_percent
 
 ALWAYS: Final = frozenset({"num_gpu_blocks"})
 """How many blocks there are is a size of the profile's own, not another way to run."""
+FIGURES: Final[Mapping[str, str]] = {
+    "GPU energy": "joules",
+    "workflow time": "workflow time",
+    "time to first token, mean": "the time to the first token",
+}
+"""Of those whose errors are known, the ones that are said, and their words; ``--json`` has all."""
 
 
 def modelled_notes(runs: Iterable[Run]) -> Iterator[str]:
     """All that stands against reading simulated runs' figures as measured ones, each said once."""
     runs = tuple(runs)
+    yield from worth_notes(runs)
     yield from option_notes(runs)
     yield from curve_notes(runs)
+
+
+def worth_notes(runs: Iterable[Run]) -> Iterator[str]:
+    """What figures of profiles that were not fitted to measurements are worth, each profile once."""
+    told = {str(run.engine.get("profile")): worth(run) for run in runs if uncalibrated(run)}
+    for profile, known in told.items():
+        if known is None:
+            yield f"uncalibrated ({profile}): how far off its figures are is not known; rejoule calibrate fits it"
+            continue
+        errors = {words: known["figures"][name] for name, words in FIGURES.items() if name in known["figures"]}
+        sizes = ", ".join(
+            f"{in_percent(error['mean'])} in {words} (worst {in_percent(error['worst'])})"
+            for words, error in errors.items()
+        )
+        yield (
+            f"uncalibrated ({profile}): on {known['found_on']} such a profile was off by {sizes}; an example, not a "
+            "bound; rejoule calibrate fits it to your GPU"
+        )
+
+
+def worth(run: Run) -> Mapping[str, Any] | None:
+    """What a modelled run's figures themselves are worth by an example: ``found_on`` which GPU and model, ``figures``,
+    of each the ``mean`` and the ``worst`` error, relative; ``None`` where no example is known, or nobody asks."""
+    told = run.engine.get("expected_error") or {}
+    if not (uncalibrated(run) and told.get("found_on") and told.get("figures")):
+        return None
+    return {"found_on": told["found_on"], "figures": told["figures"]}
+
+
+def uncalibrated(run: Run) -> bool:
+    """Whether a run was simulated with a profile that says that it was not fitted to measurements."""
+    return run.configuration.engine == "sim" and run.engine.get("calibrated") is False
 
 
 def option_notes(runs: Iterable[Run]) -> Iterator[str]:

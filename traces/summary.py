@@ -11,7 +11,7 @@ from rejoule.traces.by_gpu import by_gpu
 from rejoule.traces.chosen import BLIND
 from rejoule.traces.engine_options import DEFAULTS, option_words
 from rejoule.traces.figures import figures
-from rejoule.traces.modelled import option_notes
+from rejoule.traces.modelled import option_notes, uncalibrated, worth
 from rejoule.traces.percentiles import percentiles
 from rejoule.traces.run import CONTINUOUS, Configuration, Run
 from rejoule.traces.waits import served
@@ -73,6 +73,8 @@ def summary(run: Run) -> dict[str, Any]:
         "conditions": None if run.conditions is None else asdict(run.conditions),
         "certificate": asdict(run.certificate),
         "engine": dict(run.engine),
+        "uncalibrated": uncalibrated(run),
+        "example_error": worth(run),
         "modelled_options": list(option_notes([run])),
         "clock_curve": clock_curve.as_json(run),
     }

@@ -25,6 +25,7 @@ from rejoule.analysis.summary.usable import usable
 from rejoule.analysis.summary.words import metric_named
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Trace
+from rejoule.traces.modelled import worth_notes
 from rejoule.traces.preempted import preemption_notes
 from rejoule.traces.run import Configuration, Run
 
@@ -117,7 +118,8 @@ def _of(
     by = partial(_place, least=least)
     asked = least == A_SUCCESS or any(held.metric in (SHARE, goals.joules.metric) for _, held in of)
     full = [] if best is None else _full(best.label, plan.cells[keys[id(best)]])
-    said = (*notes, *plan.notes, *off.notes, *success_notes(plan, goals, asked), *_inferred(every.values()), *full)
+    doubts = (*off.notes, *worth_notes(modelled))
+    said = (*notes, *plan.notes, *doubts, *success_notes(plan, goals, asked), *_inferred(every.values()), *full)
     return Advice(
         trace=workload.name,
         source=source_label([s.run for c in cells for s in c.trials]),

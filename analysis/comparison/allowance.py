@@ -63,6 +63,8 @@ class Allowance:
     notes: tuple[str, ...] = ()
     free: Mapping[str, float] = field(default_factory=dict)
     """The same without what an assumed clock curve adds."""
+    example: bool = False
+    """Whether the model's part was found on another GPU or model: allowed for, and yet the model's own is not known."""
 
     def of(self, scope: str, name: str) -> float | None:
         return self.errors.get(key(scope, name))
@@ -97,7 +99,7 @@ def model_error(runs: Sequence[Run]) -> Allowance:
         for name, error in found.errors.items()
         if (widths := [w for run in modelled if (w := width(run, name)) is not None]) and len(widths) == len(modelled)
     }
-    return Allowance(errors, (*found.notes, *curve_notes(modelled)), found.errors)
+    return Allowance(errors, (*found.notes, *curve_notes(modelled)), found.errors, found.example)
 
 
 def _model_error(modelled: Sequence[Run]) -> Allowance:
@@ -134,11 +136,19 @@ def _model_error(modelled: Sequence[Run]) -> Allowance:
     size = (
         "" if lead is None else f" by {percent(lead['median'])} in joules (median), {percent(lead['p95'])} (95 of 100)"
     )
+    which = f"{told['differences']} differences in {_listed(told['knobs'])}"
+    if told.get("found_on"):
+        why = (
+            f"modelled by {next(iter(names))}, which was not fitted to measurements: on {told['found_on']} {which} "
+            f"that such a profile predicted were off{size}; intervals and verdicts allow for that of 95 of 100, an "
+            "example and not a bound"
+        )
+        return Allowance(errors, (why,), example=True)
     return Allowance(
         errors,
         (
-            f"modelled: {told['differences']} differences in {_listed(told['knobs'])} that {next(iter(names))} "
-            f"predicted were off{size}; intervals and verdicts allow for that of 95 of 100",
+            f"modelled: {which} that {next(iter(names))} predicted were off{size}; intervals and verdicts allow for "
+            "that of 95 of 100",
         ),
     )
 

@@ -78,7 +78,8 @@ def effect(a: Cell, b: Cell, metric: str, any_work: bool) -> Effect:
         raise UnknownError(f"{metric} is 0 in some of these runs")
     measured = all(s.run.measured for both in sides for s in both)
     simulated = all(s.run.configuration.engine == "sim" for both in sides for s in both)
-    off_by = allowance([p.a for p in pairs], [p.b for p in pairs]).of(scope, metric)
+    off = allowance([p.a for p in pairs], [p.b for p in pairs])
+    off_by = off.of(scope, metric)
     exact = simulated and len(set(xs)) == len(set(ys)) == 1
     changed = ratios(xs, ys, off_by or 0.0, exact)
     low, high = (None, None) if changed.interval is None else (changed.interval.low, changed.interval.high)
@@ -96,7 +97,7 @@ def effect(a: Cell, b: Cell, metric: str, any_work: bool) -> Effect:
         high,
         len(found),
         measured,
-        off_by is not None,
+        off_by is not None and not off.example,
     )
 
 

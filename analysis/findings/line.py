@@ -65,8 +65,9 @@ def _noise(finding: Finding, series: Series, found: Sequence[Sequence[float]]) -
     runs = [s.run for cell in series.cells.values() for s in cell.trials]
     if all(run.configuration.engine == "sim" for run in runs):
         _, scope = metric_of(finding.metric)
-        error = model_error(runs).of(scope, finding.metric)
-        return error or 0.0, error is not None
+        off = model_error(runs)
+        error = off.of(scope, finding.metric)
+        return error or 0.0, error is not None and not off.example
     halves = []
     for trials in found:
         spread = mean(trials)

@@ -10,13 +10,15 @@ from rejoule.analysis.summary.cells import Workload
 from rejoule.analysis.summary.evidence import start_temperatures_c
 from rejoule.analysis.summary.lines import work_notes
 from rejoule.traces.clock_curve import curve_notes
+from rejoule.traces.modelled import worth_notes
 from rejoule.traces.warmth import WARM
 from rejoule.traces.words import counted
 
 
 def common_doubts(workloads: Sequence[Workload]) -> list[str]:
-    """What stands against them all: what an assumed clock curve leaves open."""
-    return list(curve_notes(s.run for workload in workloads for cell in workload.cells for s in cell.trials))
+    """What stands against them all: what an uncalibrated profile and an assumed clock curve leave open."""
+    runs = [s.run for workload in workloads for cell in workload.cells for s in cell.trials]
+    return [*worth_notes(runs), *curve_notes(runs)]
 
 
 def doubts(workload: Workload) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from rejoule.analysis.attribution.result import WITHOUT_WORK
 from rejoule.traces.clock_curve import curve_notes
-from rejoule.traces.modelled import option_notes
+from rejoule.traces.modelled import option_notes, worth_notes
 from rejoule.traces.run import Run
 from rejoule.traces.work import sentences
 
@@ -27,8 +27,9 @@ def work_notes(runs: Iterable[Run]) -> Iterable[str]:
 
 
 def run_notes(runs: Iterable[Run]) -> Iterable[str]:
-    """The same, and what an assumed clock curve may put figures off by."""
+    """The same, and what the profile and an assumed clock curve may put figures off by."""
     runs = tuple(runs)
+    yield from worth_notes(runs)
     yield from curve_notes(runs)
     yield from work_notes(runs)
 

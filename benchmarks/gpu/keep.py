@@ -18,6 +18,7 @@ import orjson
 from benchmarks.gpu.tables import DATA
 
 from rejoule.replay.protocol.rejection import judged
+from rejoule.replay.sim.profile import model_names
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import create, load_runs, save_run
 
@@ -44,7 +45,8 @@ def keep(source: Path, target: Path, traces: Sequence[str] = (), samples: bool =
 def named(configuration: Configuration) -> Configuration:
     """Without paths of the machine: the model's name, and of ``weights`` what comes before its file."""
     options = configuration.options
-    name = SMALL if "smol" in str(options.get("model", "")) else MODEL
+    told = Path(str(options.get("model", ""))).name
+    name = told if told in model_names() else SMALL if "smol" in told else MODEL
     own = {"weights": options["weights"].partition(":")[0]} if "weights" in options else {}
     return replace(configuration, options={**options, "model": name, **own})
 

@@ -83,7 +83,9 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
+    """What runs show of the engine's steps and of power."""
+
     spans: list[Span]
     bins: list[Bin]
     launches: list[Launch]
@@ -99,7 +101,7 @@ def calibrate(
     """
     base = on_their_gpus(base, runs)
     check_measured(base, runs, timing_only=timing_only)
-    seen = _seen(runs, base)
+    seen = seen_in(runs, base)
     if not seen.bins:
         raise RejouleError("the runs hold no engine steps", RECORD)
     if not seen.readings and not timing_only:
@@ -111,7 +113,7 @@ def calibrate(
         for _ in range(ROUNDS):
             power, _ = fit_power(profile, seen.readings, clocked=clocked)
             profile = fit_cap(replace(base, timing=profile.timing, power=power.power), _capped(runs))
-            seen = _seen(runs, profile)
+            seen = seen_in(runs, profile)
             profile, found = fit_timing(profile, seen.bins, seen.launches)
     known = {f"timing.{k}": v for k, v in found.known.items()}
     notes = []
@@ -133,7 +135,7 @@ def calibrate(
         )
     if any(step.clock_mhz is None for span in seen.spans for step in span.steps):
         notes.append(f"steps without a known SM clock were taken to have run at {base.gpu.max_clock_mhz} MHz")
-    apart = _seen(held_out, profile)
+    apart = seen_in(held_out, profile)
     errors: dict[str, Errors] = {}
     if apart.spans:
         errors["step time"] = timing_errors(profile, apart.spans)["all"]
@@ -150,7 +152,7 @@ def calibrate(
         source=_source(base, runs, timing_only),
         calibrated=not timing_only,
         serving=serving(base.serving, runs),
-        sources=_sources(base, known, timing_only),
+        sources=sources_of(base, known, timing_only),
         provenance=_provenance(base, runs, seen, within, errors_of_power),
         held_out={f"{what} MAPE": round(found.mape, 5) for what, found in errors.items()},
         # Known of the base, not of what was fitted here.
@@ -172,11 +174,12 @@ def _steps(run: Run, profile: Profile) -> Iterator[ObservedStep]:
     return observed_steps(run, highest_clock(profile, cap_of(run)))
 
 
-def _seen(runs: Sequence[Run], profile: Profile) -> _Seen:
+def seen_in(runs: Sequence[Run], profile: Profile) -> Seen:
+    """Of ``runs``; ``profile`` says which clocks steps cannot have had."""
     steps = [(run, list(_steps(run, profile))) for run in runs]
     found = [span for _, own in steps for span in spans(own)]
     readings = [reading for run, own in steps for reading in power_readings(run, own)]
-    return _Seen(found, binned(found), launches(found), readings)
+    return Seen(found, binned(found), launches(found), readings)
 
 
 def _capped(runs: Sequence[Run]) -> list[Capped]:
@@ -190,7 +193,8 @@ def _source(base: Profile, runs: Sequence[Run], timing_only: bool) -> str:
     return f"{what} fitted to measurements of {by} on {base.gpu.name}; the rest is that of {base.name}."
 
 
-def _sources(base: Profile, known: Mapping[str, float], timing_only: bool) -> dict[str, str]:
+def sources_of(base: Profile, known: Mapping[str, float], timing_only: bool) -> dict[str, str]:
+    """Where each constant comes from, by how well it is ``known``."""
     fitted = {
         name: f"fitted; relative standard error {error:.2g}"
         if error <= UNDETERMINED
@@ -205,7 +209,7 @@ def _sources(base: Profile, known: Mapping[str, float], timing_only: bool) -> di
 
 
 def _provenance(
-    base: Profile, runs: Sequence[Run], seen: _Seen, within: Mapping[str, Errors], power: Errors | None
+    base: Profile, runs: Sequence[Run], seen: Seen, within: Mapping[str, Errors], power: Errors | None
 ) -> dict[str, str]:
     return {
         **measured_on(base, runs, power is None),

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from rejoule.replay.calibration.observations import Engine, ObservedStep
 from rejoule.replay.sim.latency import LatencyModel, Work
 from rejoule.replay.sim.power import PowerModel
-from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.profile import PowerCurve, Profile
 from rejoule.traces.run import Reading, Run
 
 PEAKS: Final = (0.0, 1.02, 1.04, 1.06, 1.08, 1.1, 1.13, 1.16, 1.2)
@@ -55,14 +55,16 @@ def highest_clock(profile: Profile, cap_w: float | None) -> Callable[[Work, Engi
 
 def fit_cap(profile: Profile, runs: Iterable[Capped]) -> Profile:
     """``profile`` with the peak and the window that explain the readings best, of a few that are tried."""
-    runs = [run for run in runs if run.readings]
-    if not runs:
-        return profile
-    tried = [
-        replace(profile, power=replace(profile.power, cap_peak=peak, cap_window_s=window_s))
-        for peak, window_s in product(PEAKS, WINDOWS_S)
-    ]
-    return min(tried, key=lambda each: fsum(_misfit(each, run) for run in runs))
+    return replace(profile, power=best_cap(profile.power, [(profile, run) for run in runs]))
+
+
+def best_cap(power: PowerCurve, runs: Iterable[tuple[Profile, Capped]]) -> PowerCurve:
+    """The same of runs of several models on one GPU, whose ``power`` it is; each run with its model's profile."""
+    known = [(profile, run) for profile, run in runs if run.readings]
+    if not known:
+        return power
+    tried = [replace(power, cap_peak=peak, cap_window_s=window_s) for peak, window_s in product(PEAKS, WINDOWS_S)]
+    return min(tried, key=lambda each: fsum(_misfit(replace(profile, power=each), run) for profile, run in known))
 
 
 def _misfit(profile: Profile, run: Capped) -> float:

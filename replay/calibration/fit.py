@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import fsum
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from msgspec.structs import replace
@@ -91,14 +91,39 @@ class Errors:
     where the errors vary more than the values do, so that no share is."""
 
 
+class Timed(NamedTuple):
+    """What was seen of the steps of one model, and the profile of that model."""
+
+    profile: Profile
+    bins: Sequence[Bin]
+    launches: Sequence[Launch]
+
+
+class Drawn(NamedTuple):
+    """What one model was seen to draw, and its profile, whose timing is known."""
+
+    profile: Profile
+    readings: Sequence[PowerReading]
+
+
+Tried = Callable[[Profile, Mapping[str, float]], Profile]
+"""A profile with values of the parameters."""
+
+
 def fit_timing(profile: Profile, bins: Sequence[Bin], launches: Sequence[Launch]) -> tuple[Profile, Found]:
     """``profile`` with the timing that explains durations and launches best, and how well each constant is known."""
-    members = [_once(b) for b in bins]
-    measured = np.array([*(b.duration_s for b in bins), *(each.host_s for each in launches)])
-    counts = np.array([*(b.count for b in bins), *(each.count for each in launches)])
-    weights = counts / (counts + RARE)
-    held = profile.timing
-    start = replace(
+    start = timing_start(profile.timing)
+
+    def tried(of: Profile, values: Mapping[str, float]) -> Profile:
+        return replace(of, timing=with_values(start, values))
+
+    found = fit_times([Timed(profile, bins, launches)], parameters(start, _bounds(profile)), tried)
+    return tried(profile, found.values), found
+
+
+def timing_start(held: Timing) -> Timing:
+    """Where the search begins: constants that the base does not know where they could be, a host where it shows."""
+    return replace(
         held,
         **{name: max(seconds, getattr(held, name)) for name, seconds in SLOW_HOST_S.items()},
         host_first_s=held.host_first_s or FIRST_S,
@@ -107,22 +132,40 @@ def fit_timing(profile: Profile, bins: Sequence[Bin], launches: Sequence[Launch]
         attention_efficiency=held.attention_efficiency or held.compute_efficiency,
     )
 
-    def predicted(values: Mapping[str, float]) -> Vector:
-        tried = replace(profile, timing=_with(start, values))
-        return np.concatenate([_durations(tried, members), _launched(tried, launches)])
 
-    found = least_squares(predicted, measured, weights, _parameters(start, _bounds(profile)))
-    return replace(profile, timing=_with(start, found.values)), found
+def fit_times(seen: Sequence[Timed], sought: Sequence[Parameter], tried: Tried) -> Found:
+    """The values that explain durations and launches of all models best."""
+    members = [[_once(b) for b in each.bins] for each in seen]
+    measured = [s for each in seen for s in (*(b.duration_s for b in each.bins), *(a.host_s for a in each.launches))]
+    counts = np.array([n for each in seen for n in (*(b.count for b in each.bins), *(a.count for a in each.launches))])
+
+    def predicted(values: Mapping[str, float]) -> Vector:
+        parts: list[Vector] = []
+        for each, steps in zip(seen, members, strict=True):
+            profile = tried(each.profile, values)
+            parts += [_durations(profile, steps), _launched(profile, each.launches)]
+        return np.concatenate(parts)
+
+    return least_squares(predicted, np.array(measured), counts / (counts + RARE), sought)
 
 
 def fit_power(profile: Profile, readings: Sequence[PowerReading], *, clocked: bool = True) -> tuple[Profile, Found]:
-    """``profile`` with the power curve that explains the readings best, its timing taken as it is.
+    """``profile`` with the power curve that explains the readings best, its timing taken as it is: ``fit_watts``."""
+    power, found = fit_watts([Drawn(profile, readings)], clocked=clocked)
+    return replace(profile, power=power), found
+
+
+def fit_watts(drawn: Sequence[Drawn], *, clocked: bool = True) -> tuple[PowerCurve, Found]:
+    """The power curve of one GPU that explains the readings of all models best.
 
     Unless the GPU was ``clocked`` by caps or locks, how power depends on the clock stays as it is: without them, the
     clock falls only where the load is greatest, and cannot be told from the load.
     """
-    times = _times(profile, readings)
+    readings = [reading for each in drawn for reading in each.readings]
+    times = [time for each in drawn for time in _times(each.profile, each.readings)]
     clocks = [r.clock_mhz for r in readings]
+    # Given the times, watts are those of the GPU, whatever the model.
+    profile = drawn[0].profile
     start = replace(profile.power, cache_w=profile.power.cache_w or profile.power.traffic_w)
     bounds = {name: limits for name, limits in POWER.items() if clocked or name not in CLOCKED}
     if profile.tensor_parallel > 1:
@@ -132,12 +175,12 @@ def fit_power(profile: Profile, readings: Sequence[PowerReading], *, clocked: bo
         start = replace(start, memory_w=memory_w)
         del bounds["memory_w"]
     found = least_squares(
-        lambda values: _powers(replace(profile, power=_with(start, values)), times, clocks),
+        lambda values: _powers(replace(profile, power=with_values(start, values)), times, clocks),
         np.array([r.power_w for r in readings]),
         _weights([r.length_s for r in readings]),
-        _parameters(start, bounds),
+        parameters(start, bounds),
     )
-    return replace(profile, power=_with(start, found.values)), found
+    return with_values(start, found.values), found
 
 
 def timing_errors(profile: Profile, spans: Sequence[Span]) -> dict[str, Errors]:
@@ -170,19 +213,22 @@ def errors(predicted: Vector, measured: Vector, weights: Vector | None = None) -
 
 
 def _bounds(profile: Profile) -> dict[str, tuple[float, float]]:
+    """The constants of timing that are fitted, of as many GPUs as the profile has, and between which bounds."""
     if profile.tensor_parallel == 1:
         return TIMING
     alone = {name: limits for name, limits in TIMING.items() if name not in OF_ONE}
     return alone | SHARED | (TWO_SHOTS if profile.tensor_parallel > 2 else {})
 
 
-def _parameters(held: Timing | PowerCurve, bounds: Mapping[str, tuple[float, float]]) -> list[Parameter]:
+def parameters(held: Timing | PowerCurve, bounds: Mapping[str, tuple[float, float]]) -> list[Parameter]:
+    """What is to be found, from where it is held and within bounds."""
     return [
         Parameter(name, min(high, max(low, getattr(held, name))), low, high) for name, (low, high) in bounds.items()
     ]
 
 
-def _with(held: _Held, values: Mapping[str, float]) -> _Held:
+def with_values(held: _Held, values: Mapping[str, float]) -> _Held:
+    """Constants, with those of ``values`` that are among them."""
     return replace(held, **{name: value for name, value in values.items() if hasattr(held, name)})
 
 

@@ -14,7 +14,7 @@ from rejoule.replay.cli.options import FiniteRange, floats
 from rejoule.traces import RejouleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rejoule.replay.calibration.calibrate import Calibration
     from rejoule.replay.sim.profile import Profile
@@ -25,7 +25,9 @@ PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("runs", nargs=-1, type=PATH)
 @click.option("-o", "--output", required=True, type=PATH, help="Profile to write, or with --grid-only the trace.")
-@click.option("--base", metavar="PROFILE", help="Profile to begin from: its model, GPU and limits stay.")
+@click.option("--base", "bases", multiple=True, metavar="PROFILE",
+              help="Profile to begin from: its model, GPU and limits stay. Once for each of RUNS, in their order: "
+              "models whose constants are fitted together, into a GPU's file.")  # fmt: skip
 @click.option("--grid-only", is_flag=True, help="Write the trace to measure with, and stop.")
 @click.option("--quick", is_flag=True,
               help="Fit only what cards and hosts of one kind differ in, by 90 s of the grid; with caps or locks the "
@@ -50,7 +52,7 @@ PATH = click.Path(path_type=Path)
 def calibrate(
     runs: tuple[Path, ...],
     output: Path,
-    base: str | None,
+    bases: tuple[str, ...],
     grid_only: bool,
     quick: bool,
     max_num_seqs: int | None,
@@ -78,6 +80,7 @@ def calibrate(
     rejoule calibrate --grid-only -o grid.jsonl.zst
     rejoule replay grid.jsonl.zst -o RUNS --engine vllm --option model=… --max-num-seqs 256 --power-cap 300,500,700
     rejoule calibrate RUNS -o PROFILE.json
+    rejoule calibrate GRID_8B GRID_32B -o GPU.json --base h200-llama-3.1-8b --base h200-qwen3-32b
     """
     from rejoule.replay.calibration.calibrate import calibrate as fitted
     from rejoule.replay.calibration.calibrate import write_profile
@@ -90,7 +93,15 @@ def calibrate(
     from rejoule.traces.terminal import say
     from rejoule.traces.words import counted
 
-    profile = load_profile(base or DEFAULT_PROFILE)
+    if len(bases) > 1:
+        if grid_only or quick or holdout or engine is not None:
+            raise RejouleError(
+                "several --base fit RUNS that are there",
+                "leave out --grid-only, --quick, --holdout and --engine; measure each model's grid by itself",
+            )
+        _several(bases, runs, output, timing_only, as_json)
+        return
+    profile = load_profile(bases[0] if bases else DEFAULT_PROFILE)
     kinds = QUICK if quick else FULL
     given = {"max_num_seqs": max_num_seqs, "max_model_len": max_model_len, "kv_tokens": kv_tokens}
     given |= {"max_num_batched_tokens": max_num_batched_tokens}
@@ -207,6 +218,29 @@ def _quick(parent: Profile, folders: Iterable[Path], output: Path, timing_only: 
         click.echo(orjson.dumps(found.as_json()).decode())
     else:
         print_child(found, output)
+
+
+def _several(bases: Sequence[str], folders: Sequence[Path], output: Path, timing_only: bool, as_json: bool) -> None:
+    from rejoule.replay.calibration.sizes import Size, calibrate_gpu
+    from rejoule.replay.cli.gpu_file import print_gpu, write_gpu
+    from rejoule.replay.sim.profile import load_profile
+    from rejoule.traces.runs import load_runs
+
+    if len(folders) != len(bases):
+        raise RejouleError(
+            f"{len(folders)} RUNS and {len(bases)} --base", "give as many of one as of the other, in the same order"
+        )
+    if output.suffix != ".json":
+        raise RejouleError(f"{output} is not the name of a GPU's file", "give one that ends in .json")
+    sizes = [Size(load_profile(base), load_runs(folder).runs) for base, folder in zip(bases, folders, strict=True)]
+    found = calibrate_gpu(output.stem, sizes, timing_only=timing_only)
+    write_gpu(found.file, output)
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(found.as_json()).decode())
+    else:
+        print_gpu(found, output)
 
 
 def _replay(

@@ -9,7 +9,8 @@
 with T tokens in the step, n new tokens of a prompt after c that are cached, and decodes of context c. The roofline is
 that of BLIS (inference-sim) and vLLM's own ``v1/metrics/perf.py``; the p-norm joins its two legs smoothly, and the
 maximum over host time is vLLM's asynchronous scheduling in a steady state (``pipeline`` has the rest); t_serial is 0
-then, and without it what the host does while the GPU waits. Attention has an efficiency of its own where one is given.
+then, and without it what the host does while the GPU waits. Attention, and the reading of keys and values, have
+efficiencies of their own where they are given.
 
 vLLM captures CUDA graphs for up to 2 ``max_num_seqs`` tokens a step, and 512 at most (``vllm/config/vllm.py``). A step
 of no more is padded to the next captured size, and costs the host little; a larger one, as every one is without graphs,
@@ -135,7 +136,8 @@ class LatencyModel:
         self._dense_s = (model.layer_parameters + model.head_parameters) * weight_s
         self._experts_s = model.experts * model.expert_parameters * weight_s
         self._untouched = 1 - model.experts_per_token / model.experts
-        self._kv_s = model.kv_bytes_per_token / model.kv_split(gpus) / width
+        kept = timing.cache_efficiency or timing.memory_efficiency
+        self._kv_s = model.kv_bytes_per_token / model.kv_split(gpus) / (kept * gpu.hbm_bytes_per_s)
         self._fixed_s = timing.per_layer_s * model.layers + timing.per_step_s
         self.exchange = Exchange(profile, custom_all_reduce)
         passes = model.layers * NORM_PASSES * model.hidden_size * ACTIVATION_BYTES

@@ -18,6 +18,8 @@ from rejoule.traces.errors import RejouleError
 from rejoule.traces.seal import content_digest
 
 FOLDER = Path(__file__).resolve().parent.parent / "profiles"
+UNCALIBRATED = FOLDER / "errors" / "uncalibrated.json"
+"""How far off profiles were that were put together from data sheets: ``python -m benchmarks.data_sheets --write``."""
 
 BLOCK_SIZE = 16
 """Tokens in a KV block: vLLM's default."""
@@ -152,6 +154,8 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True):
     """What a step takes longer before which the GPU had nothing to do."""
     attention_efficiency: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Share of the peak that attention reaches; 0 is ``compute_efficiency``."""
+    cache_efficiency: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Share of the bandwidth at which keys and values are read and written; 0 is ``memory_efficiency``."""
     all_reduce_s: NonNegative = 0.0
     """Latency of an all-reduce by vLLM's own kernel in one shot; see ``all_reduce``."""
     all_reduce_efficiency: Share = 1.0
@@ -281,8 +285,15 @@ class OptionError(Struct, frozen=True, forbid_unknown_fields=True):
     """By figure, as ``ExpectedError.metrics``."""
 
 
+class FigureError(Struct, frozen=True, forbid_unknown_fields=True):
+    """By how much figures themselves were off, relative, whatever their sign."""
+
+    mean: NonNegative
+    worst: NonNegative
+
+
 class ExpectedError(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is known of the differences that a profile predicts."""
+    """What is known of the differences that a profile predicts, and maybe of its figures."""
 
     source: str
     knobs: tuple[str, ...]
@@ -293,6 +304,11 @@ class ExpectedError(Struct, frozen=True, forbid_unknown_fields=True):
     """By figure, as ``rejoule diff`` names its rows; all nodes together are ``joules by node``."""
     options: dict[str, OptionError] = {}
     """By the engine's option: those that were turned while everything else stayed as it is by default."""
+    found_on: str | None = None
+    """The GPU and model whose profiles, put together alike, were off by so much: an example, not a bound. ``None``
+    where it was this very profile."""
+    figures: dict[str, FigureError] = {}
+    """By figure, as ``rejoule validate`` names its rows: of one configuration by itself."""
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -319,8 +335,8 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of figures under caps and clock locks; ``None`` where nobody said."""
 
 
-class GpuSheet(Struct, frozen=True, forbid_unknown_fields=True):
-    """``profiles/gpus``: a GPU, and what is assumed of any model on it."""
+class GpuFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """``profiles/gpus``: a GPU, and what is assumed of any model on it; or what was fitted to several models on it."""
 
     source: str
     gpu: Gpu
@@ -328,6 +344,16 @@ class GpuSheet(Struct, frozen=True, forbid_unknown_fields=True):
     power: PowerCurve
     sources: dict[str, str]
     clock_curve: ClockCurve | None = None
+    calibrated: bool = False
+    layer: dict[str, NonNegative] = {}
+    """By constant of ``timing``: what each layer of a model adds to it. A kernel that is launched is one of a layer."""
+    provenance: dict[str, str] = {}
+
+    def timing_of(self, model: ModelShape) -> Timing:
+        """The constants of ``timing`` with a model's layers."""
+        return msgspec.structs.replace(
+            self.timing, **{name: getattr(self.timing, name) + each * model.layers for name, each in self.layer.items()}
+        )
 
 
 class _ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -353,23 +379,27 @@ def model_names() -> list[str]:
 
 
 def load_profile(name: str) -> Profile:
-    """A profile by the path of its JSON file, by the name of a complete one, or as ``GPU-MODEL`` or ``GPU-MODEL-tpN``.
+    """A profile by the path of its JSON file, by the name of a complete one, or as ``GPU-MODEL`` or ``GPU-MODEL-tpN``,
+    where GPU may also be the path, without its ``.json``, of a GPU's file that ``rejoule calibrate`` made.
 
     Raises RejouleError for an unknown name, a spoilt file, or a model that does not fit the GPUs' memory.
     """
     path = Path(name) if name.endswith(".json") else FOLDER / f"{name}.json"
     if path.is_file():
-        return _read(path, Profile)
+        return _complete(path)
     whole, split = re.subn(r"-tp(?=[1-9]\d*$)", " ", name)
     pair, gpus = whole.split(" ") if split else (whole, "1")
-    for gpu in gpu_names():
-        model = pair.removeprefix(f"{gpu}-")
-        if model != pair and model in model_names():
+    for model in model_names():
+        gpu = pair.removesuffix(f"-{model}")
+        if gpu != pair and gpu in gpu_names():
             return compose(gpu, model, int(gpus))
+        if gpu != pair and Path(f"{gpu}.json").is_file():
+            return put_together(Path(gpu).name, _read(Path(f"{gpu}.json"), GpuFile), model, int(gpus))
     raise RejouleError(
         f"no profile {name!r}",
         "take GPU-MODEL or GPU-MODEL-tpN, such as h200-llama-3.1-8b or a100-llama-3.1-70b-tp4, with a GPU of "
-        f"{', '.join(gpu_names())} and a model of {', '.join(model_names())}; or the path of a JSON file",
+        f"{', '.join(gpu_names())}, or the path of a GPU's file without its .json, and a model of "
+        f"{', '.join(model_names())}; or the path of a profile's JSON file",
     )
 
 
@@ -378,27 +408,36 @@ def compose(gpu_name: str, model_name: str, tensor_parallel: int = 1) -> Profile
 
     Raises RejouleError where the model does not fit, or cannot be split over so many GPUs.
     """
-    gpu = _read(FOLDER / "gpus" / f"{gpu_name}.json", GpuSheet)
+    gpu = _read(FOLDER / "gpus" / f"{gpu_name}.json", GpuFile)
+    return put_together(gpu_name, gpu, model_name, tensor_parallel)
+
+
+def put_together(gpu_name: str, gpu: GpuFile, model_name: str, tensor_parallel: int = 1) -> Profile:
+    """``compose`` with any GPU; what was fitted to other models on it counts as calibrated, on one of it."""
     model = _read(FOLDER / "models" / f"{model_name}.json", _ModelFile)
     name = f"{gpu_name}-{model_name}" + (f"-tp{tensor_parallel}" if tensor_parallel > 1 else "")
+    alone = tensor_parallel == 1
     return Profile(
         name=name,
         source=f"{gpu.source} {model.source}",
-        calibrated=False,
+        calibrated=gpu.calibrated and alone,
         model=model.model,
         gpu=gpu.gpu,
-        timing=gpu.timing,
+        timing=gpu.timing_of(model.model),
         power=gpu.power,
         serving=default_serving(name, model.model, gpu.gpu, tensor_parallel),
         tensor_parallel=tensor_parallel,
         sources={"model": model.source, **gpu.sources, "serving": "vLLM V1's defaults; see default_serving"},
+        provenance=gpu.provenance,
+        # Of tensor parallelism no example is known, and of what was fitted, none is needed.
+        expected_error=_read(UNCALIBRATED, ExpectedError) if alone and not gpu.provenance else None,
         clock_curve=gpu.clock_curve,
     )
 
 
-def gpu_sheet(name: str) -> GpuSheet | None:
+def gpu_sheet(name: str) -> GpuFile | None:
     """What ships of the GPU that its driver calls ``name``; ``None`` where nothing does."""
-    sheets = (_read(FOLDER / "gpus" / f"{stem}.json", GpuSheet) for stem in gpu_names())
+    sheets = (_read(FOLDER / "gpus" / f"{stem}.json", GpuFile) for stem in gpu_names())
     return next((sheet for sheet in sheets if sheet.gpu.name == name), None)
 
 
@@ -466,6 +505,22 @@ TOLD: Final = ("name", "source", "sources", "provenance", "held_out")
 
 
 _Kind = TypeVar("_Kind")
+
+
+def _complete(path: Path) -> Profile:
+    try:
+        return _read(path, Profile)
+    except RejouleError:
+        try:
+            _read(path, GpuFile)
+        except RejouleError:
+            pass
+        else:
+            typed = path.with_suffix("")
+            raise RejouleError(
+                f"{path} is of a GPU, and of no model", f"name a model with it, as in {typed}-llama-3.1-8b"
+            ) from None
+        raise
 
 
 def _read(path: Path, kind: type[_Kind]) -> _Kind:

@@ -1,0 +1,91 @@
+"""Where a profile was not fitted to measurements, every reader of its figures is told what such figures were off by."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from tests.analysis import builders
+
+from rejoule.analysis.comparison.allowance import LEAD, model_error
+from rejoule.analysis.energy import error_notes
+from rejoule.analysis.findings.effect import effect
+from rejoule.analysis.summary.cells import gather
+from rejoule.analysis.summary.lines import run_notes
+from rejoule.replay.engines.open import open_engine
+from rejoule.replay.replay import replay
+from rejoule.replay.sim.profile import load_profile
+from rejoule.traces.modelled import modelled_notes, worth, worth_notes
+from rejoule.traces.run import Configuration, Run
+from rejoule.traces.runs import PlannedRun
+from rejoule.traces.summary import summary
+
+SHEET = "a100-llama-3.1-8b"
+
+
+@cache
+def simulated(profile: str, batch: int = 8) -> Run:
+    trace = builders.trace(2)
+    knobs = Configuration(profile=profile, max_num_seqs=batch)
+    return asyncio.run(replay(trace, PlannedRun(f"{profile}-{batch}", "trace", knobs, 0), "", open_engine))
+
+
+def test_a_profile_from_data_sheets_says_what_such_a_one_was_off_by() -> None:
+    """In joules, workflow time and first tokens, on which GPU, and that it is no bound; once for all of its runs."""
+    (note,) = worth_notes([simulated(SHEET), simulated(SHEET, 1)])
+    assert note.startswith(f"uncalibrated ({SHEET}): on an H200 with llama-3.1-8b such a profile was off by")
+    assert all(words in note for words in ("% in joules", "in workflow time", "first token", "not a bound"))
+    for notes in (modelled_notes, run_notes, error_notes):
+        assert note in notes([simulated(SHEET)])
+
+
+def test_machines_are_told_the_same() -> None:
+    told = summary(simulated(SHEET))
+    assert told["uncalibrated"] is True
+    assert (
+        told["example_error"]["figures"]["GPU energy"]["worst"]
+        >= told["example_error"]["figures"]["GPU energy"]["mean"]
+        > 0
+    )
+
+
+def test_a_fitted_profile_and_a_measured_run_say_nothing_of_the_kind() -> None:
+    fitted = simulated("h200-llama-3.1-8b")
+    measured = replace(fitted, configuration=Configuration(engine="vllm"), engine={})
+    for run in (fitted, measured):
+        assert not list(worth_notes([run]))
+        assert (summary(run)["uncalibrated"], worth(run)) == (False, None)
+
+
+def test_of_several_gpus_it_is_said_that_nothing_is_known() -> None:
+    (note,) = worth_notes([simulated(f"{SHEET}-tp2")])
+    assert "is not known" in note
+    assert load_profile(f"{SHEET}-tp2").expected_error is None
+
+
+def test_its_differences_are_allowed_an_example_of_another_gpus_error() -> None:
+    found = model_error([simulated(SHEET), simulated(SHEET, 1)])
+    known = load_profile(SHEET).expected_error
+    assert known is not None and found.errors[LEAD] == known.metrics[LEAD].p95
+    assert found.example and not model_error([simulated("h200-llama-3.1-8b", n) for n in (1, 8)]).example
+    (note,) = found.notes
+    assert f"{SHEET}, which was not fitted to measurements: on an H200" in note and "an example and not a bound" in note
+
+
+@pytest.mark.parametrize("figure", ["GPU energy", "workflow time", "time to first token, mean"])
+def test_what_is_said_is_what_the_benchmark_wrote(figure: str) -> None:
+    """Every profile that is put together for one GPU states the same."""
+    one, other = (load_profile(name).expected_error for name in (SHEET, "h200-qwen3-32b"))
+    assert one is not None and other is not None and one == other
+    assert 0 < one.figures[figure].mean <= one.figures[figure].worst
+    assert "benchmarks.data_sheets" in one.source
+
+
+def test_a_finding_by_an_example_of_its_error_is_still_the_models_word() -> None:
+    """What another GPU's profile was off by is in the interval; that this one's error is known is not claimed."""
+    for profile, known in ((SHEET, False), ("h200-llama-3.1-8b", True)):
+        (workload,) = gather([simulated(profile, batch) for batch in (1, 8)], {})
+        one, other = workload.cells
+        assert effect(one, other, LEAD, any_work=False).error_known is known
