@@ -80,8 +80,8 @@ def test_few_or_equal_values_have_no_r2() -> None:
         (["-o", "p.txt", "runs"], "not the name of a profile"),
         (["-o", "t.zst", "--grid-only", "runs"], "--grid-only reads no runs"),
         (["-o", "p.json", "none"], "not a run folder"),
-        (["-o", "p.json", "--engine", "http://localhost:1"], "cannot be calibrated"),
-        (["-o", "p.json", "--quick", "--engine", "sim"], "cannot be calibrated"),
+        (["-o", "p.json", "--engine", "http://localhost:1"], "does not show its steps; add --quick"),
+        (["-o", "p.json", "--quick", "--engine", "sim"], "no watts to measure; add --timing-only"),
         (["-o", "p.json", "--quick", "--holdout", "x", "runs"], "--quick judges no held-out runs"),
     ],
 )
