@@ -11,7 +11,7 @@ from rejoule.replay.protocol.rejection import advice
 from rejoule.traces.chosen import policy_notes
 from rejoule.traces.modelled import modelled_notes
 from rejoule.traces.parrot_told import parrot_notes
-from rejoule.traces.preempted import preemption_notes
+from rejoule.traces.preempted import fullest_note
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Run, configuration_key
 from rejoule.traces.summary import described
@@ -32,9 +32,10 @@ def between_runs(runs: Sequence[Run]) -> Iterator[str]:
     trials: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         trials.setdefault((run.trace, configuration_key(run.configuration)), []).append(run)
-    for (trace, _), mine in trials.items():
-        said = (*warmth_notes(mine), *preemption_notes(mine))
-        yield from (f"{trace}, {described(mine[0].configuration)}: {note}" for note in said)
+    named = [(f"{trace}, {described(mine[0].configuration)}", mine) for (trace, _), mine in trials.items()]
+    for name, mine in named:
+        yield from (f"{name}: {note}" for note in warmth_notes(mine))
+    yield from fullest_note(named)
     yield from policy_notes(runs)
     yield from parrot_notes(runs)
     yield from (f"runs differ: {drift}" for drift in drifts(runs))

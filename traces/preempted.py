@@ -78,10 +78,13 @@ def tokens_again(steps: Sequence[Step], prompt_tokens: Mapping[str, int | None])
         yield tuple(found)
 
 
-def preemption_notes(trials: Sequence[Run]) -> Iterator[str]:
-    """What a reader of the trials of one configuration must know of its KV cache, if any call was preempted."""
+def preemption_notes(trials: Sequence[Run], least_share: float = 0.0) -> Iterator[str]:
+    """What a reader of the trials of one configuration must know of its KV cache, if calls were preempted.
+
+    Nothing is said below ``least_share`` of them.
+    """
     found = [one for one in map(preempted, trials) if one is not None and one.preemptions]
-    if not found:
+    if not found or preempted_share(trials) < least_share:
         return
     times, calls, of = (sum(getattr(one, name) for one in found) for name in ("preemptions", "calls", "of_calls"))
     again = [(one.again_tokens, one.prefill_tokens) for one in found if one.again_tokens is not None]
@@ -95,6 +98,23 @@ def preemption_notes(trials: Sequence[Run]) -> Iterator[str]:
         "KV blocks (num_gpu_blocks, gpu_memory_utilization) or a smaller max_num_seqs end that, and rejoule advise "
         "on runs with several sizes says what it is worth"
     )
+
+
+def fullest_note(configurations: Sequence[tuple[str, Sequence[Run]]]) -> Iterator[str]:
+    """The same of many configurations, each by a name with its trials: of the one with the most calls preempted, and in
+    how many others some were."""
+    full = [(name, trials) for name, trials in configurations if any(preemption_notes(trials))]
+    if full:
+        name, trials = max(full, key=lambda each: preempted_share(each[1]))
+        others = counted(len(full) - 1, "other configuration")
+        more = f"; it was full, too, in {others} of {len(configurations):,}" if len(full) > 1 else ""
+        yield from (f"{name}: {note}{more}" for note in preemption_notes(trials))
+
+
+def preempted_share(trials: Iterable[Run]) -> float:
+    """Of all calls of which it is known."""
+    found = [one for one in map(preempted, trials) if one is not None]
+    return sum(one.calls for one in found) / (sum(one.of_calls for one in found) or 1)
 
 
 def as_json(run: Run) -> dict[str, Any] | None:

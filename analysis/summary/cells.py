@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import fsum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from rejoule.analysis.attribution import Attribution, PhaseEnergy, quadrature
 from rejoule.analysis.statistics import Mean, mean
@@ -26,6 +26,8 @@ from rejoule.traces.warmth import coldest, warmth_notes
 
 K = TypeVar("K", bound=str | None)
 
+FULL_SHARE: Final = 0.01
+"""Of calls preempted: above, it is said of a configuration that its KV cache was full."""
 GRID = ("max_num_seqs", "power_cap_w")
 """The knobs that span the heatmaps."""
 
@@ -47,7 +49,7 @@ class Cell:
         """What a reader must know of how alike the trials are, of their policy, and of a KV cache that was full."""
         runs = [s.run for s in self.trials]
         found = [f"its trials differ: {drift}" for drift in drifts(runs)]
-        told = (*policy_notes(runs), *parrot_notes(runs), *preemption_notes(runs))
+        told = (*policy_notes(runs), *parrot_notes(runs), *preemption_notes(runs, FULL_SHARE))
         return (*warmth_notes([*runs, *self.warmer]), *told, *found)
 
     def mean(self, value: Callable[[Summary], float | None]) -> Mean | None:

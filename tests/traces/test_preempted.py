@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rejoule.traces.preempted import as_json, preempted, preemption_notes, tokens_again
+from rejoule.traces.preempted import as_json, fullest_note, preempted, preemption_notes, tokens_again
 from rejoule.traces.run import CallResult, Certificate, Configuration, Energy, PowerCap, Run, Step
 
 PROMPT = 100
@@ -66,3 +66,13 @@ def test_a_full_cache_is_named_with_what_ends_it() -> None:
     (note,) = preemption_notes([run(call("a", 1))])
     assert "1 of 1 call preempted 1 time;" in note
     assert list(preemption_notes([run(call("a", 0)), run(call("a"))])) == []
+
+
+def test_many_configurations_with_a_full_cache_are_one_note() -> None:
+    """Of the one with the most calls preempted, and how many others; a share below what is asked for is not noted."""
+    bad, less, none = run(call("a", 3), call("b", 1)), run(call("a", 1), call("b", 0)), run(call("a", 0))
+    (note,) = fullest_note([("less", [less]), ("bad", [bad]), ("none", [none]), ("less", [less])])
+    assert note.startswith("bad: the KV cache was full: 2 of 2 calls preempted 4 times")
+    assert note.endswith("; it was full, too, in 2 other configurations of 4")
+    assert list(fullest_note([("none", [none])])) == []
+    assert list(preemption_notes([less], 0.6)) == [] and len(list(preemption_notes([less], 0.5))) == 1
