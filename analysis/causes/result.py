@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import fsum
 from typing import Final, Literal
@@ -142,3 +142,13 @@ class Causes(Tabular):
             }
             for cause in self.causes
         )
+
+
+def unsure_notes(pieces: Iterable[Piece]) -> Iterator[str]:
+    """Why lines have no ±, each reason once."""
+    why: dict[str, list[str]] = {}
+    for piece in pieces:
+        if piece.reason is not None and piece.line not in why.setdefault(piece.reason, []):
+            why[piece.reason].append(piece.line)
+    for reason, lines in why.items():
+        yield f"no ± of {', '.join(lines)}: {reason}"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from rejoule.analysis.causes import Causes
-from rejoule.analysis.causes.result import SAID, Piece
+from rejoule.analysis.causes.result import SAID, Piece, unsure_notes
 from rejoule.analysis.causes.views import Part
 from rejoule.analysis.cli.console import say, show
 from rejoule.analysis.summary.units import change, percent, signed
@@ -32,7 +32,7 @@ def show_causes(found: Causes, by: str = "node") -> None:
     part: Part | None = "agent" if by == "agent" else "node" if by == "node" else None
     pieces = () if part is None else found.pieces(part)
     _show_pieces(found, pieces, by, heading)
-    for reason in (*reasons, *_unsure(pieces)):
+    for reason in (*reasons, *unsure_notes(pieces)):
         say(f"note: {reason}", "yellow")
 
 
@@ -51,16 +51,6 @@ def _show_pieces(found: Causes, pieces: Sequence[Piece], by: str, heading: Itera
 def _numbers(joules: float, share: float | None, half_j: float | None, unclear: bool) -> tuple[str, str, str, str]:
     width = "" if half_j is None else f"±{signed(half_j, 'J').lstrip('+')}"
     return signed(joules, "J"), change(share), width, "unclear" if unclear else ""
-
-
-def _unsure(pieces: Iterable[Piece]) -> Iterable[str]:
-    """Why lines have no ±, each reason once."""
-    why: dict[str, list[str]] = {}
-    for piece in pieces:
-        if piece.reason is not None and piece.line not in why.setdefault(piece.reason, []):
-            why[piece.reason].append(piece.line)
-    for reason, lines in why.items():
-        yield f"no ± of {', '.join(lines)}: {reason}"
 
 
 def causes_json(found: Causes) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from rejoule.analysis.causes import Causes, causes
-from rejoule.analysis.causes.result import SAID, Piece
+from rejoule.analysis.causes.result import SAID, Piece, unsure_notes
 from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.pairing import pair
 from rejoule.analysis.pictures.waterfall import waterfall
@@ -41,10 +41,11 @@ def _one(workload: Workload) -> str:
 def _drawn(workload: Workload, other: Cell, best: Cell, found: Causes) -> str:
     bars = [(cause.words, cause.joules, cause.half_width_j) for cause in found.causes]
     picture = waterfall(other.label, found.a_j, best.label, found.b_j, bars)
-    reasons = [f"{cause.words}: {cause.reason}" for cause in found.causes if cause.reason]
+    pieces = _pieces(found)
+    reasons = [*(f"{cause.words}: {cause.reason}" for cause in found.causes if cause.reason), *unsure_notes(pieces)]
     drawn = scrolled(picture.svg, picture.title, "scroll drawn")
     heads = ("node", "cause", "Δ", "± 95 %", f"of {other.label}")
-    nodes = table(heads, map(partial(_row, found.a_j), _pieces(found)), "causes by node")
+    nodes = table(heads, map(partial(_row, found.a_j), pieces), "causes by node")
     said = paragraph(found.sentence(), "lead") + drawn + nodes + listed([*reasons, *found.notes], "notes")
     source = badge(s.run for cell in (other, best) for s in cell.trials)
     return box(f"{workload.name}: {picture.title}", said, source, picture.note, wide=True, save=True)
@@ -56,7 +57,7 @@ def _pieces(found: Causes) -> list[Piece]:
 
 def _row(a_j: float, piece: Piece) -> tuple[Field, ...]:
     half_j = piece.half_width_j
-    width = piece.reason or UNKNOWN if half_j is None else f"±{amount(half_j, 'J')}"
+    width = UNKNOWN if half_j is None else f"±{amount(half_j, 'J')}"
     said = f"{signed(piece.joules, 'J')}{' (unclear)' if piece.unclear else ''}"
     share = piece.joules / a_j
     return piece.line, piece.cause, (said, piece.joules), (width, half_j), (change(share), share)
