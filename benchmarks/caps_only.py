@@ -32,7 +32,8 @@ from rejoule.replay.engines.sim import SimEngine
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.latency import LatencyModel, Work
 from rejoule.replay.sim.power import Operation, PowerModel
-from rejoule.replay.sim.profile import Profile, load_profile
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces import Trace
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import PlannedRun

@@ -25,14 +25,8 @@ from msgspec.structs import replace
 
 from rejoule.analysis.validate import ENERGY, Validation, validate
 from rejoule.replay.calibration.calibrate import write_profile
-from rejoule.replay.sim.profile import (
-    UNCALIBRATED,
-    DifferenceError,
-    ExpectedError,
-    FigureError,
-    Profile,
-    compose,
-)
+from rejoule.replay.sim.profile import DifferenceError, ExpectedError, FigureError, Profile
+from rejoule.replay.sim.shipped import UNCALIBRATED, compose
 from rejoule.traces.runs import load_runs
 
 GPU, MODEL, ELSEWHERE = "h200", "llama-3.1-8b", "a100"

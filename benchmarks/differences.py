@@ -23,7 +23,8 @@ from benchmarks.validation import BLOCKS, DATA, MEASURED, PROFILE, ran, simulate
 
 from rejoule.analysis.comparison.allowance import key
 from rejoule.analysis.summary.summary import METRICS, Summary, trials
-from rejoule.replay.sim.profile import FOLDER, DifferenceError, ExpectedError
+from rejoule.replay.sim.profile import DifferenceError, ExpectedError
+from rejoule.replay.sim.shipped import FOLDER
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import load_runs
 from rejoule.traces.student import detectable, pairs_needed

@@ -25,7 +25,8 @@ from benchmarks.validation import BLOCKS, DATA, PROFILE, ran
 
 from rejoule.analysis.summary.summary import trials
 from rejoule.analysis.validate import METRICS, validate
-from rejoule.replay.sim.profile import FOLDER, DifferenceError, OptionError, Profile, load_profile
+from rejoule.replay.sim.profile import DifferenceError, OptionError, Profile
+from rejoule.replay.sim.shipped import FOLDER, load_profile
 from rejoule.traces.percentiles import percentile
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import load_runs

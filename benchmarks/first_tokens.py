@@ -28,7 +28,8 @@ from rejoule.replay.calibration.api import api_delays
 from rejoule.replay.calibration.calibrate import calibrate, write_profile
 from rejoule.replay.calibration.observations import observed_steps
 from rejoule.replay.sim.latency import LatencyModel
-from rejoule.replay.sim.profile import Profile, load_profile
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.model import Trace
 from rejoule.traces.run import Run, configuration_key
 from rejoule.traces.runs import load_runs

@@ -23,7 +23,7 @@ from benchmarks.mix import mix
 from benchmarks.validation import PROFILE, ran
 
 from rejoule.replay.policy.registry import OWN
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.chosen import BLIND
 from rejoule.traces.figures import figures, jain
 from rejoule.traces.model import Trace

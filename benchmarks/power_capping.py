@@ -25,7 +25,7 @@ import orjson
 from rejoule.replay.calibration.least_squares import Parameter, Vector, least_squares
 from rejoule.replay.sim.latency import Demand, LatencyModel
 from rejoule.replay.sim.power import Operation, PowerModel
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 
 SWEEP = Path(__file__).parent / "public_sweeps" / "rtx-pro-6000-vllm.json"
 

@@ -35,7 +35,8 @@ from rejoule.replay.calibration.grid import QUICK, cells, grid
 from rejoule.replay.calibration.quick import CARD, grid_run, quick_fit, scaled
 from rejoule.replay.engines.sim import SimEngine
 from rejoule.replay.replay import replay
-from rejoule.replay.sim.profile import Profile, load_profile
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces import Trace
 from rejoule.traces.run import CallResult, Configuration, Run
 from rejoule.traces.runs import PlannedRun, load_runs

@@ -25,7 +25,7 @@ from rejoule.replay.engines.sim import SimEngine
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
-from rejoule.replay.sim.profile import compose
+from rejoule.replay.sim.shipped import compose
 from rejoule.traces.model import Call, Header, Trace
 from rejoule.traces.run import Configuration
 

@@ -32,7 +32,8 @@ from rejoule.replay.calibration.grid import FULL, QUICK, Kinds, Limits, grid
 from rejoule.replay.calibration.sizes import GpuCalibration, Size, calibrate_gpu
 from rejoule.replay.engines.sim import SimEngine
 from rejoule.replay.replay import replay
-from rejoule.replay.sim.profile import GpuFile, Profile, compose, put_together
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.shipped import GpuFile, compose, put_together
 from rejoule.traces import Trace
 from rejoule.traces.run import Configuration, Run, Step
 from rejoule.traces.runs import PlannedRun, load_runs

@@ -9,7 +9,7 @@ from __future__ import annotations
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 
 CALLS, PROMPT, OUTPUT = 40, 4000, 60
 PAUSE_S, BETWEEN_S = 3.0, 0.25

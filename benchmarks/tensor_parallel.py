@@ -21,7 +21,7 @@ from msgspec.structs import replace as changed
 from rejoule.analysis.validate import validate
 from rejoule.replay.calibration.calibrate import calibrate, write_profile
 from rejoule.replay.engines.sim import OPTIONS
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.replay.sim.tensor_parallel import on_gpus
 from rejoule.traces.by_gpu import by_gpu
 from rejoule.traces.run import Configuration, Run

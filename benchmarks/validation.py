@@ -22,7 +22,7 @@ from rejoule.replay.calibration.observations import observed_steps
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.latency import LatencyModel
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.model import Trace
 from rejoule.traces.run import Configuration, Run, configuration_key
 from rejoule.traces.runs import PlannedRun, load_runs

@@ -29,7 +29,8 @@ from rejoule.analysis.summary.summary import trials
 from rejoule.replay.calibration.least_squares import Parameter, Vector, least_squares
 from rejoule.replay.sim.latency import LatencyModel, Work
 from rejoule.replay.sim.power import PowerModel, voltage
-from rejoule.replay.sim.profile import FOLDER, CurveWidth, PowerCurve, Profile, load_profile
+from rejoule.replay.sim.profile import CurveWidth, PowerCurve, Profile
+from rejoule.replay.sim.shipped import FOLDER, load_profile
 from rejoule.traces.run import Configuration
 from rejoule.traces.runs import load_runs
 

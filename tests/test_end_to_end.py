@@ -30,7 +30,7 @@ from rejoule.replay.experiment import run_experiment
 from rejoule.replay.plan import Sweep, plan, swept
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.config import EngineConfig
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.check import EDGE_SETS
 from rejoule.traces.model import Header, Trace, Vertex, Workflow
 from rejoule.traces.run import Configuration

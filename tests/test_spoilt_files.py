@@ -16,7 +16,7 @@ from benchmarks.spoilt.kinds import KINDS, Kind, lay_out
 from click.testing import CliRunner
 
 import rejoule
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.commands import inspect
 from rejoule.traces.errors import RejouleError, RejouleWarning
 from rejoule.traces.runs import load_run, load_runs

@@ -3,16 +3,10 @@
 # Usage: batching.sh MODEL OUT      ENGINE=sim tries it without one
 set -euo pipefail
 . "$(dirname "$0")/experiment.sh"
-cat > "$out/batching.toml" << TOML
-traces = [$traces]
-trials = ${TRIALS:-3}
-seed = 19
-[configuration]
-engine = "$engine"
+experiment batching "$traces" "${TRIALS:-3}" 19 << TOML
 max_num_seqs = 8
 arrivals = "burst"
 options = $(served ${BLOCKS:-40000})
 [sweep]
 batching = ["continuous", "static"]
 TOML
-rejoule run "$out/batching.toml" -o "$out/batching" --json > "$out/batching.json"

@@ -1,5 +1,5 @@
-# Sourced by scripts that run one experiment file, which are called with MODEL OUT: $out, $repo, $engine, the kept
-# workloads as $traces, and `served BLOCKS`, the engine's options as TOML with so many KV blocks.
+# Sourced by scripts that run experiment files, which are called with MODEL OUT: $out, $repo, $engine, the kept workloads as
+# $traces, `served BLOCKS`, the engine's options as TOML with so many KV blocks, and `experiment`.
 model=${1:?usage: $(basename "$0") MODEL OUT} out=${2:?usage: $(basename "$0") MODEL OUT}
 repo=$(realpath "$(dirname "$0")/../..")
 mkdir -p "$out"
@@ -11,4 +11,11 @@ served() {
         options+=", model = \"$model\", load_format = \"dummy\", max_model_len = 16384, cool_down_s = 1, warm_up_s = 4, idle_s = 2"
     fi
     printf '{ %s }' "$options"
+}
+experiment() { # NAME TRACES TRIALS SEED < the rest of its file, from [configuration] on
+    {
+        printf 'traces = [%s]\ntrials = %s\nseed = %s\n[configuration]\nengine = "%s"\n' "$2" "$3" "$4" "$engine"
+        cat
+    } > "$out/$1.toml"
+    rejoule run "$out/$1.toml" -o "$out/$1" --json > "$out/$1.json"
 }

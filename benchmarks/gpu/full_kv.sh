@@ -8,18 +8,15 @@ mix=$(realpath "$out")/mix.jsonl.zst caching=${PREFIX_CACHING:-true}
 name=full-kv$([ "$caching" = true ] || echo -uncached)
 (cd "$repo" && "${PYTHON:-python3}" -m benchmarks.mix "${COPIES:-2}" "${SEED:-1}" "$mix")
 # 1100 blocks are just more than the longest context that the server takes; 40000 never run out.
-cat > "$out/$name.toml" << TOML
-traces = ["$mix"]
-trials = ${TRIALS:-2}
-seed = 29
-[configuration]
-engine = "$engine"
+cells() {
+    for cell in "64 1100" "64 40000" "8 1100"; do
+        read -r batch blocks <<< "$cell"
+        printf '[[cells]]\nmax_num_seqs = %s\noptions.num_gpu_blocks = %s\n' "$batch" "$blocks"
+    done
+}
+experiment "$name" "\"$mix\"" "${TRIALS:-2}" 29 << TOML
 arrivals = "burst"
 time_scale = 0.1
 options = $(served 0 | sed "s/num_gpu_blocks = 0/enable_prefix_caching = $caching/")
+$(cells)
 TOML
-for cell in "64 1100" "64 40000" "8 1100"; do
-    read -r batch blocks <<< "$cell"
-    printf '[[cells]]\nmax_num_seqs = %s\noptions.num_gpu_blocks = %s\n' "$batch" "$blocks" >> "$out/$name.toml"
-done
-rejoule run "$out/$name.toml" -o "$out/$name" --json > "$out/$name.json"

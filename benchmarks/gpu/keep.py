@@ -18,7 +18,7 @@ import orjson
 from benchmarks.gpu.tables import DATA
 
 from rejoule.replay.protocol.rejection import judged
-from rejoule.replay.sim.profile import model_names
+from rejoule.replay.sim.shipped import model_names
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import create, load_runs, save_run
 

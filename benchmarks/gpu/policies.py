@@ -31,7 +31,8 @@ from rejoule.analysis.diff import compare
 from rejoule.analysis.pairing import pair
 from rejoule.analysis.validate import Validation, validate
 from rejoule.replay.calibration.calibrate import write_profile
-from rejoule.replay.sim.profile import Profile, load_profile
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.model import Trace
 from rejoule.traces.run import STATIC, Run
 from rejoule.traces.runs import RunFolder, load_runs

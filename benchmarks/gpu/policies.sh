@@ -6,12 +6,7 @@ set -euo pipefail
 mix=$(realpath "$out")/mix.jsonl.zst
 # More calls are due than there are seats for most of the time, and 48,000 tokens of KV cache are tight for them.
 (cd "$repo" && "${PYTHON:-python3}" -m benchmarks.mix "${COPIES:-3}" "${SEED:-1}" "$mix")
-cat > "$out/policies.toml" << TOML
-traces = ["$mix"]
-trials = ${TRIALS:-3}
-seed = 17
-[configuration]
-engine = "$engine"
+experiment policies "\"$mix\"" "${TRIALS:-3}" 17 << TOML
 max_num_seqs = 16
 arrivals = "poisson:20"
 time_scale = 0.25
@@ -19,4 +14,3 @@ options = $(served 3000)
 [sweep]
 policy = ["fcfs", "workflow-fcfs", "critical-path", "las", "parrot"]
 TOML
-rejoule run "$out/policies.toml" -o "$out/policies" --json > "$out/policies.json"

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from rejoule.replay.sim.profile import FOLDER, ModelShape, load_profile
+from rejoule.replay.sim.profile import ModelShape
+from rejoule.replay.sim.shipped import FOLDER, load_profile
 
 ON: Final = "h200"
 """Any GPU that holds the models: only their shapes are read."""

@@ -14,12 +14,7 @@ measured() { # NAME TRACES SIZES SEED
     local options
     options=$(served "${BLOCKS:-40000}")
     options=${options% \}}", tensor_parallel_size = 2"
-    cat > "$out/$1.toml" << TOML
-traces = [$2]
-trials = ${TRIALS:-1}
-seed = $4
-[configuration]
-engine = "$engine"
+    experiment "$1" "$2" "${TRIALS:-1}" "$4" << TOML
 arrivals = "burst"
 [sweep]
 max_num_seqs = [$3]
@@ -28,7 +23,6 @@ options = [
   $options },
 ]
 TOML
-    rejoule run "$out/$1.toml" -o "$out/$1" --json > "$out/$1.json"
 }
 measured tp2-grid "\"$grid\"" 256 31
 measured tp2-workloads "$traces" "64, 8, 1" 37

@@ -33,12 +33,7 @@ for stage in $stages; do
         large) grid large "h200-$large" "$model" 12500 ;;
         judge)
             # One server for all: as many calls at a time as a batch would be.
-            cat > "$out/judge.toml" << TOML
-traces = [$traces]
-trials = 1
-seed = 29
-[configuration]
-engine = "$engine"
+            experiment judge "$traces" 1 29 << TOML
 arrivals = "burst"
 output_scale = 0.5
 max_num_seqs = $seats
@@ -47,7 +42,6 @@ $([ "$engine" = vllm ] || echo "profile = \"${PROFILE:-h200}-$large\"")
 [sweep]
 concurrency = [$seats, 8, 1]
 TOML
-            rejoule run "$out/judge.toml" -o "$out/judge" --json > "$out/judge.json"
             ;;
         *) echo "no stage $stage: small, cut, large or judge" >&2; exit 2 ;;
     esac

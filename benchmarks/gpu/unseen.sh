@@ -12,26 +12,15 @@ lanes() { "${PYTHON:-python3}" "$repo/benchmarks/gpu/uniform_trace.py" "$out/bat
 lanes 1 24; lanes 256 10
 # A warm-up would replay the whole grid; its first cell is one.
 cold=$(served 40000); [ "$engine" = vllm ] && cold="${cold/warm_up_s = 4/warm_up = false}"
-cat > "$out/grid.toml" << TOML
-traces = ["$(realpath "$out")/grid.jsonl.zst", "$(realpath "$out")/batch-1.jsonl.zst", "$(realpath "$out")/batch-256.jsonl.zst"]
-trials = 1
-seed = 29
-[configuration]
-engine = "$engine"
+cells=$(for name in grid batch-1 batch-256; do printf '"%s/%s.jsonl.zst", ' "$(realpath "$out")" $name; done)
+experiment grid "$cells" 1 29 << TOML
 max_num_seqs = 256
 arrivals = "burst"
 options = $cold
 TOML
-cat > "$out/workloads.toml" << TOML
-traces = [$traces]
-trials = ${TRIALS:-1}
-seed = 29
-[configuration]
-engine = "$engine"
+experiment workloads "$traces" "${TRIALS:-1}" 29 << TOML
 arrivals = "burst"
 options = $(served 40000)
 [sweep]
 max_num_seqs = [64, 8, 1]
 TOML
-rejoule run "$out/grid.toml" -o "$out/grid" --json > "$out/grid.json"
-rejoule run "$out/workloads.toml" -o "$out/workloads" --json > "$out/workloads.json"

@@ -15,7 +15,7 @@ from rejoule.replay.energy.samples import Chain, header, lost_record, read_sampl
 from rejoule.replay.knobs.journal import Found
 from rejoule.replay.knobs.journal import read as read_journal
 from rejoule.replay.knobs.journal import write as write_journal
-from rejoule.replay.sim.profile import FOLDER, load_profile
+from rejoule.replay.sim.shipped import FOLDER, load_profile
 from rejoule.traces.formats.mooncake import workflows
 from rejoule.traces.model import Trace
 from rejoule.traces.refused import Refused, load_refused, save_refused

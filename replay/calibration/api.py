@@ -30,6 +30,11 @@ class Delays:
     known: Mapping[str, float]
 
 
+def unseen_note(base: str) -> str:
+    """What a fit does not know where ``api_delays`` finds too little."""
+    return f"too few calls found the engine idle: what the API server takes stays that of {base}"
+
+
 class _In(NamedTuple):
     """A call that found the engine idle, so that it waited for nothing, and was the first that came out."""
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from rejoule.replay.calibration.api import api_delays
-from rejoule.replay.calibration.capping import Capped, cap_of, fit_cap, highest_clock
+from rejoule.replay.calibration.api import api_delays, unseen_note
+from rejoule.replay.calibration.capping import cap_of, capped, clocked, fit_cap, highest_clock, unclocked_note
 from rejoule.replay.calibration.clock_curve import found_curve
 from rejoule.replay.calibration.fit import (
     Errors,
@@ -106,33 +106,30 @@ def calibrate(
         raise RejouleError("the runs hold no engine steps", RECORD)
     if not seen.readings and not timing_only:
         raise RejouleError("the runs hold no power readings with SM clocks", f"{RECORD}; or fit --timing-only")
-    clocked = any(run.configuration.power_cap_w or run.configuration.sm_clock_mhz for run in runs)
+    held = clocked(runs)
     profile, found = fit_timing(base, seen.bins, seen.launches)
     if not timing_only:
         # Which clock a step can have had follows from its power, and the other way round.
         for _ in range(ROUNDS):
-            power, _ = fit_power(profile, seen.readings, clocked=clocked)
-            profile = fit_cap(replace(base, timing=profile.timing, power=power.power), _capped(runs))
+            power, _ = fit_power(profile, seen.readings, clocked=held)
+            profile = fit_cap(replace(base, timing=profile.timing, power=power.power), capped(runs))
             seen = seen_in(runs, profile)
             profile, found = fit_timing(profile, seen.bins, seen.launches)
     known = {f"timing.{k}": v for k, v in found.known.items()}
     notes = []
     delays = api_delays(runs)
-    if delays is not None and any(run.configuration.engine != "sim" for run in runs):
+    if delays is None:
+        notes.append(unseen_note(base.name))
+    elif any(run.configuration.engine != "sim" for run in runs):
         profile = replace(profile, timing=replace(profile.timing, **delays.values))
         known |= {f"timing.{k}": v for k, v in delays.known.items()}
-    if delays is None:
-        notes.append(f"too few calls found the engine idle: what the API server takes stays that of {base.name}")
     errors_of_power = None
     if not timing_only:
-        profile, drawn = fit_power(profile, seen.readings, clocked=clocked)
+        profile, drawn = fit_power(profile, seen.readings, clocked=held)
         known |= {f"power.{k}": v for k, v in drawn.known.items()}
         errors_of_power = power_errors(profile, seen.readings)
-    if not (timing_only or clocked):
-        notes.append(
-            f"no run was capped or locked: how power depends on the clock stays that of {base.name}, and figures under "
-            "caps and locks are assumed; measure with --power-cap, or --sm-clock"
-        )
+    if not (timing_only or held):
+        notes.append(unclocked_note(base.name))
     if any(step.clock_mhz is None for span in seen.spans for step in span.steps):
         notes.append(f"steps without a known SM clock were taken to have run at {base.gpu.max_clock_mhz} MHz")
     apart = seen_in(held_out, profile)
@@ -180,10 +177,6 @@ def seen_in(runs: Sequence[Run], profile: Profile) -> Seen:
     found = [span for _, own in steps for span in spans(own)]
     readings = [reading for run, own in steps for reading in power_readings(run, own)]
     return Seen(found, binned(found), launches(found), readings)
-
-
-def _capped(runs: Sequence[Run]) -> list[Capped]:
-    return [Capped(list(observed_steps(run)), run.readings or (), cap_of(run)) for run in runs]
 
 
 def _source(base: Profile, runs: Sequence[Run], timing_only: bool) -> str:

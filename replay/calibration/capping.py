@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from msgspec.structs import replace
 
-from rejoule.replay.calibration.observations import Engine, ObservedStep
+from rejoule.replay.calibration.observations import Engine, ObservedStep, observed_steps
 from rejoule.replay.sim.latency import LatencyModel, Work
 from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.profile import PowerCurve, Profile
@@ -51,6 +51,24 @@ def highest_clock(profile: Profile, cap_w: float | None) -> Callable[[Work, Engi
         return power.burst(latency.demand(work)).clock_mhz
 
     return highest
+
+
+def clocked(runs: Iterable[Run]) -> bool:
+    """Whether caps or locks held the clock of some run down."""
+    return any(run.configuration.power_cap_w or run.configuration.sm_clock_mhz for run in runs)
+
+
+def unclocked_note(base: str) -> str:
+    """What a fit does not know where none did."""
+    return (
+        f"no run was capped or locked: how power depends on the clock stays that of {base}, and figures under caps and "
+        "locks are assumed; measure with --power-cap, or --sm-clock"
+    )
+
+
+def capped(runs: Iterable[Run]) -> list[Capped]:
+    """What ``fit_cap`` needs of them."""
+    return [Capped(list(observed_steps(run)), run.readings or (), cap_of(run)) for run in runs]
 
 
 def fit_cap(profile: Profile, runs: Iterable[Capped]) -> Profile:

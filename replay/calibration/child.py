@@ -10,12 +10,13 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from rejoule.replay.calibration.capping import clocked
 from rejoule.replay.calibration.clock_curve import found_curve
 from rejoule.replay.calibration.grid import Limits
 from rejoule.replay.calibration.observations import power_readings
 from rejoule.replay.calibration.origin import check_measured, measured_on, on_their_gpus, serving
 from rejoule.replay.calibration.outside import FIRST, at_once
-from rejoule.replay.calibration.quick import MEASURE, Fitted, GridRun, Seen, broken, clocked, of_grid, quick_fit
+from rejoule.replay.calibration.quick import MEASURE, Fitted, GridRun, Seen, broken, of_grid, quick_fit
 from rejoule.replay.calibration.served import overrun
 from rejoule.replay.sim.profile import ClockCurve, Profile, Serving
 from rejoule.traces import RejouleError
@@ -50,8 +51,8 @@ class QuickCalibration:
     @property
     def errors(self) -> dict[str, tuple[int, float, float]]:
         """By what was seen: how often, and the mean absolute error of the parent and of the child."""
-        before, after = self.fitted.before, self.fitted.after
-        return {what: (count, size, sizes(after)[what][1]) for what, (count, size) in sizes(before).items()}
+        before, after = sizes(self.fitted.before), sizes(self.fitted.after)
+        return {what: (count, size, after[what][1]) for what, (count, size) in before.items()}
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -9,7 +9,7 @@ cell (``outside``): a server whose steps nobody watches will do, and what is fit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from itertools import count
@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
+from rejoule.replay.calibration.capping import clocked
 from rejoule.replay.calibration.fit import POWER, SHARED, TIMING, TWO_SHOTS
 from rejoule.replay.calibration.grid import QUICK, Limits, cells, grid, kind_of
 from rejoule.replay.calibration.least_squares import Parameter, Search, Vector, least_squares
@@ -25,7 +26,8 @@ from rejoule.replay.calibration.outside import FIRST, WATTS, Shown, shown
 from rejoule.replay.engines.sim import OPTIONS, SimEngine
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.all_reduce import Exchange, Way
-from rejoule.replay.sim.profile import BLOCK_SIZE, Profile
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.serving import BLOCK_SIZE
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.engine_options import KV_MEMORY, NCCL_ALONE
 from rejoule.traces.run import Configuration, Run
@@ -131,22 +133,17 @@ def moving(
     parent: Profile,
     *,
     timing_only: bool = False,
-    clocked: bool = False,
+    with_clock: bool = False,
     options: Sequence[Mapping[str, Any]] = ({},),
 ) -> dict[str, tuple[str, ...]]:
-    """The constants that a card or host of the parent's kind has of its own; with those of the clock if it was held.
+    """The constants that a card or host of the parent's kind has of its own; ``with_clock`` those of the clock too.
 
     Of several GPUs, the latency of the way in which those exchange what they decode, on servers with such ``options``.
     """
     ways = [Exchange(parent, not given.get(NCCL_ALONE)).way(0) for given in options]
     links = {LINK[way]: () for way in ways} if parent.tensor_parallel > 1 else {}
-    card = {} if timing_only else {**CARD, **(CURVE if clocked else {})}
+    card = {} if timing_only else {**CARD, **(CURVE if with_clock else {})}
     return {**card, **HOST, **links}
-
-
-def clocked(runs: Iterable[Run]) -> bool:
-    """Whether caps or locks held the clock of some run down."""
-    return any(run.configuration.power_cap_w or run.configuration.sm_clock_mhz for run in runs)
 
 
 def scaled(profile: Profile, factor: Callable[[str], float]) -> Profile:
@@ -196,7 +193,7 @@ def quick_fit(
     parts = moving(
         parent,
         timing_only=timing_only,
-        clocked=clocked(each.run for each in runs),
+        with_clock=clocked(each.run for each in runs),
         options=[each.run.configuration.options for each in runs],
     )
     start, parameters = _start(parent, parts)

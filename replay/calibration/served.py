@@ -12,7 +12,7 @@ import orjson
 from rejoule.replay.calibration.grid import Limits
 from rejoule.replay.engines.http import LOCAL_HOSTS, api_url, served_models, timeouts_of
 from rejoule.replay.engines.wire import Wire, WireError
-from rejoule.replay.sim.profile import BLOCK_SIZE
+from rejoule.replay.sim.serving import BLOCK_SIZE
 from rejoule.replay.vllm.server.describe import limits_told
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Run

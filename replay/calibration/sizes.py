@@ -19,12 +19,11 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from rejoule.replay.calibration.api import api_delays
+from rejoule.replay.calibration.api import api_delays, unseen_note
 from rejoule.replay.calibration.calibrate import RECORD, ROUNDS, UNDETERMINED, Seen, seen_in, sources_of
-from rejoule.replay.calibration.capping import Capped, best_cap, cap_of
+from rejoule.replay.calibration.capping import best_cap, capped, clocked, unclocked_note
 from rejoule.replay.calibration.clock_curve import found_curve
 from rejoule.replay.calibration.fit import (
-    POWER,
     TIMING,
     Drawn,
     Errors,
@@ -38,9 +37,9 @@ from rejoule.replay.calibration.fit import (
     with_values,
 )
 from rejoule.replay.calibration.least_squares import Parameter
-from rejoule.replay.calibration.observations import observed_steps
 from rejoule.replay.calibration.origin import check_measured, measured_on
-from rejoule.replay.sim.profile import GpuFile, Profile
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.shipped import GpuFile
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Run
 
@@ -104,7 +103,7 @@ def calibrate_gpu(name: str, sizes: Sequence[Size], *, timing_only: bool = False
     bases = [size.base for size in sizes]
     first = bases[0]
     runs = [run for size in sizes for run in size.runs]
-    clocked = any(run.configuration.power_cap_w or run.configuration.sm_clock_mhz for run in runs)
+    held = clocked(runs)
     seen = [seen_in(size.runs, size.base) for size in sizes]
     for size, each in zip(sizes, seen, strict=True):
         if not each.bins:
@@ -116,29 +115,25 @@ def calibrate_gpu(name: str, sizes: Sequence[Size], *, timing_only: bool = False
     file, known = _timing(_begin(first), bases, seen)
     if not timing_only:
         for _ in range(ROUNDS):
-            power, _ = fit_watts(_drawn(file, bases, seen), clocked=clocked)
+            power, _ = fit_watts(_drawn(file, bases, seen), clocked=held)
             file = replace(file, power=power)
             fitted = _profiles(file, bases)
-            capped = [(p, Capped(list(observed_steps(r)), r.readings or (), cap_of(r))) for p, size in
-                      zip(fitted, sizes, strict=True) for r in size.runs]  # fmt: skip
-            file = replace(file, power=best_cap(power, capped))
+            under = [(p, run) for p, size in zip(fitted, sizes, strict=True) for run in capped(size.runs)]
+            file = replace(file, power=best_cap(power, under))
             seen = [seen_in(size.runs, p) for size, p in zip(sizes, _profiles(file, bases), strict=True)]
             file, known = _timing(file, bases, seen)
-        power, drawn = fit_watts(_drawn(file, bases, seen), clocked=clocked)
+        power, drawn = fit_watts(_drawn(file, bases, seen), clocked=held)
         file = replace(file, power=power)
-        known |= {f"power.{k}": v for k, v in drawn.known.items() if k in POWER}
+        known |= {f"power.{k}": v for k, v in drawn.known.items()}
     notes = []
     delays = api_delays(runs)
     if delays is None:
-        notes.append(f"too few calls found the engine idle: what the API server takes stays that of {first.name}")
+        notes.append(unseen_note(first.name))
     elif any(run.configuration.engine != "sim" for run in runs):
         file = replace(file, timing=replace(file.timing, **delays.values))
         known |= {f"timing.{k}": v for k, v in delays.known.items()}
-    if not (timing_only or clocked):
-        notes.append(
-            f"no run was capped or locked: how power depends on the clock stays that of {first.name}, and figures "
-            "under caps and locks are assumed; measure with --power-cap, or --sm-clock"
-        )
+    if not (timing_only or held):
+        notes.append(unclocked_note(first.name))
     fitted = _profiles(file, bases)
     told = {size.base.name: measured_on(size.base, size.runs, timing_only) for size in sizes}
     if len({each.get("host") for each in told.values()}) > 1:

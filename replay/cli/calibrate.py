@@ -87,7 +87,7 @@ def calibrate(
     from rejoule.replay.calibration.grid import FULL, QUICK, grid
     from rejoule.replay.calibration.served import assumed, limits_for
     from rejoule.replay.engines.sim import DEFAULT_PROFILE
-    from rejoule.replay.sim.profile import load_profile
+    from rejoule.replay.sim.shipped import load_profile
     from rejoule.traces.runs import finished, load_runs
     from rejoule.traces.store import save
     from rejoule.traces.terminal import say
@@ -223,7 +223,7 @@ def _quick(parent: Profile, folders: Iterable[Path], output: Path, timing_only: 
 def _several(bases: Sequence[str], folders: Sequence[Path], output: Path, timing_only: bool, as_json: bool) -> None:
     from rejoule.replay.calibration.sizes import Size, calibrate_gpu
     from rejoule.replay.cli.gpu_file import print_gpu, write_gpu
-    from rejoule.replay.sim.profile import load_profile
+    from rejoule.replay.sim.shipped import load_profile
     from rejoule.traces.runs import load_runs
 
     if len(folders) != len(bases):

@@ -16,7 +16,7 @@ from rejoule.traces.terminal import console
 if TYPE_CHECKING:
     from rejoule.replay.calibration.fit import Errors
     from rejoule.replay.calibration.sizes import GpuCalibration
-    from rejoule.replay.sim.profile import GpuFile
+    from rejoule.replay.sim.shipped import GpuFile
 
 
 def write_gpu(file: GpuFile, path: Path) -> None:

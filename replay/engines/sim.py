@@ -25,8 +25,9 @@ from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
 from rejoule.replay.sim.makeup import makeup
 from rejoule.replay.sim.margins import near_cap
-from rejoule.replay.sim.profile import Profile, fitted_to, load_profile, profile_digest
+from rejoule.replay.sim.profile import Profile, fitted_to, profile_digest
 from rejoule.replay.sim.records import StepRecord
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.replay.sim.tensor_parallel import on_gpus
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.clock_curve import CARDS_DIFFER

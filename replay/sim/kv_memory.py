@@ -6,7 +6,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from rejoule.replay.sim.profile import Profile, blocks_in, kv_memory_bytes
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.serving import blocks_in, kv_memory_bytes
 from rejoule.traces.errors import RejouleError
 
 AUTO: Final = "auto"

@@ -1,4 +1,4 @@
-"""The constants of one model on one or more GPUs: a complete JSON file, or a GPU and a model put together by name.
+"""The constants of one model on one or more GPUs.
 
 A profile says where each of its constants comes from (``sources``) and whether they were fitted to measurements
 (``calibrated``) or only derived from data sheets.
@@ -6,26 +6,12 @@ A profile says where each of its constants comes from (``sources``) and whether 
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from rejoule.traces.decoding import DamagedError, decoded
-from rejoule.traces.errors import RejouleError
 from rejoule.traces.seal import content_digest
-
-FOLDER = Path(__file__).resolve().parent.parent / "profiles"
-UNCALIBRATED = FOLDER / "errors" / "uncalibrated.json"
-"""How far off profiles were that were put together from data sheets: ``python -m benchmarks.data_sheets --write``."""
-
-BLOCK_SIZE = 16
-"""Tokens in a KV block: vLLM's default."""
-
-MEMORY_SHARE = 0.92
-"""vLLM's default ``gpu_memory_utilization``."""
 
 Count = Annotated[int, Meta(gt=0)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -335,158 +321,6 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of figures under caps and clock locks; ``None`` where nobody said."""
 
 
-class GpuFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """``profiles/gpus``: a GPU, and what is assumed of any model on it; or what was fitted to several models on it."""
-
-    source: str
-    gpu: Gpu
-    timing: Timing
-    power: PowerCurve
-    sources: dict[str, str]
-    clock_curve: ClockCurve | None = None
-    calibrated: bool = False
-    layer: dict[str, NonNegative] = {}
-    """By constant of ``timing``: what each layer of a model adds to it. A kernel that is launched is one of a layer."""
-    provenance: dict[str, str] = {}
-
-    def timing_of(self, model: ModelShape) -> Timing:
-        """The constants of ``timing`` with a model's layers."""
-        return msgspec.structs.replace(
-            self.timing, **{name: getattr(self.timing, name) + each * model.layers for name, each in self.layer.items()}
-        )
-
-
-class _ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """``profiles/models``."""
-
-    source: str
-    model: ModelShape
-
-
-def names() -> list[str]:
-    """The complete profiles that ship with this package."""
-    return _stems(FOLDER)
-
-
-def gpu_names() -> list[str]:
-    """GPUs that a profile can be put together from."""
-    return _stems(FOLDER / "gpus")
-
-
-def model_names() -> list[str]:
-    """Models that a profile can be put together from."""
-    return _stems(FOLDER / "models")
-
-
-def load_profile(name: str) -> Profile:
-    """A profile by the path of its JSON file, by the name of a complete one, or as ``GPU-MODEL`` or ``GPU-MODEL-tpN``,
-    where GPU may also be the path, without its ``.json``, of a GPU's file that ``rejoule calibrate`` made.
-
-    Raises RejouleError for an unknown name, a spoilt file, or a model that does not fit the GPUs' memory.
-    """
-    path = Path(name) if name.endswith(".json") else FOLDER / f"{name}.json"
-    if path.is_file():
-        return _complete(path)
-    whole, split = re.subn(r"-tp(?=[1-9]\d*$)", " ", name)
-    pair, gpus = whole.split(" ") if split else (whole, "1")
-    for model in model_names():
-        gpu = pair.removesuffix(f"-{model}")
-        if gpu != pair and gpu in gpu_names():
-            return compose(gpu, model, int(gpus))
-        if gpu != pair and Path(f"{gpu}.json").is_file():
-            return put_together(Path(gpu).name, _read(Path(f"{gpu}.json"), GpuFile), model, int(gpus))
-    raise RejouleError(
-        f"no profile {name!r}",
-        "take GPU-MODEL or GPU-MODEL-tpN, such as h200-llama-3.1-8b or a100-llama-3.1-70b-tp4, with a GPU of "
-        f"{', '.join(gpu_names())}, or the path of a GPU's file without its .json, and a model of "
-        f"{', '.join(model_names())}; or the path of a profile's JSON file",
-    )
-
-
-def compose(gpu_name: str, model_name: str, tensor_parallel: int = 1) -> Profile:
-    """An uncalibrated profile from a shipped GPU and a shipped model, with vLLM's defaults for the two.
-
-    Raises RejouleError where the model does not fit, or cannot be split over so many GPUs.
-    """
-    gpu = _read(FOLDER / "gpus" / f"{gpu_name}.json", GpuFile)
-    return put_together(gpu_name, gpu, model_name, tensor_parallel)
-
-
-def put_together(gpu_name: str, gpu: GpuFile, model_name: str, tensor_parallel: int = 1) -> Profile:
-    """``compose`` with any GPU; what was fitted to other models on it counts as calibrated, on one of it."""
-    model = _read(FOLDER / "models" / f"{model_name}.json", _ModelFile)
-    name = f"{gpu_name}-{model_name}" + (f"-tp{tensor_parallel}" if tensor_parallel > 1 else "")
-    alone = tensor_parallel == 1
-    return Profile(
-        name=name,
-        source=f"{gpu.source} {model.source}",
-        calibrated=gpu.calibrated and alone,
-        model=model.model,
-        gpu=gpu.gpu,
-        timing=gpu.timing_of(model.model),
-        power=gpu.power,
-        serving=default_serving(name, model.model, gpu.gpu, tensor_parallel),
-        tensor_parallel=tensor_parallel,
-        sources={"model": model.source, **gpu.sources, "serving": "vLLM V1's defaults; see default_serving"},
-        provenance=gpu.provenance,
-        # Of tensor parallelism no example is known, and of what was fitted, none is needed.
-        expected_error=_read(UNCALIBRATED, ExpectedError) if alone and not gpu.provenance else None,
-        clock_curve=gpu.clock_curve,
-    )
-
-
-def gpu_sheet(name: str) -> GpuFile | None:
-    """What ships of the GPU that its driver calls ``name``; ``None`` where nothing does."""
-    sheets = (_read(FOLDER / "gpus" / f"{stem}.json", GpuFile) for stem in gpu_names())
-    return next((sheet for sheet in sheets if sheet.gpu.name == name), None)
-
-
-def default_serving(name: str, model: ModelShape, gpu: Gpu, tensor_parallel: int = 1) -> Serving:
-    """What vLLM would choose. Raises RejouleError, about ``name``, where it could not serve.
-
-    Limits on batches are those of vLLM V1's API server, by the memory of one GPU. KV blocks fill what
-    ``gpu_memory_utilization`` leaves beside the weights and 4 GB, or 8 % of a small GPU, for activations and CUDA
-    graphs (assumed). CUDA graphs are captured for 1, 2, 4, each multiple of 8 below 256, and of 16 up to 512.
-    """
-    if model.heads % tensor_parallel:
-        raise RejouleError(
-            f"{name}: {model.heads} attention heads cannot be split over {tensor_parallel} GPUs",
-            "take a divisor of the number of heads",
-        )
-    if tensor_parallel > 1 and gpu.link_bytes_per_s is None:
-        raise RejouleError(
-            f"{name}: how the {gpu.name} is linked is unknown", "set gpu.link_bytes_per_s, or take one GPU"
-        )
-    blocks = blocks_in(kv_memory_bytes(model, gpu, tensor_parallel), model, tensor_parallel)
-    if blocks < 2:
-        weights = model.parameters * model.bytes_per_weight
-        raise RejouleError(
-            f"{name}: {weights / 2**30:.0f} GiB of weights do not fit into {tensor_parallel} x {gpu.name} "
-            f"({gpu.memory_bytes / 2**30:.0f} GiB each, {MEMORY_SHARE:.0%} of it for vLLM)",
-            "take more GPUs (-tpN) or a smaller model",
-        )
-    gib = gpu.memory_bytes / 2**30
-    large = gib >= 70 and "A100" not in gpu.name
-    return Serving(
-        block_size=BLOCK_SIZE,
-        num_gpu_blocks=blocks,
-        max_num_seqs=1024 if large else 256,
-        max_num_batched_tokens=16384 if gib >= 160 else 8192 if large else 2048,
-        graph_sizes=(1, 2, 4, *range(8, 256, 8), *range(256, 513, 16)),
-    )
-
-
-def kv_memory_bytes(model: ModelShape, gpu: Gpu, tensor_parallel: int, share: float = MEMORY_SHARE) -> float:
-    """What each GPU has for keys and values if vLLM may take ``share`` of its memory; below 0 if weights do not fit."""
-    reserve = min(4e9, 0.08 * gpu.memory_bytes)
-    return share * gpu.memory_bytes - reserve - model.parameters * model.bytes_per_weight / tensor_parallel
-
-
-def blocks_in(kv_bytes: float, model: ModelShape, tensor_parallel: int, block_size: int = BLOCK_SIZE) -> int:
-    """How many KV blocks of ``block_size`` tokens ``kv_bytes`` of each GPU hold."""
-    return int(kv_bytes // (block_size * model.kv_bytes_per_token / model.kv_split(tensor_parallel)))
-
-
 def profile_digest(profile: Profile) -> str:
     """Of all that a simulation, or what is said of its joules, depends on: not of names and sources."""
     body = msgspec.to_builtins(profile)
@@ -502,36 +336,3 @@ def fitted_to(profile: Profile) -> dict[str, list[str]]:
 
 TOLD: Final = ("name", "source", "sources", "provenance", "held_out")
 """What of a profile is for people."""
-
-
-_Kind = TypeVar("_Kind")
-
-
-def _complete(path: Path) -> Profile:
-    try:
-        return _read(path, Profile)
-    except RejouleError:
-        try:
-            _read(path, GpuFile)
-        except RejouleError:
-            pass
-        else:
-            typed = path.with_suffix("")
-            raise RejouleError(
-                f"{path} is of a GPU, and of no model", f"name a model with it, as in {typed}-llama-3.1-8b"
-            ) from None
-        raise
-
-
-def _read(path: Path, kind: type[_Kind]) -> _Kind:
-    """A JSON file, with one clear error for what is missing, unknown or of the wrong type or size."""
-    try:
-        return decoded(path.read_bytes(), msgspec.json.Decoder(kind).decode)
-    except DamagedError as error:
-        raise RejouleError(f"{path}: {error}", "compare it with a shipped profile, or take one") from None
-    except OSError as error:
-        raise RejouleError(f"cannot read {path}: {error.strerror}", "give a profile that you may read") from None
-
-
-def _stems(folder: Path) -> list[str]:
-    return sorted(path.stem for path in folder.glob("*.json"))

@@ -6,7 +6,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from rejoule.replay.sim.profile import BLOCK_SIZE, Profile, default_serving, gpu_sheet
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.serving import BLOCK_SIZE, default_serving
+from rejoule.replay.sim.shipped import gpu_sheet
 from rejoule.traces.errors import RejouleError
 
 LINKS: Final = (

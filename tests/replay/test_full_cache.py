@@ -23,7 +23,7 @@ from rejoule.analysis.cli.diff import diff
 from rejoule.analysis.cli.energy import energy
 from rejoule.analysis.cli.report import report
 from rejoule.replay.remarks import between_runs
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.preempted import preempted, preemptions_of, tokens_again
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import Experiment, PlannedRun, create, save_run

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.engines.sim import DEFAULT_PROFILE
 from rejoule.replay.replay import replay
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces import Trace
 from rejoule.traces.model import Call, ToolCall
 from rejoule.traces.run import Configuration, Run, Step

@@ -16,7 +16,7 @@ from rejoule.analysis.summary.cells import gather
 from rejoule.analysis.summary.lines import run_notes
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.replay import replay
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.modelled import modelled_notes, worth, worth_notes
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import PlannedRun

@@ -13,7 +13,8 @@ import pytest
 
 import rejoule
 from rejoule.replay.engines.sim import DEFAULT_PROFILE
-from rejoule.replay.sim.profile import FOLDER, load_profile, profile_digest
+from rejoule.replay.sim.profile import profile_digest
+from rejoule.replay.sim.shipped import FOLDER, load_profile
 from rejoule.traces import RejouleError
 from rejoule.traces.ran_on import Known, check_one_thing, contrasts, drifts
 from rejoule.traces.run import Configuration, Run

@@ -14,7 +14,8 @@ from tests.vllm.loads import VOCABULARY
 
 from rejoule.replay.calibration.calibrate import write_profile
 from rejoule.replay.energy import fake
-from rejoule.replay.sim.profile import Profile, load_profile
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.shipped import load_profile
 
 pytestmark = pytest.mark.vllm
 

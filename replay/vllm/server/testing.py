@@ -205,7 +205,7 @@ def _serve(
     from aiohttp import web
 
     from rejoule.replay.sim.config import EngineConfig
-    from rejoule.replay.sim.profile import load_profile
+    from rejoule.replay.sim.shipped import load_profile
 
     batch = options.max_num_active_seqs or options.max_num_seqs or 256
     blocks = options.num_gpu_blocks_override or NUM_GPU_BLOCKS

@@ -10,7 +10,7 @@ from typing import Any
 from rejoule.replay.calibration.grid import Limits, grid
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.replay import replay
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.run import Configuration, Reading, Run
 from rejoule.traces.runs import PlannedRun
 

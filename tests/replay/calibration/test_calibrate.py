@@ -14,7 +14,8 @@ from rejoule.replay.calibration.calibrate import Calibration, calibrate, write_p
 from rejoule.replay.calibration.grid import Limits
 from rejoule.replay.sim.latency import LatencyModel, Work
 from rejoule.replay.sim.power import Operation, PowerModel
-from rejoule.replay.sim.profile import Profile, load_profile
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Conditions, Run
 

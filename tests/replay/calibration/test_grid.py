@@ -10,7 +10,7 @@ from tests.replay.calibration.made import PROFILE, SMALL, simulated
 
 from rejoule.replay.calibration.grid import Limits, grid
 from rejoule.replay.exactness.requests import exact_body
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.check import problems
 from rejoule.traces.run import Run
 from rejoule.traces.store import trace_digest

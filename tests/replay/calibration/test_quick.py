@@ -16,7 +16,8 @@ from rejoule.replay.engines.sim import SimEngine
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.latency import LatencyModel, Work
 from rejoule.replay.sim.power import Operation, PowerModel
-from rejoule.replay.sim.profile import Profile, fitted_to, load_profile
+from rejoule.replay.sim.profile import Profile, fitted_to
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import CallResult, Conditions, Configuration, Reading, Run
 from rejoule.traces.runs import PlannedRun

@@ -14,7 +14,7 @@ from rejoule.replay.calibration.grid import Limits, grid
 from rejoule.replay.calibration.outside import at_once
 from rejoule.replay.calibration.served import assumed, limits_for, overrun, told_by
 from rejoule.replay.cli.calibrate import calibrate
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces import RejouleError
 
 NOTHING = dict.fromkeys(("max_num_seqs", "max_model_len", "kv_tokens"))

@@ -14,7 +14,7 @@ from tests.replay.calibration.test_quick import CARD, PARENT, SMALL, ran
 from rejoule.replay.calibration.calibrate import Calibration, calibrate, write_profile
 from rejoule.replay.calibration.child import quick_calibrate
 from rejoule.replay.calibration.quick import GridRun, moving
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.replay.sim.tensor_parallel import on_gpus
 
 ONE = load_profile(PROFILE)

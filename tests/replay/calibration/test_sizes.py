@@ -17,7 +17,8 @@ from rejoule.replay.calibration.sizes import GpuCalibration, Size, calibrate_gpu
 from rejoule.replay.cli.calibrate import calibrate
 from rejoule.replay.cli.gpu_file import write_gpu
 from rejoule.replay.cli.replay import replay
-from rejoule.replay.sim.profile import Profile, compose, load_profile, put_together
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.shipped import compose, load_profile, put_together
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Run
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from rejoule.replay.calibration.fit import errors
 from rejoule.replay.cli.calibrate import calibrate
 from rejoule.replay.cli.replay import replay
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces import RejouleError
 from rejoule.traces.store import load
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from rejoule.replay.embedded import tokenizer
 from rejoule.replay.embedded.server import ServerThread, serve
 from rejoule.replay.sim.config import EngineConfig
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.errors import RejouleError
 
 H200 = load_profile("h200-llama-3.1-8b")

@@ -18,7 +18,7 @@ from rejoule.replay.engines.wire import Wire
 from rejoule.replay.remarks import between_runs
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.config import EngineConfig
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.model import Call, ToolCall
 from rejoule.traces.run import Configuration, Run

@@ -16,7 +16,7 @@ import pytest
 from rejoule.replay.embedded.server import ServerThread
 from rejoule.replay.policy.registry import OWN, policy_class
 from rejoule.replay.sim.config import EngineConfig
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.model import Trace
 from rejoule.traces.run import Configuration, Run, configuration_key, knobs
 from rejoule.traces.runs import load_runs

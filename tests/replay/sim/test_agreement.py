@@ -7,7 +7,7 @@ from benchmarks.pieces import pieces
 from benchmarks.validation import DATA, simulated
 
 from rejoule.analysis.validate import ENERGY, Row, Validation, validate
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.runs import load_runs
 
 

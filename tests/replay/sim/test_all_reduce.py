@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from rejoule.replay.sim.all_reduce import Exchange, Way
-from rejoule.replay.sim.profile import Profile, compose
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.shipped import compose
 
 KIB, MIB = 2**10, 2**20
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from rejoule.replay.sim.api import CROWD, Answers, Arrivals
 from rejoule.replay.sim.jobs import Job, SimRequest
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 
 ALONE_S = 0.004
 

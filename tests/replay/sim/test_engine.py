@@ -17,8 +17,8 @@ from msgspec.structs import replace as replace_in
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
-from rejoule.replay.sim.profile import load_profile
 from rejoule.replay.sim.records import Event, StepRecord
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.errors import RejouleError
 
 H200 = load_profile("h200-llama-3.1-8b-tp1")
@@ -243,7 +243,7 @@ def test_aborted_requests_leave_no_trace() -> None:
 SCRIPT = """
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.replay.sim.jobs import SimRequest
 engine = StepEngine(EngineConfig(load_profile("a100-llama-3.1-8b"), max_num_seqs=4, num_gpu_blocks=300))
 for i in range(40):

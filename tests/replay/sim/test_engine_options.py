@@ -15,7 +15,7 @@ from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
 from rejoule.replay.sim.latency import Work
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces import RejouleError
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.run import Configuration

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rejoule.replay.sim.latency import Demand, LatencyModel, Work
-from rejoule.replay.sim.profile import compose
+from rejoule.replay.sim.shipped import compose
 
 PROFILES = [
     compose("h200", "llama-3.1-8b"),

@@ -10,7 +10,7 @@ from benchmarks.causes.planted import run_of
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.latency import Work
-from rejoule.replay.sim.profile import load_profile
+from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.run import Configuration, Run
 
 WORKS = (Work(), Work(decodes=3, decode_context=900), Work(2, 4000, 9e6, 300, 5, 4000, 2), Work(1, 7, 24.5, 0, 0, 0, 1))

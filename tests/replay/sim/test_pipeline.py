@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from rejoule.replay.sim.latency import Demand, LatencyModel
 from rejoule.replay.sim.pipeline import Pipeline, span_s
 from rejoule.replay.sim.power import PowerModel
-from rejoule.replay.sim.profile import load_profile
 from rejoule.replay.sim.records import StepRecord
+from rejoule.replay.sim.shipped import load_profile
 
 H200 = load_profile("h200-llama-3.1-8b-tp1")
 

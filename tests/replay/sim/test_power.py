@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from rejoule.replay.sim.latency import Demand, LatencyModel, Work
 from rejoule.replay.sim.margins import near_cap
 from rejoule.replay.sim.power import PowerModel, voltage
-from rejoule.replay.sim.profile import Profile, load_profile
+from rejoule.replay.sim.profile import Profile
 from rejoule.replay.sim.records import StepRecord
+from rejoule.replay.sim.shipped import load_profile
 
 H200 = load_profile("h200-llama-3.1-8b-tp1")
 A100 = load_profile("a100-llama-3.1-8b")

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from rejoule.replay.sim.profile import FOLDER, Profile, compose, gpu_names, load_profile, model_names, names
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.shipped import FOLDER, compose, gpu_names, load_profile, model_names, names
 from rejoule.traces.errors import RejouleError
 
 Spoil = Callable[[dict[str, Any]], object]

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from rejoule.replay.engines.sim import check_sim, engine_config, sim_identity
-from rejoule.replay.sim.profile import compose, load_profile
+from rejoule.replay.sim.shipped import compose, load_profile
 from rejoule.replay.sim.tensor_parallel import LINKS, on_gpus
 from rejoule.traces import RejouleError
 from rejoule.traces.ran_on import Known
