@@ -148,9 +148,14 @@ def _slowdowns(found: Sequence[Wait]) -> list[float] | None:
 
 
 def tensor_parallel(run: Run) -> int:
-    """Over how many GPUs each layer was split: by the option, else as the engine or its profile says, else 1."""
+    """Over how many GPUs each layer was split, as far as it is told, else 1."""
+    return told_tensor_parallel(run) or 1
+
+
+def told_tensor_parallel(run: Run) -> int | None:
+    """The same by the option, else as the engine or its profile says; a server that was found running may not say."""
     found = (run.configuration.options.get(GPUS), run.engine.get(GPUS), run.engine.get("gpus"))
-    return next((size for size in found if isinstance(size, int) and size > 0), 1)
+    return next((size for size in found if isinstance(size, int) and size > 0), None)
 
 
 def _cached_share(run: Run) -> float | None:

@@ -30,7 +30,12 @@ def modelled_notes(runs: Iterable[Run]) -> Iterator[str]:
 
 
 def worth_notes(runs: Iterable[Run]) -> Iterator[str]:
-    """What figures of profiles that were not fitted to measurements are worth, each profile once."""
+    """What figures are worth of profiles fitted to no measurements, or to those of other models: each once."""
+    runs = tuple(runs)
+    others = {str(run.engine.get("profile")): run.engine.get("fitted_to_others") for run in runs}
+    for profile, models in others.items():
+        if models:
+            yield f"fitted to other models ({profile}): to {models}; what is its own model's alone is not measured"
     told = {str(run.engine.get("profile")): worth(run) for run in runs if uncalibrated(run)}
     for profile, known in told.items():
         if known is None:

@@ -83,13 +83,14 @@ def preemption_notes(trials: Sequence[Run], least_share: float = 0.0) -> Iterato
 
     Nothing is said below ``least_share`` of them.
     """
-    found = [one for one in map(preempted, trials) if one is not None and one.preemptions]
+    told = [one for one in map(preempted, trials) if one is not None]
+    found = [one for one in told if one.preemptions]
     if not found or preempted_share(trials) < least_share:
         return
-    times, calls, of = (sum(getattr(one, name) for one in found) for name in ("preemptions", "calls", "of_calls"))
-    again = [(one.again_tokens, one.prefill_tokens) for one in found if one.again_tokens is not None]
+    times, calls, of = (sum(getattr(one, name) for one in told) for name in ("preemptions", "calls", "of_calls"))
+    again = [(one.again_tokens, one.prefill_tokens) for one in told if one.again_tokens is not None]
     computed = ""
-    if len(again) == len(found):
+    if len(again) == len(told):
         tokens, whole = (sum(column) for column in zip(*again, strict=True))
         computed = f", and {counted(round(tokens), 'token')} computed again"
         computed += f" ({in_percent(tokens / whole)} of all prefill)" if whole else ""

@@ -46,7 +46,7 @@ def named(configuration: Configuration) -> Configuration:
     """Without paths of the machine: the model's name, and of ``weights`` what comes before its file."""
     options = configuration.options
     told = Path(str(options.get("model", ""))).name
-    name = told if told in model_names() else SMALL if "smol" in told else MODEL
+    name = told if told in model_names() else SMALL if "smol" in str(options.get("model", "")) else MODEL
     own = {"weights": options["weights"].partition(":")[0]} if "weights" in options else {}
     return replace(configuration, options={**options, "model": name, **own})
 

@@ -14,7 +14,7 @@ from rejoule.replay.calibration.capping import clocked
 from rejoule.replay.calibration.clock_curve import found_curve
 from rejoule.replay.calibration.grid import Limits
 from rejoule.replay.calibration.observations import power_readings
-from rejoule.replay.calibration.origin import check_measured, measured_on, on_their_gpus, serving
+from rejoule.replay.calibration.origin import check_measured, measured_on, on_their_gpus, serving, untold_note
 from rejoule.replay.calibration.outside import FIRST, at_once
 from rejoule.replay.calibration.quick import MEASURE, Fitted, GridRun, Seen, broken, of_grid, quick_fit
 from rejoule.replay.calibration.served import overrun
@@ -157,6 +157,8 @@ def _notes(parent: Profile, grids: Sequence[GridRun], fitted: Fitted, timing_onl
                 "something else ran beside it; do not trust the child"
             )
     runs = [each.run for each in grids]
+    if (untold := untold_note(parent, runs)) is not None:
+        yield untold
     for each in grids:
         seen, asked = at_once(each.run)
         if seen < asked:

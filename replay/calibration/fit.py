@@ -172,7 +172,8 @@ def fit_watts(drawn: Sequence[Drawn], *, clocked: bool = True) -> tuple[PowerCur
         start = replace(start, link_w=start.link_w or WAITING * profile.gpu.default_power_limit_w)
         bounds["link_w"] = (0.1, 5000.0)
     if (memory_w := _memory_w(times, [r.hbm_w for r in readings])) is not None:
-        start = replace(start, memory_w=memory_w)
+        # Sensors are read together, and the curve is of one GPU.
+        start = replace(start, memory_w=memory_w / profile.tensor_parallel)
         del bounds["memory_w"]
     found = least_squares(
         lambda values: _powers(replace(profile, power=with_values(start, values)), times, clocks),

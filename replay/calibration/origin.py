@@ -12,7 +12,7 @@ from rejoule.replay.sim.profile import Profile, Serving
 from rejoule.replay.sim.tensor_parallel import on_gpus
 from rejoule.traces import RejouleError
 from rejoule.traces.engine_options import DEFAULTS, option_word
-from rejoule.traces.figures import tensor_parallel
+from rejoule.traces.figures import told_tensor_parallel
 from rejoule.traces.run import Run
 
 USUAL: Final = ("enforce_eager", "async_scheduling")
@@ -21,16 +21,27 @@ SERVED: Final = ("block_size", "num_gpu_blocks", "max_num_seqs", "max_num_batche
 
 
 def on_their_gpus(base: Profile, runs: Sequence[Run]) -> Profile:
-    """A ``base`` of one GPU on as many as all of the ``runs`` were on; any other as it is."""
-    counts = {tensor_parallel(run) for run in runs}
+    """A ``base`` of one GPU on as many as all of the ``runs`` that tell it were on; any other as it is."""
+    counts = {gpus for run in runs if (gpus := told_tensor_parallel(run)) is not None}
     return on_gpus(base, counts.pop()) if base.tensor_parallel == 1 and len(counts) == 1 else base
+
+
+def untold_note(base: Profile, runs: Sequence[Run]) -> str | None:
+    """That servers do not say on how many GPUs they ran; ``None`` if all do."""
+    silent = [run.id for run in runs if told_tensor_parallel(run) is None]
+    if not silent:
+        return None
+    return (
+        f"{silent[0]} does not tell on how many GPUs its server ran: taken for {base.tensor_parallel}, as {base.name} "
+        "is; if it is another number, give a --base of as many, as in --base h200-llama-3.1-8b-tp2"
+    )
 
 
 def check_measured(base: Profile, runs: Sequence[Run], *, timing_only: bool) -> None:
     """Raises RejouleError for runs of other hardware than ``base``, of an engine that works in another way, or whose
     joules, unless only times are fitted, should not be used."""
     for run in runs:
-        check_served(base, run.configuration.options, tensor_parallel(run), run.id)
+        check_served(base, run.configuration.options, told_tensor_parallel(run), run.id)
         reasons = () if timing_only or run.conditions is None else run.conditions.rejected
         if reasons:
             raise RejouleError(

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from rejoule.replay.calibration.capping import clocked
 from rejoule.replay.calibration.fit import POWER, SHARED, TIMING, TWO_SHOTS
 from rejoule.replay.calibration.grid import QUICK, Limits, cells, grid, kind_of
-from rejoule.replay.calibration.least_squares import Parameter, Search, Vector, least_squares
+from rejoule.replay.calibration.least_squares import Found, Parameter, Search, Vector, least_squares
 from rejoule.replay.calibration.outside import FIRST, WATTS, Shown, shown
 from rejoule.replay.engines.sim import OPTIONS, SimEngine
 from rejoule.replay.replay import replay
@@ -135,13 +135,17 @@ def moving(
     timing_only: bool = False,
     with_clock: bool = False,
     options: Sequence[Mapping[str, Any]] = ({},),
+    seats: int = 1,
 ) -> dict[str, tuple[str, ...]]:
     """The constants that a card or host of the parent's kind has of its own; ``with_clock`` those of the clock too.
 
-    Of several GPUs, the latency of the way in which those exchange what they decode, on servers with such ``options``.
+    Of several GPUs, the latency of each way in which those exchange what they decode, up to ``seats`` tokens a step, on
+    servers with such ``options``.
     """
-    ways = [Exchange(parent, not given.get(NCCL_ALONE)).way(0) for given in options]
-    links = {LINK[way]: () for way in ways} if parent.tensor_parallel > 1 else {}
+    links: dict[str, tuple[str, ...]] = {}
+    if parent.tensor_parallel > 1:
+        exchanges = [Exchange(parent, not given.get(NCCL_ALONE)) for given in options]
+        links = {LINK[each.way_of(tokens)]: () for each in exchanges for tokens in (1, seats)}
     card = {} if timing_only else {**CARD, **(CURVE if with_clock else {})}
     return {**card, **HOST, **links}
 
@@ -195,6 +199,7 @@ def quick_fit(
         timing_only=timing_only,
         with_clock=clocked(each.run for each in runs),
         options=[each.run.configuration.options for each in runs],
+        seats=max(each.limits.max_num_seqs for each in runs),
     )
     start, parameters = _start(parent, parts)
 
@@ -205,19 +210,18 @@ def quick_fit(
 
     goal = np.array([measured[label] for label in labels])
     weights = np.array([WAITS if what.what == FIRST else 1.0 for _, what in labels])
-    fits = [
-        least_squares(predicted, goal, weights, begun, prior=PRIOR, search=SEARCH)
-        for begun in (parameters, *_from_above(parent, parameters))
-    ]
-    fit = min(fits, key=lambda each: each.misfit)
+    fit = least_squares(predicted, goal, weights, parameters, prior=PRIOR, search=SEARCH)
+    for begun in _from_above(parent, parameters):
+        other = least_squares(predicted, goal, weights, begun, prior=PRIOR, search=SEARCH)
+        # Where the cells say nothing of the links, it only is where it began.
+        learnt = all(_learnt(other, p) for p in begun if _assumed(parent, p.name))
+        fit = min(fit, other, key=lambda each: each.misfit) if learnt else fit
     profile = _with(start, parts, fit.values)
     last = {**first, **simulated(profile)}
     return Fitted(
         profile,
         {name: fit.known[head] for head, along in parts.items() for name in (head, *along)},
-        frozenset(
-            name for p in parameters if fit.known[p.name] > LEARNT * _prior(p) for name in (p.name, *parts[p.name])
-        ),
+        frozenset(name for p in parameters if not _learnt(fit, p) for name in (p.name, *parts[p.name])),
         {label: first[label] / measured[label] - 1 for label in labels},
         {label: last[label] / measured[label] - 1 for label in labels},
     )
@@ -228,12 +232,11 @@ def grid_run(run: Run, trace: Trace | None = None) -> GridRun:
     usual, engine = Limits(), run.engine
     told = {} if trace is None else {name: trace.header.settings.get(name) for name in Limits.__slots__}
     seats = engine.get("max_num_seqs") or run.configuration.max_num_seqs
-    blocks, size = engine.get("num_gpu_blocks"), engine.get("block_size") or BLOCK_SIZE
     found = {
         "max_num_seqs": seats,
         "max_num_batched_tokens": engine.get("max_num_batched_tokens"),
         "max_model_len": engine.get("max_model_len"),
-        "kv_tokens": blocks * size if blocks else None,
+        "kv_tokens": _kv_tokens(run, usual),
     } | {name: value for name, value in told.items() if value is not None}
     return GridRun(run, changed(usual, **{name: value for name, value in found.items() if value}))
 
@@ -283,8 +286,9 @@ def _assumed(parent: Profile, name: str) -> bool:
     return name in LINK.values() and not parent.calibrated
 
 
-def _prior(parameter: Parameter) -> float:
-    return PRIOR if parameter.prior is None else parameter.prior
+def _learnt(fit: Found, parameter: Parameter) -> bool:
+    prior = PRIOR if parameter.prior is None else parameter.prior
+    return fit.known[parameter.name] <= LEARNT * prior
 
 
 def _with(start: Profile, parts: Mapping[str, tuple[str, ...]], values: Mapping[str, float]) -> Profile:
@@ -312,9 +316,12 @@ def _set(profile: Profile, values: Mapping[str, float]) -> Profile:
 def _simulated(profile: Profile, trace: Trace, measured: GridRun) -> dict[Shown, float]:
     run, given = measured.run, measured.run.configuration
     options = {name: value for name, value in given.options.items() if name in OPTIONS and name not in KV_MEMORY}
-    told = {name: run.engine.get(name) or least for name, least in _served(measured.limits).items()}
+    told = {
+        "num_gpu_blocks": _kv_tokens(run, measured.limits) // profile.serving.block_size,
+        "max_num_batched_tokens": run.engine.get("max_num_batched_tokens") or measured.limits.max_num_batched_tokens,
+    }
     configuration = Configuration(
-        max_num_seqs=measured.limits.max_num_seqs,
+        max_num_seqs=run.engine.get("max_num_seqs") or measured.limits.max_num_seqs,
         power_cap_w=given.power_cap_w,
         sm_clock_mhz=given.sm_clock_mhz,
         options=options | told,
@@ -326,9 +333,7 @@ def _simulated(profile: Profile, trace: Trace, measured: GridRun) -> dict[Shown,
     return shown(asyncio.run(replay(trace, PlannedRun("quick", "grid", configuration, 0), "", opened)), crowds=True)
 
 
-def _served(limits: Limits) -> dict[str, int]:
-    """What a server has at least that the grid of these limits is for."""
-    return {
-        "num_gpu_blocks": limits.kv_tokens // BLOCK_SIZE,
-        "max_num_batched_tokens": limits.max_num_batched_tokens,
-    }
+def _kv_tokens(run: Run, limits: Limits) -> int:
+    """What the cache of its server holds; where that is not told, as much as its grid was made for."""
+    blocks, size = run.engine.get("num_gpu_blocks"), run.engine.get("block_size") or BLOCK_SIZE
+    return blocks * size if blocks else limits.kv_tokens

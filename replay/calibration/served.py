@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -31,6 +32,8 @@ WORDS: Final[Mapping[str, str]] = {
     "kv_tokens": "a KV cache of {:,} tokens",
     "max_num_batched_tokens": "{:,} tokens a step",
 }
+LEAST_MODEL_LEN: Final = 512
+"""Of the grid's contexts: shorter ones hold none of its cells."""
 EXACT: Final = "max_num_batched_tokens"
 """A limit that cells fill up: it is taken as it is. Below the others they only have to stay."""
 
@@ -46,9 +49,16 @@ def told_by(engine: str, options: Mapping[str, Any]) -> dict[str, int]:
     return {name: value for name in names if isinstance(value := found.get(name), int) and value > 0}
 
 
-def limits_for(given: Mapping[str, int | None], told: Mapping[str, int], cell_s: float) -> Limits:
-    """The limits of the grid's server. Raises RejouleError where more is given than the server says it takes."""
+def limits_for(
+    given: Mapping[str, int | None], told: Mapping[str, int], cell_s: float, longest: int | None = None
+) -> Limits:
+    """The limits of the grid's server, whose model's contexts are no longer than ``longest``.
+
+    Raises RejouleError where more is given than the server says it takes, or contexts are too short for any grid.
+    """
     usual = Limits(cell_s=cell_s)
+    if longest is not None:
+        usual = replace(usual, max_model_len=min(usual.max_model_len, longest))
     found: dict[str, int] = {}
     for name in WORDS:
         asked, has, most = given.get(name), told.get(name), getattr(usual, name)
@@ -61,6 +71,11 @@ def limits_for(given: Mapping[str, int | None], told: Mapping[str, int], cell_s:
         found[name] = wanted if name == EXACT or asked is not None else min(wanted, most)
     # A prompt has to fit into the cache, too.
     found["max_model_len"] = min(found["max_model_len"], found["kv_tokens"])
+    if found["max_model_len"] < LEAST_MODEL_LEN:
+        raise RejouleError(
+            f"a server that takes {WORDS['max_model_len'].format(found['max_model_len'])} is too small for the grid",
+            f"serve contexts of {LEAST_MODEL_LEN} tokens or more",
+        )
     return Limits(**found, cell_s=cell_s)
 
 

@@ -157,7 +157,7 @@ def calibrate_gpu(name: str, sizes: Sequence[Size], *, timing_only: bool = False
 
 def _check(sizes: Sequence[Size], *, timing_only: bool) -> None:
     for a, b in pairwise(size.base for size in sizes):
-        if a.gpu.name != b.gpu.name or 1 not in (a.tensor_parallel, b.tensor_parallel):
+        if a.gpu.name != b.gpu.name or (a.tensor_parallel, b.tensor_parallel) != (1, 1):
             raise RejouleError(
                 f"{a.name} and {b.name} are not both of one {a.gpu.name}",
                 "give --base of one GPU, and of several models",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rejoule.replay.calibration.calibrate import Calibration
+    from rejoule.replay.calibration.child import QuickCalibration
+    from rejoule.replay.calibration.sizes import GpuCalibration
     from rejoule.replay.sim.profile import Profile
 
 PATH = click.Path(path_type=Path)
@@ -90,7 +92,6 @@ def calibrate(
     from rejoule.replay.sim.shipped import load_profile
     from rejoule.traces.runs import finished, load_runs
     from rejoule.traces.store import save
-    from rejoule.traces.terminal import say
     from rejoule.traces.words import counted
 
     if len(bases) > 1:
@@ -117,13 +118,17 @@ def calibrate(
             f"a server that runs already, {engine}, does not show its steps",
             "add --quick, which needs none; or let ReJoule start one with --engine vllm",
         )
-    known = {} if engine is None else _known(profile, engine, options, timing_only or grid_only)
-    limits = limits_for(given, known, cell_s)
+    known: dict[str, int] = {}
+    if engine is not None:
+        profile, known = _known(profile, engine, options, timing_only or grid_only)
+    limits = limits_for(given, known, cell_s, profile.model.max_model_len)
+    told = []
     if engine not in (None, "vllm", "sim") and (guess := assumed(given, known, limits)) is not None:
-        say(f"note: {guess}", err=True)
+        told.append(guess)
     if grid_only:
         if runs:
             raise RejouleError("--grid-only reads no runs", "leave them out, or leave out --grid-only")
+        _say(told)
         save(grid(profile, limits, seed, kinds), output)
         then = f"rejoule calibrate {'--quick ' if quick else ''}RUNS -o PROFILE.json"
         click.echo(f"{output} is written; replay it on a server, then: {then}", err=True)
@@ -136,7 +141,8 @@ def calibrate(
         save(grid(profile, limits, seed, kinds), trace)
         if (done := len(finished(measured / "runs"))) > 0:
             kept = f"{counted(done, 'run')} of an earlier time kept in {measured / 'runs'}"
-            say(f"note: {kept}, not measured again; to measure anew, remove the folder or give another -o", err=True)
+            told.append(f"{kept}, not measured again; to measure anew, remove the folder or give another -o")
+        _say(told)
         if quick:
             # A warm-up would replay the whole grid; its first cell is one.
             options = ("warm_up=false", *options)
@@ -149,7 +155,7 @@ def calibrate(
     if not folders:
         raise RejouleError("no RUNS to fit", "give the folder of measured runs, or measure now: --engine vllm")
     if quick:
-        _quick(profile, folders, output, timing_only, as_json)
+        _quick(profile, folders, output, timing_only, told if as_json else None)
         return
     found = fitted(
         profile,
@@ -160,16 +166,31 @@ def calibrate(
     )
     write_profile(found.profile, output)
     if as_json:
-        import orjson
-
-        click.echo(orjson.dumps(found.as_json()).decode())
+        _dump(found, told)
     else:
         _print(found, output)
 
 
-def _known(base: Profile, engine: str, words: tuple[str, ...], times_alone: bool) -> dict[str, int]:
-    """The limits of a server, as far as they are known before it is measured. Raises RejouleError for one of which no
-    profile like ``base`` can be made."""
+def _say(notes: Iterable[str]) -> None:
+    from rejoule.traces.terminal import say
+
+    for note in notes:
+        say(f"note: {note}", err=True)
+
+
+def _dump(found: Calibration | QuickCalibration | GpuCalibration, told: Sequence[str] = ()) -> None:
+    """With what was ``told`` before it was measured among its notes."""
+    import orjson
+
+    body = found.as_json()
+    click.echo(orjson.dumps(body | {"notes": [*told, *body["notes"]]}).decode())
+
+
+def _known(base: Profile, engine: str, words: tuple[str, ...], times_alone: bool) -> tuple[Profile, dict[str, int]]:
+    """``base`` on as many GPUs as a server, and the server's limits, as far as they are known before it is measured.
+
+    Raises RejouleError for one of which no profile like ``base`` can be made.
+    """
     from rejoule.replay.calibration.origin import check_served
     from rejoule.replay.calibration.served import local, told_by
     from rejoule.replay.cli.options import engine_options
@@ -183,17 +204,20 @@ def _known(base: Profile, engine: str, words: tuple[str, ...], times_alone: bool
         base = on_gpus(base, gpus)
     check_served(base, options, gpus, f"--engine {engine}")
     if engine == "sim" or times_alone:
-        return known
+        return base, known
     remedy = "calibrate on the GPU's machine, where rejoule doctor finds NVML; or fit --timing-only"
     if not local(engine):
         raise RejouleError(f"{engine} is not on this machine: the watts of its GPU cannot be read here", remedy)
     if (nvml := open_nvml()) is None:
         raise RejouleError("no GPU answers on this machine: watts cannot be measured", remedy)
     nvml.close()
-    return known
+    return base, known
 
 
-def _quick(parent: Profile, folders: Iterable[Path], output: Path, timing_only: bool, as_json: bool) -> None:
+def _quick(
+    parent: Profile, folders: Iterable[Path], output: Path, timing_only: bool, told: Sequence[str] | None
+) -> None:
+    """``told`` is what was said before it was measured, where JSON is asked for."""
     from rejoule.replay.calibration.calibrate import write_profile
     from rejoule.replay.calibration.child import quick_calibrate
     from rejoule.replay.calibration.quick import grid_run
@@ -212,10 +236,8 @@ def _quick(parent: Profile, folders: Iterable[Path], output: Path, timing_only: 
             on_replay=lambda times: status.update(f"fitting: the grid simulated {times} times, of about 80"),
         )
     write_profile(found.profile, output)
-    if as_json:
-        import orjson
-
-        click.echo(orjson.dumps(found.as_json()).decode())
+    if told is not None:
+        _dump(found, told)
     else:
         print_child(found, output)
 
@@ -236,9 +258,7 @@ def _several(bases: Sequence[str], folders: Sequence[Path], output: Path, timing
     found = calibrate_gpu(output.stem, sizes, timing_only=timing_only)
     write_gpu(found.file, output)
     if as_json:
-        import orjson
-
-        click.echo(orjson.dumps(found.as_json()).decode())
+        _dump(found)
     else:
         print_gpu(found, output)
 

@@ -69,6 +69,10 @@ class Exchange:
             return "NCCL"
         return "one shot" if message_bytes < self._one_shot_bytes else "two shots"
 
+    def way_of(self, tokens: int) -> Way:
+        """How a step of so many tokens is."""
+        return self.way(tokens * self._token_bytes)
+
     def all_reduce_s(self, message_bytes: float) -> float:
         """How long one all-reduce takes."""
         return self._by(self.way(message_bytes), message_bytes)

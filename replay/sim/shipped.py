@@ -26,6 +26,8 @@ from rejoule.traces.errors import RejouleError
 FOLDER: Final = Path(__file__).resolve().parent.parent / "profiles"
 UNCALIBRATED: Final = FOLDER / "errors" / "uncalibrated.json"
 """How far off profiles were that were put together from data sheets: ``python -m benchmarks.data_sheets --write``."""
+OTHERS: Final = "fitted to other models"
+"""Of a profile's ``provenance``: to which, where none of them is its own."""
 _Kind = TypeVar("_Kind")
 
 
@@ -42,6 +44,11 @@ class GpuFile(Struct, frozen=True, forbid_unknown_fields=True):
     layer: dict[str, NonNegative] = {}
     """By constant of ``timing``: what each layer of a model adds to it. A kernel that is launched is one of a layer."""
     provenance: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        for name in self.layer:
+            if not isinstance(getattr(self.timing, name, None), float | int):
+                raise ValueError(f"layer has {name}, which is no constant that the timing has")
 
     def timing_of(self, model: ModelShape) -> Timing:
         """The constants of ``timing`` with a model's layers."""
@@ -81,14 +88,14 @@ def load_profile(name: str) -> Profile:
     path = Path(name) if name.endswith(".json") else FOLDER / f"{name}.json"
     if path.is_file():
         return _complete(path)
-    whole, split = re.subn(r"-tp(?=[1-9]\d*$)", " ", name)
-    pair, gpus = whole.split(" ") if split else (whole, "1")
+    split = re.fullmatch(r"(.+)-tp([1-9]\d*)", name, re.DOTALL)
+    pair, gpus = (split[1], int(split[2])) if split else (name, 1)
     for model in model_names():
         gpu = pair.removesuffix(f"-{model}")
         if gpu != pair and gpu in gpu_names():
-            return compose(gpu, model, int(gpus))
+            return compose(gpu, model, gpus)
         if gpu != pair and Path(f"{gpu}.json").is_file():
-            return put_together(Path(gpu).name, _read(Path(f"{gpu}.json"), GpuFile), model, int(gpus))
+            return put_together(Path(gpu).name, _read(Path(f"{gpu}.json"), GpuFile), model, gpus)
     raise RejouleError(
         f"no profile {name!r}",
         "take GPU-MODEL or GPU-MODEL-tpN, such as h200-llama-3.1-8b or a100-llama-3.1-70b-tp4, with a GPU of "
@@ -122,11 +129,17 @@ def put_together(gpu_name: str, gpu: GpuFile, model_name: str, tensor_parallel: 
         serving=default_serving(name, model.model, gpu.gpu, tensor_parallel),
         tensor_parallel=tensor_parallel,
         sources={"model": model.source, **gpu.sources, "serving": "vLLM V1's defaults; see default_serving"},
-        provenance=gpu.provenance,
+        provenance=gpu.provenance | _others(gpu, model_name),
         # Of tensor parallelism no example is known, and of what was fitted, none is needed.
         expected_error=_read(UNCALIBRATED, ExpectedError) if alone and not gpu.provenance else None,
         clock_curve=gpu.clock_curve,
     )
+
+
+def _others(gpu: GpuFile, model_name: str) -> dict[str, str]:
+    """That what was fitted is of other models, if so."""
+    fitted = gpu.provenance.get("base", "")
+    return {OTHERS: fitted} if fitted and not any(b.endswith(f"-{model_name}") for b in fitted.split(", ")) else {}
 
 
 def gpu_sheet(name: str) -> GpuFile | None:

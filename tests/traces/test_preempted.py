@@ -76,3 +76,11 @@ def test_many_configurations_with_a_full_cache_are_one_note() -> None:
     assert note.endswith("; it was full, too, in 2 other configurations of 4")
     assert list(fullest_note([("none", [none])])) == []
     assert list(preemption_notes([less], 0.6)) == [] and len(list(preemption_notes([less], 0.5))) == 1
+
+
+def test_trials_without_preemptions_count_among_the_calls() -> None:
+    """One of three trials preempted a call: that is one of all calls, and of all that was prefilled."""
+    full = run(call("a"), call("b"), call("c"), steps=THROWN_OUT)
+    roomy = run(call("a"), call("b"), call("c"), steps=(step(("a", 350, 0)),))
+    (note,) = preemption_notes([full, roomy, roomy])
+    assert "2 of 9 calls preempted 2 times" in note and "153 tokens computed again (15 % of all prefill)" in note

@@ -98,3 +98,11 @@ def test_what_cannot_be_calibrated_is_refused_before_it_is_measured(
     with pytest.raises(RejouleError, match=said):
         raise done.exception or AssertionError(done.output)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_grid_has_no_longer_contexts_than_its_model_and_not_too_short_ones() -> None:
+    assert limits_for(NOTHING, {}, cell_s=1.0, longest=4096).max_model_len == 4096
+    assert limits_for({**NOTHING, "max_model_len": 8192}, {}, cell_s=1.0, longest=4096).max_model_len == 8192
+    for told in ({"max_model_len": 300}, {"kv_tokens": 256}):
+        with pytest.raises(RejouleError, match="too small for the grid; serve contexts of 512"):
+            limits_for(NOTHING, told, cell_s=1.0)

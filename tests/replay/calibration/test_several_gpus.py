@@ -11,8 +11,12 @@ from msgspec.structs import replace
 from tests.replay.calibration.made import PROFILE, simulated
 from tests.replay.calibration.test_quick import CARD, PARENT, SMALL, ran
 
+from rejoule.replay.calibration import fit, quick
 from rejoule.replay.calibration.calibrate import Calibration, calibrate, write_profile
 from rejoule.replay.calibration.child import quick_calibrate
+from rejoule.replay.calibration.least_squares import Found, Parameter
+from rejoule.replay.calibration.observations import observed_steps, power_readings
+from rejoule.replay.calibration.origin import check_measured, on_their_gpus, untold_note
 from rejoule.replay.calibration.quick import GridRun, moving
 from rejoule.replay.sim.shipped import load_profile
 from rejoule.replay.sim.tensor_parallel import on_gpus
@@ -73,3 +77,51 @@ def test_a_quick_calibration_finds_the_links_latency() -> None:
     child = quick_calibrate(PARENT, "child", [GridRun(run, SMALL)])
     assert child.profile.timing.all_reduce_s == pytest.approx(1.5e-5, rel=0.15)
     assert child.profile.timing.nccl_s == there.timing.nccl_s
+
+
+def test_more_gpus_decode_large_batches_in_two_shots_and_that_latency_moves_too() -> None:
+    """Of 64 tokens of this model, which four GPUs exchange so; one token goes in one shot."""
+    assert "timing.two_shot_s" in moving(on_gpus(PARENT, 4), seats=64)
+    assert "timing.two_shot_s" not in moving(on_gpus(PARENT, 4), seats=32)
+    assert "timing.two_shot_s" not in moving(on_gpus(PARENT, 2), seats=256)
+
+
+@pytest.mark.parametrize(("known", "start"), [(1.5, "parent's"), (0.1, "above")])
+def test_a_link_that_the_cells_say_nothing_of_stays_near_the_parents(
+    known: float, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little better a fit from above is: only one that found the link counts."""
+    misfits = iter((1.0, 0.9))
+
+    def fitted(_: object, __: object, ___: object, begun: list[Parameter], **____: object) -> Found:
+        return Found({p.name: p.start for p in begun}, {p.name: known for p in begun}, next(misfits))
+
+    monkeypatch.setattr(quick, "least_squares", fitted)
+    two = replace(on_gpus(PARENT, 2), calibrated=False)
+    found = quick.quick_fit(two, [GridRun(ran(two), SMALL)])
+    times = {"parent's": 1.0, "above": quick.SLOW_LINK}[start]
+    assert found.profile.timing.all_reduce_s == pytest.approx(times * two.timing.all_reduce_s)
+    assert ("timing.all_reduce_s" in found.undetermined) is (start == "parent's")
+
+
+def test_servers_that_do_not_tell_their_gpus_are_taken_for_as_many_as_the_base_has_and_that_is_said() -> None:
+    silent = ran(PARENT)
+    for base in (PARENT, on_gpus(PARENT, 2)):
+        assert on_their_gpus(base, [silent]) == base
+        check_measured(base, [silent], timing_only=False)
+        note = untold_note(base, [silent])
+        assert note is not None and f"taken for {base.tensor_parallel}," in note and "--base" in note
+    told = changed(silent, engine={"tensor_parallel_size": 2})
+    assert on_their_gpus(PARENT, [told]).tensor_parallel == 2 and untold_note(PARENT, [told]) is None
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_what_memory_draws_by_its_sensors_is_of_one_gpu(gpus: int) -> None:
+    """The sensors are read together."""
+    profile = on_gpus(ONE, gpus)
+    run = simulated()
+    readings = list(power_readings(run, list(observed_steps(run))))
+    times = fit._times(profile, readings)
+    told = [changed(reading, hbm_w=gpus * (20.0 + 130.0 * fit._busy(times, at))) for at, reading in enumerate(readings)]
+    found, _ = fit.fit_power(profile, told, clocked=False)
+    assert found.power.memory_w == pytest.approx(130.0)

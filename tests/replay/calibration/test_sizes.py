@@ -12,6 +12,7 @@ from benchmarks.gpu.shape import attention, config
 from benchmarks.sizes import CUT, GPU, LARGE, SMALL, Planted, fitted, fitted_alone, measured, planted, workloads
 from click.testing import CliRunner
 from msgspec.structs import replace
+from tests.replay.calibration.made import simulated
 
 from rejoule.replay.calibration.sizes import GpuCalibration, Size, calibrate_gpu
 from rejoule.replay.cli.calibrate import calibrate
@@ -20,6 +21,7 @@ from rejoule.replay.cli.replay import replay
 from rejoule.replay.sim.profile import Profile
 from rejoule.replay.sim.shipped import compose, load_profile, put_together
 from rejoule.traces import RejouleError
+from rejoule.traces.modelled import worth_notes
 from rejoule.traces.run import Run
 
 THIRD = "qwen3-30b-a3b"
@@ -96,6 +98,8 @@ def test_runs_that_do_not_go_together_are_refused() -> None:
     for bases, why in (
         ((small, small), "same model"),
         ((small, other), "not both of one"),
+        ((compose(GPU, LARGE, 2), small), "not both of one"),
+        ((small, compose(GPU, LARGE, 2)), "not both of one"),
         ((small, large), "no engine"),
     ):
         with pytest.raises(RejouleError, match=why):
@@ -140,3 +144,25 @@ def test_a_models_folder_has_the_weights_that_the_simulator_counts(name: str) ->
     each = attention(model, name.startswith("qwen3")) + 3 * model.hidden_size * told["intermediate_size"]
     assert model.layers * each + model.hidden_size == model.layer_parameters
     assert msgspec.json.decode(json.dumps(told))["num_hidden_layers"] == model.layers
+
+
+def test_a_model_that_was_not_measured_is_said_to_have_others_constants(
+    both: tuple[GpuCalibration, Profile], tmp_path: Path
+) -> None:
+    """Wherever its runs are read; one of those that were measured needs no such note."""
+    write_gpu(both[0].file, tmp_path / "mine.json")
+    third, large = (simulated(profile=f"{tmp_path}/mine-{model}") for model in (THIRD, LARGE))
+    (note,) = worth_notes([third])
+    assert note.startswith(f"fitted to other models (mine-{THIRD}): to {GPU}-{SMALL}, {GPU}-{LARGE}")
+    assert list(worth_notes([large])) == []
+
+
+def test_an_unknown_constant_of_a_layer_is_a_spoilt_file(both: tuple[GpuCalibration, Profile], tmp_path: Path) -> None:
+    path = tmp_path / "my gpu.json"
+    write_gpu(replace(both[0].file, layer={"host_eager_s": 1e-6}), path)
+    assert load_profile(f"{tmp_path}/my gpu-{THIRD}-tp2").tensor_parallel == 2
+    for name in ("nothing_s", "host_serial_s"):
+        text = path.read_text().replace('"host_eager_s": 1e-6', f'"{name}": 1e-6')
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(RejouleError, match=f"layer has {name}"):
+            load_profile(f"{tmp_path}/bad-{THIRD}")
