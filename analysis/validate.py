@@ -24,13 +24,14 @@ from rejoule.traces.figures import tensor_parallel
 from rejoule.traces.percentiles import percentile
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import OPTION, Run, knobs
+from rejoule.traces.run_options import RUN_OPTIONS
 from rejoule.traces.student import t_quantile
 from rejoule.traces.summary import first_tokens_s
 from rejoule.traces.waits import served
 from rejoule.traces.warmth import coldest, warmth_notes
 from rejoule.traces.words import counted
 
-APART: Final = ("engine", "profile", "loops", "seed")
+APART: Final = ("engine", "profile", "loops", "seed", *(f"{OPTION}{name}" for name in RUN_OPTIONS))
 """Knobs that a simulated and a measured run need not share."""
 UNKNOWN_NOISE: Final = 0.033
 """Relative: what a difference must exceed where one trial leaves the spread of runs unknown (1 % on an H200)."""

@@ -27,8 +27,9 @@ from rejoule.traces.by_gpu import by_gpu
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import load_runs
 
-GRID: Final = "tp2-grid"
-WORKLOADS: Final = "tp2-workloads"
+FOLDERS: Final = ("tp2", "tp2-few")
+GRID: Final = "grid"
+"""The trace of which both runs are fitted."""
 PROFILE: Final = "h200-llama-3.1-8b"
 AIMS: Final = {"workflow time": 0.05, "time to first token, mean": 0.15, "GPU energy": 0.05}
 SIGNS: Final = 0.95
@@ -66,8 +67,12 @@ def simulated(measured: Sequence[Run], profile: str) -> list[Run]:
     for run in measured:
         given = run.configuration
         options = {name: value for name, value in given.options.items() if name in OPTIONS}
-        found[run.trace, given.max_num_seqs, str(options)] = Configuration(
-            profile=profile, max_num_seqs=given.max_num_seqs, arrivals=given.arrivals, options=options
+        found[run.trace, given.max_num_seqs, given.concurrency, str(options)] = Configuration(
+            profile=profile,
+            max_num_seqs=given.max_num_seqs,
+            concurrency=given.concurrency,
+            arrivals=given.arrivals,
+            options=options,
         )
     return [ran(traces[key[0]], knobs, key[0], f"{at}") for at, (key, knobs) in enumerate(found.items())]
 
@@ -101,7 +106,9 @@ def stand_in(out: Path) -> list[Run]:
         for batch in (64, 8, 1):
             for off in (True, False):
                 options = {"num_gpu_blocks": BLOCKS, "tensor_parallel_size": 2, "disable_custom_all_reduce": off}
-                knobs = Configuration(profile=str(path), max_num_seqs=batch, arrivals="burst", options=options)
+                knobs = Configuration(
+                    profile=str(path), max_num_seqs=64, concurrency=batch, arrivals="burst", options=options
+                )
                 run = ran(traces[name], knobs, name, f"{name}-{batch}-{off}")
                 knobs = replace(knobs, engine="vllm", profile=None)
                 energy = replace(run.energy, source={"gpu": "nvml-counter"})
@@ -117,22 +124,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(), help="where profiles are written")
     parser.add_argument("--stand-in", action="store_true")
     given = parser.parse_args()
+    there = [given.folder / name for name in FOLDERS if (given.folder / name).is_dir()]
     if given.stand_in:
         print("no GPU was measured: runs simulated with slower links stand in")
-        measured: Sequence[Run] = stand_in(given.out)
-    elif not (given.folder / WORKLOADS).is_dir():
-        print(f"{given.folder / WORKLOADS} is not there: benchmarks/gpu/tensor_parallel.sh measures it")
+        runs: Sequence[Run] = stand_in(given.out)
+    elif not there:
+        print(f"{given.folder / FOLDERS[0]} is not there: benchmarks/gpu/tensor_parallel.sh measures it")
         return
     else:
-        measured = load_runs(given.folder / WORKLOADS).runs
-    summed(measured)
+        runs = [run for folder in there for run in load_runs(folder).runs]
+    grids, measured = ([run for run in runs if (run.trace == GRID) is one] for one in (True, False))
+    summed(runs)
     judged(measured, given.profile)
-    grid = given.folder / GRID
-    if given.stand_in or not grid.is_dir():
-        print(f"\n{grid}: no grid on two GPUs, so no profile is fitted to one")
+    if not grids:
+        print("\nno grid on two GPUs, so no profile is fitted to one")
         return
     fitted = given.out / "tp2-fitted.json"
-    write_profile(calibrate(load_profile(given.profile), fitted.stem, load_runs(grid).runs).profile, fitted)
+    write_profile(calibrate(load_profile(given.profile), fitted.stem, grids).profile, fitted)
     judged(measured, str(fitted))
 
 

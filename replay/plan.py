@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
-from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.policy.acting import server_options
 from rejoule.traces.chosen import BLIND
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import LEARNED, OPTION, ORACLE, Configuration, configuration_key
+from rejoule.traces.run_options import RUN_OPTIONS
 from rejoule.traces.runs import Experiment, PlannedRun
 
 NO_POLICY: Final = "none"

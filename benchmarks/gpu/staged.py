@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from rejoule.replay.engines import run_options
+from rejoule.traces import run_options
 
 OWN: Final = ("weights", "company")
 # Before anyone else reads it: neither option needs a server of its own, nor reaches vLLM's command line.

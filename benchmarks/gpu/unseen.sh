@@ -4,7 +4,8 @@
 # About 14 minutes on an H200: four starts of the server (150 s, then 85 s each), 100 s of grid, 65 s of full batches, 110 s
 # of workloads, 5 to 10 s around each of the 15 runs. The fit needs no GPU:
 #   python -m benchmarks.quick --grid OUT/grid --full OUT/grid --runs OUT/workloads
-# Usage: unseen.sh MODEL OUT      ENGINE=sim tries it without a GPU, TRIALS=2 repeats the workloads (4 minutes more)
+# Usage: unseen.sh MODEL OUT      ENGINE=sim tries it without a GPU, TRIALS=2 repeats the workloads (4 minutes more),
+# WORKLOADS= leaves them out (5 minutes in all)
 set -euo pipefail
 . "$(dirname "$0")/experiment.sh"
 rejoule calibrate --quick --grid-only -o "$out/grid.jsonl.zst"
@@ -18,6 +19,7 @@ max_num_seqs = 256
 arrivals = "burst"
 options = $cold
 TOML
+[ "${WORKLOADS-yes}" ] || exit 0
 experiment workloads "$traces" "${TRIALS:-1}" 29 << TOML
 arrivals = "burst"
 options = $(served 40000)

@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from rejoule.replay.engine import Engine
-from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.exactness.tiers import SALT
 from rejoule.replay.policy.acting import URL_OPTION
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import PARROT, Configuration, Run
+from rejoule.traces.run_options import RUN_OPTIONS
 
 if TYPE_CHECKING:
     from rejoule.replay.energy.gpus import GpuSampling, GpuWatch

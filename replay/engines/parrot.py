@@ -18,7 +18,6 @@ from rejoule.replay.engine import Measured
 from rejoule.replay.engines.http import HttpEngine, api_url, open_meters, served_models, timeouts_of
 from rejoule.replay.engines.parrot_calls import AHEAD, ahead, changed, check_texts_for_parrot, template
 from rejoule.replay.engines.parrot_client import LATENCY, ParrotClient, ParrotError, submitting_s
-from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.engines.wire import Wire, WireError
 from rejoule.replay.exactness.models import Models, models_for
 from rejoule.replay.exactness.requests import digest
@@ -28,6 +27,7 @@ from rejoule.replay.policy.future import is_sent
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.model import Call
 from rejoule.traces.run import PARROT, CallResult, Configuration, Tier
+from rejoule.traces.run_options import RUN_OPTIONS
 from rejoule.traces.secrets import api_key, hidden
 
 MODEL: Final = "the Parrot server's model"

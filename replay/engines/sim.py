@@ -14,7 +14,6 @@ import msgspec
 
 from rejoule.replay.embedded.tokenizer import chat_ids, encode
 from rejoule.replay.engine import Emitted, Measured
-from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.exactness.models import SIMULATED, models_for
 from rejoule.replay.exactness.requests import ids_digest, scaled_ids, scaled_length
 from rejoule.replay.exactness.tiers import altered_ids, salted
@@ -34,6 +33,7 @@ from rejoule.traces.clock_curve import CARDS_DIFFER
 from rejoule.traces.engine_options import GPUS
 from rejoule.traces.model import Call
 from rejoule.traces.run import CallResult, Configuration, Energy, PowerCap, Step, Tier
+from rejoule.traces.run_options import RUN_OPTIONS
 from rejoule.traces.work import left_out, output_tokens
 
 DEFAULT_PROFILE = "h200-llama-3.1-8b"

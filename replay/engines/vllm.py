@@ -13,7 +13,6 @@ from rejoule.replay.energy.gpus import GpuWatch
 from rejoule.replay.energy.nvml import has_gpu
 from rejoule.replay.engine import Measured, RealServer
 from rejoule.replay.engines.http import HttpEngine
-from rejoule.replay.engines.run_options import RUN_OPTIONS
 from rejoule.replay.exactness.models import Models, models_for
 from rejoule.replay.exactness.splicing import Spliced
 from rejoule.replay.exactness.tiers import Lengths, Rules, Tokens, check_tokens
@@ -36,6 +35,7 @@ from rejoule.replay.vllm.server import (
 )
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import Configuration
+from rejoule.traces.run_options import RUN_OPTIONS
 
 OWN_OPTIONS: Final = (
     "model", "python", "tier", "num_gpu_blocks", "largest_num_seqs", "ready_timeout_s", "step_tap", *RUN_OPTIONS,
