@@ -73,8 +73,8 @@ def calibrate(
 ) -> None:
     """Fit a profile to what was measured in RUNS.
 
-    On an H200 a quick one takes about five minutes with the server's start, and two more for each cap; a full one
-    three to four minutes for each cap.
+    On an H200 a quick one takes about five minutes with the server's start, and a full one three. Each cap adds two
+    minutes to a quick one and three to six to a full one: so the simulator says, no caps were set on an H200.
 
     \b
     rejoule calibrate --quick -o mine.json --engine vllm --option model=…
