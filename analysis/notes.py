@@ -14,6 +14,7 @@ from rejoule.analysis.summary.summary import Summary
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution, withheld
 from rejoule.analysis.summary.workflows import call_notes, figure_notes
 from rejoule.traces.chosen import policy_notes
+from rejoule.traces.modelled import worth_notes
 from rejoule.traces.parrot_told import parrot_notes
 from rejoule.traces.preempted import preemption_notes
 from rejoule.traces.ran_on import contrasts, drifts
@@ -60,6 +61,7 @@ def pair_notes(
     if any(p.a.measured != p.b.measured for p in pairs):
         yield "one side is modelled and the other measured: the difference includes the model's error"
         yield from unseen_notes(run for p in pairs for run in (p.a, p.b))
+    yield from worth_notes(run for p in pairs for run in (p.a, p.b))
     yield from _drifts(pairs)
     if any(p.a.certificate.digest != p.b.certificate.digest for p in pairs):
         yield "the sides did different work: the difference is not the configuration's alone"

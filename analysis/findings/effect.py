@@ -97,7 +97,7 @@ def effect(a: Cell, b: Cell, metric: str, any_work: bool) -> Effect:
         high,
         len(found),
         measured,
-        off_by is not None and not off.example,
+        off.knows(scope, metric),
     )
 
 
