@@ -7,7 +7,7 @@ One law for whatever a finding asks: a reading says which configurations decided
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 from typing import Final, Literal
 
@@ -84,6 +84,13 @@ class ByNode:
     nodes: tuple[NodeChange, ...]
     reason: str | None = None
     """Why there are no nodes."""
+    decided: bool = True
+    """Whether what is asked of the whole can be told."""
+
+    def undecided(self) -> ByNode:
+        """The same where it cannot: no node carries it, or has a share of it."""
+        nodes = tuple(replace(node, share=None, carries=False) for node in self.nodes)
+        return replace(self, nodes=nodes, decided=False)
 
 
 def by_node(compared: Compared, metric: str, any_work: bool) -> ByNode:
@@ -95,8 +102,7 @@ def by_node(compared: Compared, metric: str, any_work: bool) -> ByNode:
         delta = None if whole is None else whole.delta
         verdict: Verdict = "cannot tell" if whole is None else whole.verdict
         nodes = sorted((_node(row, whole) for row in rows), key=lambda node: -abs(node.delta))
-        measured = all(s.run.measured for cell in (a, b) for s in cell.trials)
-        known = measured or all(row.allowance is not None for row in rows)
+        known = all(row.error_known for row in rows)
         return ByNode(
             compared.trace, a.label, b.label, quantity, UNITS[quantity], delta, verdict, known, tuple(nodes), reason
         )
