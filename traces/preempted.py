@@ -49,9 +49,15 @@ def preempted(run: Run) -> Preempted | None:
     return Preempted(sum(named), sum(map(bool, named)), len(named), again, prefilled)
 
 
-def preemptions_of(steps: Iterable[Step]) -> Counter[str]:
-    """How often each call was preempted; 0 for any that is not in it."""
-    return Counter(call for step in steps for call in step.preempted)
+def preemptions_of(steps: Sequence[Step]) -> Counter[str]:
+    """How often each call was preempted, and went on; 0 for any that is not in it.
+
+    One that never went on had its whole answer: an engine that plans ahead may put it out before it sees that.
+    """
+    if not any(step.preempted for step in steps):
+        return Counter()
+    last = {call: i for i, step in enumerate(steps) for call, *_ in (*step.prefill, *step.decode)}
+    return Counter(call for i, step in enumerate(steps) for call in step.preempted if last.get(call, -1) >= i)
 
 
 def tokens_again(steps: Sequence[Step], prompt_tokens: Mapping[str, int | None]) -> Iterator[tuple[float, ...]]:
