@@ -38,8 +38,12 @@ def pair_notes(
             "interval knows of it"
         )
     for side, runs in (("A", [p.a for p in pairs]), ("B", [p.b for p in pairs])):
-        said = (*work_notes(runs), *policy_notes(runs), *parrot_notes(runs), *preemption_notes(runs))
+        said = (*work_notes(runs), *policy_notes(runs), *parrot_notes(runs))
         yield from (f"{side}: {sentence}" for sentence in said)
+        traces = dict.fromkeys(run.trace for run in runs)
+        for trace in traces:
+            place = side if len(traces) == 1 else f"{side}, {trace}"
+            yield from (f"{place}: {note}" for note in preemption_notes([run for run in runs if run.trace == trace]))
         failed = sum(len(run.failed_calls) for run in runs)
         if failed:
             yield f"{side}: {counted(failed, 'call')} failed; their energy is counted, their latency is not"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from rejoule.traces.contexts import contexts
 from rejoule.traces.run import Run, Step
@@ -84,7 +84,10 @@ def tokens_again(steps: Sequence[Step], prompt_tokens: Mapping[str, int | None])
         yield tuple(found)
 
 
-def preemption_notes(trials: Sequence[Run], least_share: float = 0.0) -> Iterator[str]:
+ADVICE: Final = ", and rejoule advise on runs with several sizes says what it is worth"
+
+
+def preemption_notes(trials: Sequence[Run], least_share: float = 0.0, advice: str = ADVICE) -> Iterator[str]:
     """What a reader of the trials of one configuration must know of its KV cache, if calls were preempted.
 
     Nothing is said below ``least_share`` of them.
@@ -101,15 +104,15 @@ def preemption_notes(trials: Sequence[Run], least_share: float = 0.0) -> Iterato
         computed += f" ({in_percent(tokens / whole)} of all prefill)" if whole else ""
     yield (
         f"the KV cache was full: {calls:,} of {counted(of, 'call')} preempted {counted(times, 'time')}{computed}; more "
-        "KV blocks (num_gpu_blocks, gpu_memory_utilization) or a smaller max_num_seqs end that, and rejoule advise "
-        "on runs with several sizes says what it is worth"
+        "KV blocks (num_gpu_blocks, gpu_memory_utilization) or a smaller max_num_seqs end "
+        f"that{advice}"
     )
 
 
-def fullest_note(configurations: Sequence[tuple[str, Sequence[Run]]]) -> Iterator[str]:
+def fullest_note(configurations: Sequence[tuple[str, Sequence[Run]]], least_share: float = 0.0) -> Iterator[str]:
     """The same of many configurations, each by a name with its trials: of the one with the most calls preempted, and in
     how many others some were."""
-    full = [(name, trials) for name, trials in configurations if any(preemption_notes(trials))]
+    full = [(name, trials) for name, trials in configurations if any(preemption_notes(trials, least_share))]
     if full:
         name, trials = max(full, key=lambda each: preempted_share(each[1]))
         others = counted(len(full) - 1, "other configuration")

@@ -147,7 +147,7 @@ def _held(plan: Matrix, objective: Objective, goals: Success, off: Allowance) ->
 
 def _full(label: str, cell: Cell) -> list[str]:
     """That what is best ran with a full KV cache."""
-    return [f"{label}: {note}" for note in preemption_notes([s.run for s in cell.trials])]
+    return [f"{label}: {note}" for note in preemption_notes([s.run for s in cell.trials], advice="")]
 
 
 def _inferred(every: Iterable[Candidate]) -> Iterator[str]:

@@ -145,10 +145,11 @@ class Causes(Tabular):
 
 
 def unsure_notes(pieces: Iterable[Piece]) -> Iterator[str]:
-    """Why lines have no ±, each reason once."""
-    why: dict[str, list[str]] = {}
+    """Why lines have no ±, each reason once, with the lines that it holds for where it does not hold for all."""
+    why: dict[str | None, dict[str, None]] = {}
     for piece in pieces:
-        if piece.reason is not None and piece.line not in why.setdefault(piece.reason, []):
-            why[piece.reason].append(piece.line)
+        why.setdefault(piece.reason, {})[piece.line] = None
     for reason, lines in why.items():
-        yield f"no ± of {', '.join(lines)}: {reason}"
+        if reason is not None:
+            of = f" of {', '.join(lines)}" if len(why) > 1 else ""
+            yield f"no ±{of}: {reason}"
