@@ -33,7 +33,7 @@ def show_causes(found: Causes, by: str = "node") -> None:
     pieces = () if part is None else found.pieces(part)
     told = [piece for piece in pieces if found.a_j and abs(piece.joules) >= SAID * found.a_j]
     _show_pieces(found, told, len(pieces) - len(told), by, heading)
-    for reason in (*reasons, *unsure_notes(told)):
+    for reason in (*reasons, *unsure_notes(told), *(found.notes if told else ())):
         say(f"note: {reason}", "yellow")
 
 

@@ -194,7 +194,7 @@ def _print_gpus(spent: Spent) -> None:
     ]
     if rows:
         caption = EQUAL if any(gpu.assumed for gpu in spent.gpus) else ""
-        show("by GPU", ("", "joules", "share", "idle"), rows, caption)
+        show("by GPU", ("", "joules", "share", "idle + tool wait"), rows, caption)
 
 
 def _methods(found: Sequence[Compared], as_json: bool) -> None:
