@@ -114,6 +114,10 @@ class Causes(Tabular):
         ]
         return tuple(sorted(found, key=lambda piece: -abs(piece.joules))) if len({p.line for p in found}) > 1 else ()
 
+    def told(self, part: Part = "node") -> tuple[Piece, ...]:
+        """Those of them that are worth a word."""
+        return tuple(piece for piece in self.pieces(part) if self.a_j and abs(piece.joules) >= SAID * self.a_j)
+
     def sentence(self) -> str:
         """In plain words: ``−41.0 %: mostly fuller steps (−38.0 %), then less idle time (−5.1 %) …``."""
         whole = change(self.delta_j / self.a_j) if self.a_j else "of nothing"
