@@ -217,6 +217,8 @@ def _methods(found: Sequence[Compared], as_json: bool) -> None:
         show(title, ("", *METHODS), rows)
         if compared.withheld:
             say(f"note: {compared.withheld}: do not trust the first column", "yellow")
+    for note in dict.fromkeys(note for compared in found for note in compared.notes):
+        say(f"note: {note}", "yellow")
 
 
 def _amount(joules: float | None) -> str:

@@ -14,7 +14,9 @@ from rejoule.analysis.diff import compare
 from rejoule.analysis.energy import error_notes
 from rejoule.analysis.findings.effect import effect
 from rejoule.analysis.gate import conditions, judge
+from rejoule.analysis.methods import side_by_side
 from rejoule.analysis.pairing import pair
+from rejoule.analysis.sensitivity import sensitivities
 from rejoule.analysis.summary.cells import gather
 from rejoule.analysis.summary.lines import run_notes
 from rejoule.analysis.validate import validate
@@ -45,6 +47,9 @@ def test_a_profile_from_data_sheets_says_what_such_a_one_was_off_by() -> None:
         assert note in notes([simulated(SHEET)])
     few, many = simulated(SHEET), simulated(SHEET, 1)
     assert compare(pair([few], [many])).notes.count(note) == 1
+    assert side_by_side([few])[0].notes == (note,)
+    (moved,) = sensitivities([few, many], {})
+    assert moved.notes.count(note) == 1
     measured = replace(few, configuration=replace(few.configuration, engine="vllm", profile=None), engine={})
     assert validate([few], [measured]).notes.count(note) == 1
 
