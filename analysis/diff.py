@@ -139,7 +139,7 @@ def _headline(row: Row, name_a: str, name_b: str, source: str) -> str:
     if row.deterministic:
         evidence += ", deterministic"
     if row.interval is not None and row.deterministic | (row.pairs == 1):
-        evidence += f", within the model's known error {change(row.interval.low)} to {change(row.interval.high)}"
+        evidence += f", within {row.room} {change(row.interval.low)} to {change(row.interval.high)}"
     elif row.deterministic:
         evidence += ": no interval"
     if source.startswith("modelled") and row.allowance is None:

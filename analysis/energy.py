@@ -12,7 +12,7 @@ from rejoule.analysis.attribution import Attribution, Method, PhaseEnergy
 from rejoule.analysis.comparison.allowance import LEAD, between_trials, model_error
 from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.statistics import Interval
-from rejoule.analysis.summary.cells import Cell, gather, part_half_width_j
+from rejoule.analysis.summary.cells import FULL_SHARE, Cell, gather, part_half_width_j
 from rejoule.analysis.summary.evidence import Evidence, start_temperatures_c
 from rejoule.analysis.summary.evidence import as_json as evidence_json
 from rejoule.analysis.summary.lines import agents, line, quoted_notes, run_notes
@@ -25,6 +25,7 @@ from rejoule.traces.by_gpu import GpuEnergy, mean_by_gpu
 from rejoule.traces.clock_curve import mark
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.modelled import modelled_notes
+from rejoule.traces.preempted import fullest_note, preemption_notes
 from rejoule.traces.run import Run, configuration_key, knobs
 from rejoule.traces.words import counted
 
@@ -141,7 +142,9 @@ def extremes(found: Sequence[Spent], runs: Sequence[Run]) -> Extremes:
     known = sorted((spent for spent in alike if spent.gpu_j is not None), key=lambda spent: spent.gpu_j or 0.0)
     off = model_error(runs)
     others = other_loads(found, lambda spent: spent.configuration)
-    error, notes = off.of("workload", LEAD), tuple(dict.fromkeys((*off.notes, *modelled_notes(runs), *others)))
+    trials = [(spent.label, [r for r in runs if knobs(r.configuration) == spent.configuration]) for spent in found]
+    said = (*off.notes, *modelled_notes(runs), *fullest_note(trials, FULL_SHARE), *others)
+    error, notes = off.of("workload", LEAD), tuple(dict.fromkeys(said))
     trace = found[0].trace
     least = MARGIN if error is None else max(MARGIN, error)
     if len(known) < 2 or (known[-1].gpu_j or 0.0) <= (known[0].gpu_j or 0.0) * (1.0 + least):
@@ -327,6 +330,7 @@ def _notes(cell: Cell, found: Sequence[Attribution], force: bool) -> Iterator[st
     if apart is not None:
         yield f"its trials started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
     yield from _cautions(cell)
+    yield from preemption_notes([s.run for s in cell.trials], FULL_SHARE)
     methods = dict.fromkeys(a.method for a in found)
     if len(methods) > 1:
         yield f"its trials are {' or '.join(map(basis, methods))}: do not read the mean of their joules by node"

@@ -150,6 +150,8 @@ def _of_row(condition: Condition, row: Row) -> Judgement:
     # Simulated, and never held against measurements; counts of tokens need no interval.
     blind = interval is None and row.a != row.b and row.unit != "tokens"
     rests = "by the model alone, whose error is not known" if blind else None
+    if interval is not None and not row.error_known:
+        rests = "allowing for an example of another GPU's error: the model's own is not known"
     low, high = (value, value) if interval is None else (interval.low, interval.high)
     if not condition.above:
         low, high = -high, -low

@@ -12,6 +12,7 @@ from rejoule.analysis.attribution.naive import NAIVE
 from rejoule.analysis.summary.cells import Cell, gather
 from rejoule.analysis.summary.lines import line
 from rejoule.analysis.summary.summary import Summary
+from rejoule.traces.modelled import worth_notes
 from rejoule.traces.run import Run
 
 OURS: Final = "attributed"
@@ -34,6 +35,8 @@ class Compared:
     gpu_j: float | None
     rows: tuple[Line, ...]
     withheld: str | None
+    notes: tuple[str, ...] = ()
+    """What all of these joules are worth where they are modelled."""
 
 
 def side_by_side(runs: Sequence[Run], among: Sequence[Run] | None = None) -> tuple[Compared, ...]:
@@ -66,7 +69,8 @@ def _compared(trace: str, cell: Cell) -> Compared:
 
     rows = [Line(name, {method: mean(method, name) for method in METHODS}) for name in names]
     rows.append(Line("sum", {method: mean(method, None) for method in METHODS}))
-    return Compared(trace, cell.label, cell.energy_j, tuple(rows), cell.withheld)
+    notes = tuple(worth_notes(s.run for s in cell.trials))
+    return Compared(trace, cell.label, cell.energy_j, tuple(rows), cell.withheld, notes)
 
 
 def _summed(calls: Mapping[str, float], node_of: Mapping[str, str]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from rejoule.analysis.summary.summary import Summary
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution, withheld
 from rejoule.analysis.summary.workflows import call_notes, figure_notes
 from rejoule.traces.chosen import policy_notes
+from rejoule.traces.modelled import worth_notes
 from rejoule.traces.parrot_told import parrot_notes
 from rejoule.traces.preempted import preemption_notes
 from rejoule.traces.ran_on import contrasts, drifts
@@ -37,8 +38,12 @@ def pair_notes(
             "interval knows of it"
         )
     for side, runs in (("A", [p.a for p in pairs]), ("B", [p.b for p in pairs])):
-        said = (*work_notes(runs), *policy_notes(runs), *parrot_notes(runs), *preemption_notes(runs))
+        said = (*work_notes(runs), *policy_notes(runs), *parrot_notes(runs))
         yield from (f"{side}: {sentence}" for sentence in said)
+        traces = dict.fromkeys(run.trace for run in runs)
+        for trace in traces:
+            place = side if len(traces) == 1 else f"{side}, {trace}"
+            yield from (f"{place}: {note}" for note in preemption_notes([run for run in runs if run.trace == trace]))
         failed = sum(len(run.failed_calls) for run in runs)
         if failed:
             yield f"{side}: {counted(failed, 'call')} failed; their energy is counted, their latency is not"
@@ -60,6 +65,7 @@ def pair_notes(
     if any(p.a.measured != p.b.measured for p in pairs):
         yield "one side is modelled and the other measured: the difference includes the model's error"
         yield from unseen_notes(run for p in pairs for run in (p.a, p.b))
+    yield from worth_notes(run for p in pairs for run in (p.a, p.b))
     yield from _drifts(pairs)
     if any(p.a.certificate.digest != p.b.certificate.digest for p in pairs):
         yield "the sides did different work: the difference is not the configuration's alone"

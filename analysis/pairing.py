@@ -12,7 +12,7 @@ import orjson
 from rejoule.analysis.summary.naming import varying
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import OPTION, Run, knobs
+from rejoule.traces.run import OPTION, Configuration, Run, knobs
 from rejoule.traces.warmth import REMEDY as WARMTH
 from rejoule.traces.warmth import unlike
 
@@ -93,21 +93,18 @@ def _knob_name(given: str) -> str:
 
 def select(runs: Sequence[Run], filters: Mapping[str, Any]) -> tuple[Run, ...]:
     """The runs whose configuration, or ``trace``, has these values."""
-    settings = [knobs(run.configuration) | {"trace": run.trace} for run in runs]
-    options = {name for found in settings for name in found if name.removeprefix(OPTION) in DEFAULTS}
-    unset = {name: DEFAULTS[name.removeprefix(OPTION)] for name in options if name.startswith(OPTION)}
-    settings = [unset | found for found in settings]
+    names = dict.fromkeys(name for run in runs for name in knobs(run.configuration))
+    settings = [{name: setting(run.configuration, name) for name in names} | {"trace": run.trace} for run in runs]
     for name, wanted in filters.items():
         held = {str(found[name]): found[name] for found in settings if name in found}
         if not held:
-            names = ", ".join(sorted({key for found in settings for key in found}))
-            raise RejouleError(f"no run has a knob '{name}'", f"choose among {names}")
+            raise RejouleError(f"no run has a knob '{name}'", f"choose among {', '.join(sorted((*names, 'trace')))}")
         if wanted not in held.values():
             raise RejouleError(f"no run has {name}={_word(wanted)}", f"its values here are {_listed(held.values())}")
     chosen = tuple(
         run
         for run, found in zip(runs, settings, strict=True)
-        if all(name in found and found[name] == wanted for name, wanted in filters.items())
+        if all(found[name] == wanted for name, wanted in filters.items())
     )
     if not chosen:
         wish = ", ".join(f"{name}={_word(wanted)}" for name, wanted in filters.items())
@@ -116,11 +113,18 @@ def select(runs: Sequence[Run], filters: Mapping[str, Any]) -> tuple[Run, ...]:
 
 
 def choices(runs: Sequence[Run]) -> str:
-    """The knobs that tell these runs apart, with their values: ``max_num_seqs is 1, 8; power_cap_w is none, 300``."""
-    settings = [knobs(run.configuration) for run in runs]
-    return "; ".join(
-        f"{name} is {_listed(s.get(name) for s in settings)}" for name in varying(run.configuration for run in runs)
-    )
+    """The knobs that tell these runs apart, with their values: ``max_num_seqs is 1, 8; power_cap_w is none, 300``.
+
+    ``select`` takes each of them.
+    """
+    held = [run.configuration for run in runs]
+    return "; ".join(f"{name} is {_listed(setting(one, name) for one in held)}" for name in varying(held))
+
+
+def setting(configuration: Configuration, name: str) -> Any:
+    """A knob's value, as it is told and chosen by; of an option of the engine that was not given, its default."""
+    value = knobs(configuration).get(name)
+    return DEFAULTS.get(name.removeprefix(OPTION)) if value is None and name.startswith(OPTION) else value
 
 
 def pair(

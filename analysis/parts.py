@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import expm1, fsum
 from typing import Final, get_args
@@ -49,8 +49,10 @@ class Judge:
         reason = next((r for sides in self.found for s in sides for r in s.evidence.rejected), None)
         known = [(a, b, x, y) for a, b in used if (x := value(a)) is not None and (y := value(b)) is not None]
         if known:
+            told = unit == "tokens" or all(s.run.measured for a, b, _, _ in known for s in (a, b))
+            row = Row(scope, self.trace, name, unit, 0.0, 0.0, len(known), None, None, None, "cannot tell")
             yield judged(
-                Row(scope, self.trace, name, unit, 0.0, 0.0, len(known), None, None, None, "cannot tell"),
+                replace(row, error_known=told or self.off.knows(scope, name)),
                 [x for _, _, x, _ in known],
                 [y for _, _, _, y in known],
                 _summed(self.off.of(scope, name), self._fits.allowance(scope, name)),

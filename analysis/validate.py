@@ -21,6 +21,7 @@ from rejoule.analysis.summary.naming import describe, varying
 from rejoule.traces.engine_options import DEFAULTS, GPUS, KV_MEMORY
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.figures import tensor_parallel
+from rejoule.traces.modelled import worth_notes
 from rejoule.traces.percentiles import percentile
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import OPTION, Run, knobs
@@ -288,6 +289,7 @@ def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run
     profiles = sorted({str(r.engine.get("profile")) for key in shared for r in simulated[key]})
     notes += dict.fromkeys(f"measured runs differ: {drift}" for key in shared for drift in drifts(measured[key]))
     notes += dict.fromkeys(note for key in shared for note in warmth_notes(measured[key]))
+    notes += worth_notes(run for key in shared for run in simulated[key])
     notes += unseen_notes(run for key in shared for run in (*simulated[key], *measured[key]))
     return [*notes, f"simulated with {', '.join(profiles)}"]
 

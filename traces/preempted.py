@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from rejoule.traces.contexts import contexts
 from rejoule.traces.run import Run, Step
@@ -49,9 +49,15 @@ def preempted(run: Run) -> Preempted | None:
     return Preempted(sum(named), sum(map(bool, named)), len(named), again, prefilled)
 
 
-def preemptions_of(steps: Iterable[Step]) -> Counter[str]:
-    """How often each call was preempted; 0 for any that is not in it."""
-    return Counter(call for step in steps for call in step.preempted)
+def preemptions_of(steps: Sequence[Step]) -> Counter[str]:
+    """How often each call was preempted, and went on; 0 for any that is not in it.
+
+    One that never went on had its whole answer: an engine that plans ahead may put it out before it sees that.
+    """
+    if not any(step.preempted for step in steps):
+        return Counter()
+    last = {call: i for i, step in enumerate(steps) for call, *_ in (*step.prefill, *step.decode)}
+    return Counter(call for i, step in enumerate(steps) for call in step.preempted if last.get(call, -1) >= i)
 
 
 def tokens_again(steps: Sequence[Step], prompt_tokens: Mapping[str, int | None]) -> Iterator[tuple[float, ...]]:
@@ -78,7 +84,10 @@ def tokens_again(steps: Sequence[Step], prompt_tokens: Mapping[str, int | None])
         yield tuple(found)
 
 
-def preemption_notes(trials: Sequence[Run], least_share: float = 0.0) -> Iterator[str]:
+ADVICE: Final = ", and rejoule advise on runs with several sizes says what it is worth"
+
+
+def preemption_notes(trials: Sequence[Run], least_share: float = 0.0, advice: str = ADVICE) -> Iterator[str]:
     """What a reader of the trials of one configuration must know of its KV cache, if calls were preempted.
 
     Nothing is said below ``least_share`` of them.
@@ -96,15 +105,15 @@ def preemption_notes(trials: Sequence[Run], least_share: float = 0.0) -> Iterato
         computed += f" ({in_percent(tokens / whole)} of all prefill)" if whole else ""
     yield (
         f"the KV cache was full: {calls:,} of {counted(of, 'call')} preempted {counted(times, 'time')}{computed}; more "
-        "KV blocks (num_gpu_blocks, gpu_memory_utilization) or a smaller max_num_seqs end that, and rejoule advise "
-        "on runs with several sizes says what it is worth"
+        "KV blocks (num_gpu_blocks, gpu_memory_utilization) or a smaller max_num_seqs end "
+        f"that{advice}"
     )
 
 
-def fullest_note(configurations: Sequence[tuple[str, Sequence[Run]]]) -> Iterator[str]:
+def fullest_note(configurations: Sequence[tuple[str, Sequence[Run]]], least_share: float = 0.0) -> Iterator[str]:
     """The same of many configurations, each by a name with its trials: of the one with the most calls preempted, and in
     how many others some were."""
-    full = [(name, trials) for name, trials in configurations if any(preemption_notes(trials))]
+    full = [(name, trials) for name, trials in configurations if any(preemption_notes(trials, least_share))]
     if full:
         name, trials = max(full, key=lambda each: preempted_share(each[1]))
         others = counted(len(full) - 1, "other configuration")

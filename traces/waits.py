@@ -54,7 +54,10 @@ def waits(run: Run) -> tuple[Wait, ...]:
 
 
 def _queued(run: Run) -> Mapping[str, Sequence[Stretch]] | None:
-    """When each answered call lay in the engine's queue; ``None`` unless every one of them is seen in a step."""
+    """When each answered call lay in the engine's queue; ``None`` unless every one of them is seen in a step.
+
+    One that was preempted and never went on had its whole answer, and waited for nothing.
+    """
     if run.steps is None:
         return None
     ends = {call.id: call.end_s for call in run.calls if call.error is None}
@@ -74,7 +77,7 @@ def _queued(run: Run) -> Mapping[str, Sequence[Stretch]] | None:
             if name in found:
                 since[name] = step.start_s
                 preempted.add(name)
-    return None if since else found
+    return None if since.keys() - preempted else found
 
 
 def _wait(

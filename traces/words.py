@@ -9,6 +9,6 @@ def counted(number: int, noun: str) -> str:
 
 
 def in_percent(share: float) -> str:
-    """``0.413`` as ``41 %``; below a tenth with one decimal."""
-    shown = 100.0 * share
-    return f"{shown:.0f} %" if abs(shown) >= 9.95 or shown == 0.0 else f"{shown:.1f} %"
+    """``0.413`` as ``41 %``, ``-0.05`` as ``−5.0 %``; below a tenth with one decimal."""
+    shown = 100.0 * abs(share)
+    return ("−" if share < 0.0 else "") + (f"{shown:.0f} %" if shown >= 9.95 or shown == 0.0 else f"{shown:.1f} %")

@@ -12,13 +12,13 @@ from rejoule.analysis.advice.answer import Advice, finite, value
 from rejoule.analysis.advice.candidates import Candidate, candidate
 from rejoule.analysis.advice.known import NORMAL, Estimate, Known, known
 from rejoule.analysis.advice.least import A_SUCCESS, A_WORKFLOW, Least
-from rejoule.analysis.advice.matrix import Key, Matrix, matrix, setting
+from rejoule.analysis.advice.matrix import Key, Matrix, matrix
 from rejoule.analysis.advice.objective import Objective
 from rejoule.analysis.advice.search import State, next_cells
 from rejoule.analysis.advice.success import SHARE, Success, success, success_notes, why_untold
 from rejoule.analysis.advice.surface import Guess
 from rejoule.analysis.comparison.allowance import Allowance, model_error
-from rejoule.analysis.pairing import parse_filters
+from rejoule.analysis.pairing import parse_filters, setting
 from rejoule.analysis.summary.cells import Cell, Workload, gather
 from rejoule.analysis.summary.naming import several, source_label
 from rejoule.analysis.summary.usable import usable
@@ -147,7 +147,7 @@ def _held(plan: Matrix, objective: Objective, goals: Success, off: Allowance) ->
 
 def _full(label: str, cell: Cell) -> list[str]:
     """That what is best ran with a full KV cache."""
-    return [f"{label}: {note}" for note in preemption_notes([s.run for s in cell.trials])]
+    return [f"{label}: {note}" for note in preemption_notes([s.run for s in cell.trials], advice="")]
 
 
 def _inferred(every: Iterable[Candidate]) -> Iterator[str]:

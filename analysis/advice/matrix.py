@@ -12,13 +12,14 @@ from typing import Any, Final
 from rejoule.analysis.advice.places import JOULES_BY_TIME, along, ordered
 from rejoule.analysis.advice.reach import SEATS, same_with
 from rejoule.analysis.advice.surface import Place
+from rejoule.analysis.pairing import setting
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.load import LOAD
 from rejoule.analysis.summary.naming import varying
 from rejoule.analysis.summary.summary import Metric
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import OPTION, Configuration, Run, knobs
+from rejoule.traces.run import OPTION, Configuration, Run
 
 Key = tuple[Any, ...]
 """A configuration: its values of the knobs that vary."""
@@ -171,12 +172,6 @@ def _names(cells: Sequence[Cell], more: Mapping[str, Sequence[Any]]) -> tuple[st
 
 def _is_knob(name: str) -> bool:
     return not name.startswith(OPTION) or name.removeprefix(OPTION) in DEFAULTS
-
-
-def setting(configuration: Configuration, name: str) -> Any:
-    """A knob's value; of an option of the engine that was not given, its default."""
-    value = knobs(configuration).get(name)
-    return DEFAULTS.get(name.removeprefix(OPTION)) if value is None and name.startswith(OPTION) else value
 
 
 def is_measured(cell: Cell) -> bool:

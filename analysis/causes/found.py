@@ -28,6 +28,10 @@ IDLING: Final[Group] = ("idle", "tool wait")
 
 NO_NOISE: Final = "the steps of a model have no noise: no error but the model's own"
 NO_READINGS: Final = "nothing tells what each step drew"
+ONE_FIT: Final = (
+    "causes are by one fit of costs to both sides, tables of joules by a fit to each: the causes of one line need not "
+    "add up to its difference there"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class _Found:
     doubt: Doubt | None = None
     unsure: Mapping[View, str] = field(default_factory=dict)
     """Why a node or an agent has no interval."""
+    notes: tuple[str, ...] = ()
 
 
 def causes(pairs: Sequence[Pair]) -> Causes | None:
@@ -91,7 +96,8 @@ def _fitted(a: Sequence[Run], b: Sequence[Run]) -> _Found:
     missed = form(rows, moved, held[0], told[: len(a)], told[len(a) :], a_j)
     doubts = doubt(fits, lambda given: table(mean(pairs(given)), rows), missed, a_j)
     together = _joined([held, *doubts.together])
-    return _Found("fitted costs", found, together, reasons, doubts, untold(rows, told))
+    notes = () if rule.own else (ONE_FIT,)
+    return _Found("fitted costs", found, together, reasons, doubts, untold(rows, told), notes)
 
 
 def _mean(a: Costs, b: Costs) -> Costs:
@@ -156,7 +162,7 @@ def _told(a: Sequence[Run], b: Sequence[Run], found: _Found) -> Causes:
         )
     made.sort(key=lambda cause: -abs(cause.joules))
     why = {part: {view[1]: reason for view, reason in found.unsure.items() if view[0] == part} for part in PARTS}
-    return Causes(a[0].trace, a_j, b_j, count, found.basis, tuple(made), unsure=why)
+    return Causes(a[0].trace, a_j, b_j, count, found.basis, tuple(made), found.notes, why)
 
 
 def _joined(groups: Sequence[Group]) -> tuple[Group, ...]:

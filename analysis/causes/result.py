@@ -114,6 +114,10 @@ class Causes(Tabular):
         ]
         return tuple(sorted(found, key=lambda piece: -abs(piece.joules))) if len({p.line for p in found}) > 1 else ()
 
+    def told(self, part: Part = "node") -> tuple[Piece, ...]:
+        """Those of them that are worth a word."""
+        return tuple(piece for piece in self.pieces(part) if self.a_j and abs(piece.joules) >= SAID * self.a_j)
+
     def sentence(self) -> str:
         """In plain words: ``−41.0 %: mostly fuller steps (−38.0 %), then less idle time (−5.1 %) …``."""
         whole = change(self.delta_j / self.a_j) if self.a_j else "of nothing"
@@ -145,10 +149,11 @@ class Causes(Tabular):
 
 
 def unsure_notes(pieces: Iterable[Piece]) -> Iterator[str]:
-    """Why lines have no ±, each reason once."""
-    why: dict[str, list[str]] = {}
+    """Why lines have no ±, each reason once, with the lines that it holds for where it does not hold for all."""
+    why: dict[str | None, dict[str, None]] = {}
     for piece in pieces:
-        if piece.reason is not None and piece.line not in why.setdefault(piece.reason, []):
-            why[piece.reason].append(piece.line)
+        why.setdefault(piece.reason, {})[piece.line] = None
     for reason, lines in why.items():
-        yield f"no ± of {', '.join(lines)}: {reason}"
+        if reason is not None:
+            of = f" of {', '.join(lines)}" if len(why) > 1 else ""
+            yield f"no ±{of}: {reason}"

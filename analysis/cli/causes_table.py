@@ -30,22 +30,21 @@ def show_causes(found: Causes, by: str = "node") -> None:
     reasons = dict.fromkeys(f"{c.words}: {c.reason}" for c in found.causes if c.reason is not None)
     show(f"{found.trace}: why the joules differ", ("cause", *heading), rows, f"by {BASES[found.basis]}")
     part: Part | None = "agent" if by == "agent" else "node" if by == "node" else None
-    pieces = () if part is None else found.pieces(part)
-    _show_pieces(found, pieces, by, heading)
-    for reason in (*reasons, *unsure_notes(pieces)):
+    told = () if part is None else found.told(part)
+    if part is not None and told:
+        _show_pieces(found, told, part, heading)
+    for reason in (*reasons, *unsure_notes(told), *(found.notes if told else ())):
         say(f"note: {reason}", "yellow")
 
 
-def _show_pieces(found: Causes, pieces: Sequence[Piece], by: str, heading: Iterable[str]) -> None:
+def _show_pieces(found: Causes, told: Sequence[Piece], by: Part, heading: Iterable[str]) -> None:
     """Causes line by line, as far as they are worth a word."""
-    told = [piece for piece in pieces if found.a_j and abs(piece.joules) >= SAID * found.a_j]
     rows = [
         (f"{p.line}: {p.cause}", *_numbers(p.joules, p.joules / found.a_j, p.half_width_j, p.unclear)) for p in told
     ]
-    left = len(pieces) - len(told)
+    left = len(found.pieces(by)) - len(told)
     caption = f"{left} more of less than {percent(SAID)} of A each: --json" if left else ""
-    if rows:
-        show(f"{found.trace}: the same by {by}", (f"{by}: cause", *heading), rows, caption)
+    show(f"{found.trace}: the same by {by}", (f"{by}: cause", *heading), rows, caption)
 
 
 def _numbers(joules: float, share: float | None, half_j: float | None, unclear: bool) -> tuple[str, str, str, str]:

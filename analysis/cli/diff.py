@@ -195,11 +195,15 @@ def _evidence(rows: Sequence[Row]) -> str:
     pairs = {row.pairs for row in rows}
     count = str(max(pairs)) if len(pairs) == 1 else f"{min(pairs)} to {max(pairs)}"
     if any(row.deterministic and row.unit != "tokens" for row in rows):
-        known = any(row.interval is not None for row in rows)
-        return f"{count} equal trials, deterministic: {_MODEL if known else 'no interval'}"
+        return f"{count} equal trials, deterministic: {_room(rows)}"
     if max(pairs) > 1:
         return f"{count} paired trials"
-    return f"one trial: {_MODEL if any(row.interval for row in rows) else 'no interval'}"
+    return f"one trial: {_room(rows)}"
+
+
+def _room(rows: Sequence[Row]) -> str:
+    rooms = dict.fromkeys(row.room for row in rows if row.interval is not None)
+    return f"intervals are {' or '.join(rooms)}" if rooms else "no interval"
 
 
 def _meaning(rows: Sequence[Row]) -> str:
@@ -236,7 +240,6 @@ def _by_correction(row: Row) -> bool:
 
 FAILED: Final = 1
 """Exit status where a condition of ``--fail-if`` came true; a user's mistake has another."""
-_MODEL: Final = "intervals are the model's known error"
 METHOD: Final = {
     "interval": "95 %, paired t on log ratios, of each row alone",
     "verdict": "5 % of tables may hold a wrong one: weighted Holm over both claims of all rows of a table",

@@ -194,7 +194,7 @@ def _print_gpus(spent: Spent) -> None:
     ]
     if rows:
         caption = EQUAL if any(gpu.assumed for gpu in spent.gpus) else ""
-        show("by GPU", ("", "joules", "share", "idle"), rows, caption)
+        show("by GPU", ("", "joules", "share", "idle + tool wait"), rows, caption)
 
 
 def _methods(found: Sequence[Compared], as_json: bool) -> None:
@@ -217,6 +217,8 @@ def _methods(found: Sequence[Compared], as_json: bool) -> None:
         show(title, ("", *METHODS), rows)
         if compared.withheld:
             say(f"note: {compared.withheld}: do not trust the first column", "yellow")
+    for note in dict.fromkeys(note for compared in found for note in compared.notes):
+        say(f"note: {note}", "yellow")
 
 
 def _amount(joules: float | None) -> str:

@@ -69,6 +69,10 @@ class Allowance:
     def of(self, scope: str, name: str) -> float | None:
         return self.errors.get(key(scope, name))
 
+    def knows(self, scope: str, name: str) -> bool:
+        """Whether the model's own error on such differences is known: an example of another GPU's is not that."""
+        return self.of(scope, name) is not None and not self.example
+
     def of_one(self, scope: str, name: str, runs: Iterable[Run]) -> float | None:
         """Of one configuration's ``runs``: with what its own cap and lock add, not those of others."""
         figure = key(scope, name)
@@ -119,16 +123,16 @@ def _model_error(modelled: Sequence[Run]) -> Allowance:
     told: Mapping[str, Any] = known[0] or {}
     varied = varying(run.configuration for run in modelled)
     options = [name for name in varied if _known_option(name, modelled)]
-    curved = [name for name in BY if all(width(run) is not None for run in modelled)]
+    example = told.get("found_on")
+    # What an assumed clock curve adds is added to a profile's own error: an example says nothing of caps and locks.
+    curved = () if example else tuple(name for name in BY if all(width(run) is not None for run in modelled))
     odd = [name for name in varied if name not in (*told["knobs"], "seed", *options, *curved)]
     if odd:
         held = _listed((*told["knobs"], *told.get("options", ())))
-        return Allowance(
-            notes=(
-                f"modelled, and no error is known for differences in {_listed(odd)}: those of {next(iter(names))} were "
-                f"held against measurements in {held} alone",
-            )
-        )
+        why = f"those of {next(iter(names))} were held against measurements in {held} alone"
+        if example:
+            why = f"what profiles such as {next(iter(names))} were off by on {example} is known of {held} alone"
+        return Allowance(notes=(f"modelled, and no error is known for differences in {_listed(odd)}: {why}",))
     errors = {name: found["p95"] for name, found in told["metrics"].items()}
     if options:
         return _of_options(errors, [name.removeprefix(OPTION) for name in options], told, next(iter(names)))
@@ -137,9 +141,9 @@ def _model_error(modelled: Sequence[Run]) -> Allowance:
         "" if lead is None else f" by {percent(lead['median'])} in joules (median), {percent(lead['p95'])} (95 of 100)"
     )
     which = f"{told['differences']} differences in {_listed(told['knobs'])}"
-    if told.get("found_on"):
+    if example:
         why = (
-            f"modelled by {next(iter(names))}, which was not fitted to measurements: on {told['found_on']} {which} "
+            f"modelled by {next(iter(names))}, which was not fitted to measurements: on {example} {which} "
             f"that such a profile predicted were off{size}; intervals and verdicts allow for that of 95 of 100, an "
             "example and not a bound"
         )

@@ -47,10 +47,17 @@ class Row:
     """Standard deviation of the pairs' changes, as logarithms."""
     withheld: str | None = None
     """Why there is no verdict, though the figures are shown."""
+    error_known: bool = True
+    """Of modelled figures: whether the model's own error on such differences is known; true of measured ones."""
 
     @property
     def delta(self) -> float:
         return self.b - self.a
+
+    @property
+    def room(self) -> str:
+        """What the interval of a modelled figure without spread is."""
+        return "the model's known error" if self.error_known else "the error allowed for"
 
 
 def judged(

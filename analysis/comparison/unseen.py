@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from rejoule.analysis.comparison.allowance import BETWEEN_CARDS, LEAD
 from rejoule.analysis.summary.units import percent
+from rejoule.traces.modelled import uncalibrated
 from rejoule.traces.run import Run
 from rejoule.traces.words import counted
 
@@ -23,17 +24,20 @@ SIM: Final = "sim"
 
 def unseen_notes(runs: Iterable[Run]) -> Iterator[str]:
     """A sentence for each profile among ``runs`` and what it did not see of those that were measured on a server."""
-    simulated: dict[str, Mapping[str, Any] | None] = {}
+    simulated: dict[str, Run] = {}
     measured: list[Run] = []
     for run in runs:
         if run.configuration.engine == SIM:
-            simulated[str(run.engine.get("profile"))] = run.engine.get("measured_on")
+            simulated[str(run.engine.get("profile"))] = run
         else:
             measured.append(run)
     if not measured:
         return
-    for profile, seen in simulated.items():
-        yield from _of_one(profile, seen, measured)
+    for profile, run in simulated.items():
+        if uncalibrated(run):
+            yield f"{profile} was fitted to no card, so to none that these were measured on; {OFFER}"
+        else:
+            yield from _of_one(profile, run.engine.get("measured_on"), measured)
 
 
 def _of_one(profile: str, seen: Mapping[str, Any] | None, measured: Sequence[Run]) -> Iterator[str]:
@@ -41,6 +45,12 @@ def _of_one(profile: str, seen: Mapping[str, Any] | None, measured: Sequence[Run
         yield f"what {profile} was fitted to is not said by these runs, which are of before that was told: {OFFER}"
         return
     cards, hosts = seen["gpus"], seen["hosts"]
+    if not cards:
+        yield (
+            f"{profile} was fitted to no card that it names, so whether it saw those that these were measured on is "
+            f"not known; {OFFER}"
+        )
+        return
     unseen: dict[str, None] = {}
     elsewhere: dict[str, None] = {}
     silent = 0
@@ -53,24 +63,18 @@ def _of_one(profile: str, seen: Mapping[str, Any] | None, measured: Sequence[Run
         unseen |= dict.fromkeys(strange)
         if strange and around.host and around.host not in hosts:
             elsewhere[around.host] = None
-    where = _known(cards, hosts)
+    where = f"it was fitted to {_cards(cards)}" + ("" if hosts else ", and names no host")
     if unseen:
         on = " and ".join(filter(None, (_cards(unseen), _hosts(elsewhere))))
         yield (
-            f"{profile} never saw {on}, which these were measured on ({where}): cards of one kind differed by up to "
-            f"{percent(BETWEEN_CARDS[LEAD])} in joules, and hosts differ in first tokens; {OFFER}"
+            f"{profile} never saw {on}, which these were measured on ({where}): three H200s differed by up to "
+            f"{percent(BETWEEN_CARDS[LEAD])} in joules at the same work, and hosts differ in first tokens; {OFFER}"
         )
     if silent:
         yield (
             f"{silent} of {counted(len(measured), 'measured run')} did not record the card, so whether {profile} saw "
             f"it is not known ({where}); {OFFER}"
         )
-
-
-def _known(cards: Sequence[str], hosts: Sequence[str]) -> str:
-    if not cards:
-        return "it was fitted to no card that it names"
-    return f"it was fitted to {_cards(cards)}" + ("" if hosts else ", and names no host")
 
 
 def _cards(found: Iterable[str]) -> str:

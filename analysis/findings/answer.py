@@ -102,7 +102,8 @@ def as_json(found: Sequence[Answer], said_of_them: Sequence[str]) -> dict[str, A
 
 METHOD: Final = {
     "verdict": "holds where every comparison that can tell says so, and one can; does not hold where any says not",
-    "interval": "95 %, of each comparison alone: paired t on log ratios, with the model's known error",
-    "carried": "nodes, judged as rejoule diff does, in the comparisons that say what the workload's verdict says",
+    "interval": "95 %, of each comparison alone: paired t on log ratios, with the error allowed for of the model",
+    "carried": "nodes, judged as rejoule diff does, in the comparisons that say what the workload's verdict says; "
+    "where it cannot be told, none does",
     "error_known": "false: the interval is the model's word, or allows for an example of another GPU's error",
 }

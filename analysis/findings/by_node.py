@@ -7,20 +7,19 @@ One law for whatever a finding asks: a reading says which configurations decided
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 from typing import Final, Literal
 
 from rejoule.analysis.comparison.allowance import LEAD, allowance
 from rejoule.analysis.comparison.row import Row, Verdict, corrected
+from rejoule.analysis.findings.effect import UnknownError, paired
 from rejoule.analysis.findings.metrics import metric_of
-from rejoule.analysis.pairing import pair
-from rejoule.analysis.parts import Judge
+from rejoule.analysis.parts import Judge, Sides
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.lines import line
 from rejoule.analysis.summary.summary import Summary
 from rejoule.analysis.summary.trust import UNSEEN, withheld
-from rejoule.traces.errors import RejouleError
 
 Quantity = Literal["joules", "time in calls"]
 UNITS: Final[dict[Quantity, str]] = {"joules": "J", "time in calls": "s"}
@@ -84,6 +83,13 @@ class ByNode:
     nodes: tuple[NodeChange, ...]
     reason: str | None = None
     """Why there are no nodes."""
+    decided: bool = True
+    """Whether what is asked of the whole can be told."""
+
+    def undecided(self) -> ByNode:
+        """The same where it cannot: no node carries it, or has a share of it."""
+        nodes = tuple(replace(node, share=None, carries=False) for node in self.nodes)
+        return replace(self, nodes=nodes, decided=False)
 
 
 def by_node(compared: Compared, metric: str, any_work: bool) -> ByNode:
@@ -95,19 +101,16 @@ def by_node(compared: Compared, metric: str, any_work: bool) -> ByNode:
         delta = None if whole is None else whole.delta
         verdict: Verdict = "cannot tell" if whole is None else whole.verdict
         nodes = sorted((_node(row, whole) for row in rows), key=lambda node: -abs(node.delta))
-        measured = all(s.run.measured for cell in (a, b) for s in cell.trials)
-        known = measured or all(row.allowance is not None for row in rows)
+        known = all(row.error_known for row in rows)
         return ByNode(
             compared.trace, a.label, b.label, quantity, UNITS[quantity], delta, verdict, known, tuple(nodes), reason
         )
 
     try:
-        pairs = pair([s.run for s in a.trials], [s.run for s in b.trials], allow_different_work=any_work)
-    except RejouleError as error:
-        return told(None, [], error.what)
-    by_run = {id(s.run): s for cell in (a, b) for s in cell.trials}
-    sides = [(by_run[id(p.a)], by_run[id(p.b)]) for p in pairs]
-    judge = Judge(compared.trace, sides, allowance([p.a for p in pairs], [p.b for p in pairs]))
+        sides = paired(a, b, any_work)
+    except UnknownError as why:
+        return told(None, [], str(why))
+    judge = Judge(compared.trace, sides, allowance([s.run for s, _ in sides], [t.run for _, t in sides]))
     if quantity == "joules":
         whole = _only(judge, LEAD, "J", lambda s: None if s.gpu_j is None else s.gpu_j / _workflows(s))
         return told(whole, list(judge.by("node", per=_workflows)), _lacking(whole, sides))
@@ -129,7 +132,7 @@ def _only(judge: Judge, name: str, unit: str, value: Callable[[Summary], float |
     return next(iter(corrected(list(judge.row("workload", name, unit, value)))), None)
 
 
-def _lacking(whole: Row | None, sides: list[tuple[Summary, Summary]]) -> str | None:
+def _lacking(whole: Row | None, sides: Sides) -> str | None:
     if whole is None:
         return "the energy was not measured"
     poor = withheld(s.attribution for both in sides for s in both)

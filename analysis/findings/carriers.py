@@ -101,7 +101,7 @@ def _of_workload(trace: str, found: Sequence[ByNode]) -> Carriers:
     for each in found:
         clear = each.verdict in ("less", "more")
         for node in each.nodes:
-            if node.verdict == "cannot tell":
+            if node.verdict == "cannot tell" or (not each.decided and node.verdict != "no difference"):
                 doubted[node.node] = None
                 if node.reason is not None:
                     reasons[node.reason] = None

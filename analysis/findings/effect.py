@@ -12,6 +12,7 @@ from rejoule.analysis.comparison.change import ratios
 from rejoule.analysis.findings.finding import Expect
 from rejoule.analysis.findings.metrics import metric_of
 from rejoule.analysis.pairing import pair
+from rejoule.analysis.parts import Sides
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.summary import Summary
 from rejoule.traces.errors import RejouleError
@@ -55,19 +56,24 @@ class UnknownError(Exception):
     """Why two configurations cannot be compared, in words."""
 
 
-def effect(a: Cell, b: Cell, metric: str, any_work: bool) -> Effect:
-    """Raises UnknownError where the runs do not allow the comparison."""
-    figure, scope = metric_of(metric)
+def paired(a: Cell, b: Cell, any_work: bool) -> Sides:
+    """Their trials, side by side. Raises UnknownError where they did not do the same work."""
     try:
         pairs = pair([s.run for s in a.trials], [s.run for s in b.trials], allow_different_work=any_work)
     except RejouleError as error:
         raise UnknownError(error.what) from None
+    by_run = {id(s.run): s for cell in (a, b) for s in cell.trials}
+    return [(by_run[id(p.a)], by_run[id(p.b)]) for p in pairs]
+
+
+def effect(a: Cell, b: Cell, metric: str, any_work: bool) -> Effect:
+    """Raises UnknownError where the runs do not allow the comparison."""
+    figure, scope = metric_of(metric)
+    sides = paired(a, b, any_work)
     if not any_work:
         for cell in (a, b):
             if not cell.complete:
                 raise UnknownError(f"work was lost with {cell.label}")
-    by_run = {id(s.run): s for cell in (a, b) for s in cell.trials}
-    sides = [(by_run[id(p.a)], by_run[id(p.b)]) for p in pairs]
     if figure.unit in ("J", "W"):
         _usable(s for both in sides for s in both)
     found = [(x, y) for s, t in sides if (x := figure.value(s)) is not None and (y := figure.value(t)) is not None]
@@ -78,7 +84,7 @@ def effect(a: Cell, b: Cell, metric: str, any_work: bool) -> Effect:
         raise UnknownError(f"{metric} is 0 in some of these runs")
     measured = all(s.run.measured for both in sides for s in both)
     simulated = all(s.run.configuration.engine == "sim" for both in sides for s in both)
-    off = allowance([p.a for p in pairs], [p.b for p in pairs])
+    off = allowance([s.run for s, _ in sides], [t.run for _, t in sides])
     off_by = off.of(scope, metric)
     exact = simulated and len(set(xs)) == len(set(ys)) == 1
     changed = ratios(xs, ys, off_by or 0.0, exact)
@@ -97,7 +103,7 @@ def effect(a: Cell, b: Cell, metric: str, any_work: bool) -> Effect:
         high,
         len(found),
         measured,
-        off_by is not None and not off.example,
+        off.knows(scope, metric),
     )
 
 

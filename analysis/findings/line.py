@@ -66,8 +66,7 @@ def _noise(finding: Finding, series: Series, found: Sequence[Sequence[float]]) -
     if all(run.configuration.engine == "sim" for run in runs):
         _, scope = metric_of(finding.metric)
         off = model_error(runs)
-        error = off.of(scope, finding.metric)
-        return error or 0.0, error is not None and not off.example
+        return off.of(scope, finding.metric) or 0.0, off.knows(scope, finding.metric)
     halves = []
     for trials in found:
         spread = mean(trials)

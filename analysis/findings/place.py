@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from rejoule.analysis.findings.finding import USERS, Where
+from rejoule.analysis.pairing import setting
 from rejoule.analysis.summary.cells import Cell, Workload, gather
 from rejoule.analysis.summary.naming import describe, varying
 from rejoule.traces.arrivals import users_of
@@ -129,11 +130,7 @@ def value_of(configuration: Configuration, knob: str) -> Any:
         return None if users is None else users.count
     if knob == "policy":
         return configuration.policy or "none"
-    found = knobs(configuration)
-    name = knob.removeprefix(OPTION)
-    if knob.startswith(OPTION) and found.get(knob) is None:
-        return DEFAULTS.get(name)
-    return found.get(knob)
+    return setting(configuration, knob)
 
 
 def levers(place: Place) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from rejoule.analysis.findings.by_node import ByNode, Compared, by_node
@@ -52,7 +52,8 @@ class Answer:
     basis: str
     """``measured``, ``modelled``, or both; whether the model's error is known."""
     carried: tuple[Carriers, ...] = ()
-    """The nodes that carry it, by workload, in the comparisons that say what the workload's verdict says."""
+    """The nodes that carry it, by workload, in the comparisons that say what the workload's verdict says; where it
+    cannot be told, none does."""
 
 
 ERROR_UNKNOWN: Final = "modelled, its error on such differences not known: what the model says, not a GPU"
@@ -128,6 +129,7 @@ def answered(finding: Finding, readings: Sequence[Reading], lacking: str) -> Ans
     """All readings together: a claim holds where every reading that can tell says so."""
     if not readings:
         return Answer(finding, "cannot tell", lacking, (), {}, "")
+    readings = [_undecided(r) if r.verdict == "cannot tell" else r for r in readings]
     traces = list(dict.fromkeys(reading.trace for reading in readings))
     by = {trace: together([r.verdict for r in readings if r.trace == trace]) for trace in traces}
     verdict = together(list(by.values()))
@@ -137,6 +139,10 @@ def answered(finding: Finding, readings: Sequence[Reading], lacking: str) -> Ans
     return Answer(
         finding, verdict, _reason(finding, readings, decided), tuple(readings), by, _basis(readings), carriers(nodes)
     )
+
+
+def _undecided(reading: Reading) -> Reading:
+    return replace(reading, by_node=tuple(each.undecided() for each in reading.by_node))
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from rejoule.analysis.comparison.allowance import between_trials
 from rejoule.analysis.comparison.unseen import unseen_notes
-from rejoule.analysis.summary.cells import Workload
+from rejoule.analysis.summary.cells import FULL_SHARE, Workload
 from rejoule.analysis.summary.evidence import start_temperatures_c
 from rejoule.analysis.summary.lines import work_notes
 from rejoule.traces.clock_curve import curve_notes
 from rejoule.traces.modelled import worth_notes
+from rejoule.traces.preempted import fullest_note
 from rejoule.traces.warmth import WARM
 from rejoule.traces.words import counted
 
@@ -35,6 +36,8 @@ def doubts(workload: Workload) -> Iterator[str]:
         if cell.unmet_cap:
             wanted = cell.configuration.power_cap_w
             yield f"{workload.name}: a cap of {wanted:g} W was asked for, {cell.in_force_w:g} W were in force"
+    trials = [(f"{workload.name}, {cell.label}", [s.run for s in cell.trials]) for cell in workload.cells]
+    yield from fullest_note(trials, FULL_SHARE)
     yield from (f"{workload.name}: {line}" for line in workload.other_loads)
     runs = [s.run for cell in workload.cells for s in cell.trials]
     yield from (f"{workload.name}: {note}" for note in unseen_notes(runs))

@@ -21,6 +21,7 @@ from rejoule.analysis.summary.usable import usable
 from rejoule.analysis.summary.words import metric_named
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Trace
+from rejoule.traces.modelled import worth_notes
 from rejoule.traces.run import Run
 from rejoule.traces.words import counted
 
@@ -148,7 +149,9 @@ def _of_workload(workload: Workload, metric: Metric, others: Sequence[Metric]) -
         mine.half_width,
         mine.degrees,
         any(not run.measured for run in runs),
-        tuple(dict.fromkeys((*notes, *(note for each in off for note in each.notes), *_holes(plan)))),
+        tuple(
+            dict.fromkeys((*notes, *(note for each in off for note in each.notes), *worth_notes(runs), *_holes(plan)))
+        ),
         expm1(max(logs) - min(logs)),
     )
 

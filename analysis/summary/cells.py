@@ -19,7 +19,6 @@ from rejoule.analysis.summary.trust import withheld
 from rejoule.traces.chosen import policy_notes
 from rejoule.traces.model import Trace
 from rejoule.traces.parrot_told import parrot_notes
-from rejoule.traces.preempted import preemption_notes
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Configuration, Run, configuration_key, knobs
 from rejoule.traces.warmth import coldest, warmth_notes
@@ -27,7 +26,7 @@ from rejoule.traces.warmth import coldest, warmth_notes
 K = TypeVar("K", bound=str | None)
 
 FULL_SHARE: Final = 0.01
-"""Of calls preempted: above, it is said of a configuration that its KV cache was full."""
+"""Of calls preempted: above, it is said of a configuration's joules that its KV cache was full."""
 GRID = ("max_num_seqs", "power_cap_w")
 """The knobs that span the heatmaps."""
 
@@ -46,11 +45,10 @@ class Cell:
 
     @cached_property
     def drifts(self) -> tuple[str, ...]:
-        """What a reader must know of how alike the trials are, of their policy, and of a KV cache that was full."""
+        """What a reader must know of how alike the trials are, and of their policy."""
         runs = [s.run for s in self.trials]
         found = [f"its trials differ: {drift}" for drift in drifts(runs)]
-        told = (*policy_notes(runs), *parrot_notes(runs), *preemption_notes(runs, FULL_SHARE))
-        return (*warmth_notes([*runs, *self.warmer]), *told, *found)
+        return (*warmth_notes([*runs, *self.warmer]), *policy_notes(runs), *parrot_notes(runs), *found)
 
     def mean(self, value: Callable[[Summary], float | None]) -> Mean | None:
         """Over the trials in which it is known."""

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.analysis import builders, noisy
 
 from rejoule.analysis.diff import Diff, compare
-from rejoule.analysis.pairing import pair, parse_filters, select
+from rejoule.analysis.pairing import choices, pair, parse_filters, select
 from rejoule.analysis.summary.lines import NO_AGENT
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Certificate, Energy, Run
@@ -251,6 +252,17 @@ def test_nothing_pairs() -> None:
 def test_ambiguous_side() -> None:
     """A side with several configurations is refused with the values to choose from."""
     assert "max_num_seqs is 1, 8" in refusal([*one(1), *one(8)], one(8))
+
+
+def test_whatever_value_is_offered_can_be_chosen() -> None:
+    """Of options, too, that were not given to some: those have the engine's default."""
+    options: tuple[dict[str, Any], ...] = ({}, {"enforce_eager": True}, {"async_scheduling": False, "own": "x"})
+    runs = [replace(one(8)[0], configuration=replace(one(8)[0].configuration, options=given)) for given in options]
+    offered = dict(words.split(" is ") for words in choices(runs).split("; "))
+    assert offered["options.enforce_eager"] == "False, True" and offered["options.own"] == "none, x"
+    for name, values in offered.items():
+        assert all(select(runs, parse_filters([f"{name}={value}"])) for value in values.split(", "))
+    assert len(select(runs, parse_filters(["enforce_eager=false"]))) == 2
 
 
 def test_filters() -> None:

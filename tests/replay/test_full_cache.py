@@ -22,11 +22,15 @@ from rejoule.analysis.cli.advise import advise
 from rejoule.analysis.cli.diff import diff
 from rejoule.analysis.cli.energy import energy
 from rejoule.analysis.cli.report import report
+from rejoule.analysis.notes import pair_notes
+from rejoule.analysis.pairing import Pair
+from rejoule.analysis.report.doubts import doubts
+from rejoule.analysis.summary.cells import gather
 from rejoule.replay.remarks import between_runs
 from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.preempted import preempted, preemptions_of, tokens_again
 from rejoule.traces.run import Configuration, Run
-from rejoule.traces.runs import Experiment, PlannedRun, create, save_run
+from rejoule.traces.runs import Experiment, PlannedRun, create, load_runs, save_run
 from rejoule.traces.store import trace_digest
 from rejoule.traces.summary import summary
 
@@ -141,7 +145,20 @@ def test_diff_report_and_advice_say_so(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, few)
     for name in ("r2", "r3"):
         shutil.rmtree(few / "runs" / name)
-    assert "batch 64: the KV cache was full" in said(advise, few)
+    told = said(advise, few)
+    assert "batch 64: the KV cache was full" in told and "rejoule advise on runs" not in told
+
+
+def test_many_configurations_are_one_note_and_workloads_are_not_pooled(folder: Path) -> None:
+    """In ``energy`` and the report; a diff of several workloads says of each how full it was."""
+    whole = said(energy, folder)
+    assert whole.count("the KV cache was full") == 1 and "batch 64, 330 KV blocks: the KV cache was full" in whole
+    (workload,) = gather(load_runs(folder).runs, {})
+    assert sum("the KV cache was full" in note for note in doubts(workload)) == 1
+    full, roomy = tight(), tight(blocks=5000)
+    pairs = [Pair(replace(full, trace=name), replace(roomy, trace=name)) for name in ("one", "other")]
+    notes = [note for note in pair_notes(pairs) if "the KV cache was full" in note]
+    assert [note.partition(": the")[0] for note in notes] == ["A, one", "A, other"]
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,16 @@ import pytest
 from tests.analysis import builders
 
 from rejoule.analysis.comparison.allowance import LEAD, model_error
+from rejoule.analysis.diff import compare
 from rejoule.analysis.energy import error_notes
 from rejoule.analysis.findings.effect import effect
+from rejoule.analysis.gate import conditions, judge
+from rejoule.analysis.methods import side_by_side
+from rejoule.analysis.pairing import pair
+from rejoule.analysis.sensitivity import sensitivities
 from rejoule.analysis.summary.cells import gather
 from rejoule.analysis.summary.lines import run_notes
+from rejoule.analysis.validate import validate
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.shipped import load_profile
@@ -39,6 +45,13 @@ def test_a_profile_from_data_sheets_says_what_such_a_one_was_off_by() -> None:
     assert all(words in note for words in ("% in joules", "in workflow time", "first token", "not a bound"))
     for notes in (modelled_notes, run_notes, error_notes):
         assert note in notes([simulated(SHEET)])
+    few, many = simulated(SHEET), simulated(SHEET, 1)
+    assert compare(pair([few], [many])).notes.count(note) == 1
+    assert side_by_side([few])[0].notes == (note,)
+    (moved,) = sensitivities([few, many], {})
+    assert moved.notes.count(note) == 1
+    measured = replace(few, configuration=replace(few.configuration, engine="vllm", profile=None), engine={})
+    assert validate([few], [measured]).notes.count(note) == 1
 
 
 def test_machines_are_told_the_same() -> None:
@@ -72,6 +85,27 @@ def test_its_differences_are_allowed_an_example_of_another_gpus_error() -> None:
     assert found.example and not model_error([simulated("h200-llama-3.1-8b", n) for n in (1, 8)]).example
     (note,) = found.notes
     assert f"{SHEET}, which was not fitted to measurements: on an H200" in note and "an example and not a bound" in note
+
+
+@pytest.mark.parametrize("profile", [SHEET, "h200-llama-3.1-8b"])
+def test_an_interval_by_an_example_is_not_called_the_models_known_error(profile: str) -> None:
+    """In the headline, the rows and what a bound is held against."""
+    found = compare(pair([simulated(profile)], [simulated(profile, 1)]))
+    known = profile != SHEET
+    assert ("within the model's known error" in found.headlines[0]) is known
+    assert ("within the error allowed for" in found.headlines[0]) is not known
+    assert {row.error_known for row in found.of("workload") if row.name == LEAD} == {known}
+    (judged,) = judge(found, conditions(["joules > -50%"]))
+    assert ("example" in str(judged)) is not known
+
+
+def test_an_example_says_nothing_of_knobs_that_it_is_not_about() -> None:
+    """Under caps, too, whose clock curve is assumed: what a curve adds is added to an error that is known."""
+    capped = replace(simulated(SHEET), configuration=replace(simulated(SHEET).configuration, power_cap_w=300.0))
+    found = model_error([capped, simulated(SHEET)])
+    assert not found.errors and not found.knows("workload", LEAD)
+    assert any(f"such as {SHEET} were off by on an H200" in note and "batch size alone" in note for note in found.notes)
+    assert not any(f"those of {SHEET}" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("figure", ["GPU energy", "workflow time", "time to first token, mean"])

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from rejoule.traces.preempted import preempted
 from rejoule.traces.run import (
     CallResult,
     Certificate,
@@ -77,6 +78,17 @@ def test_a_preempted_call_waits_again(back: Step) -> None:
     """From the step that put it out until the one that takes it up."""
     (found,) = waits(run([call("a", 0, 0, 5)], [step(0, "a"), step(2, preempted=["a"]), back]))
     assert (found.queued_s, found.stalled_s) == (1, 1)
+
+
+def test_a_call_that_is_put_out_as_it_ends_waits_no_more() -> None:
+    """Nor was it preempted: an engine that plans ahead does not see yet that its answer is whole."""
+    steps = [step(1, "a"), step(2, decode=["a"]), step(2.5, preempted=["a"]), step(3, "b")]
+    for end_s in (2.5, 2.6):
+        ended = run([call("a", 0, 0, end_s), call("b", 3, 3, 4)], steps)
+        (found,) = waits(ended)
+        assert (found.queued_s, found.stalled_s) == (1, 1)
+        told = preempted(ended)
+        assert told is not None and (told.preemptions, told.calls) == (0, 0)
 
 
 @pytest.mark.parametrize("steps", [None, (), (step(2, "a"),)], ids=["not watched", "none", "not all"])

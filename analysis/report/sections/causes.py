@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from rejoule.analysis.causes import Causes, causes
-from rejoule.analysis.causes.result import SAID, Piece, unsure_notes
+from rejoule.analysis.causes.result import Piece, unsure_notes
 from rejoule.analysis.comparison.change import MARGIN
 from rejoule.analysis.pairing import pair
 from rejoule.analysis.pictures.waterfall import waterfall
@@ -41,7 +41,7 @@ def _one(workload: Workload) -> str:
 def _drawn(workload: Workload, other: Cell, best: Cell, found: Causes) -> str:
     bars = [(cause.words, cause.joules, cause.half_width_j) for cause in found.causes]
     picture = waterfall(other.label, found.a_j, best.label, found.b_j, bars)
-    pieces = _pieces(found)
+    pieces = found.told()
     reasons = [*(f"{cause.words}: {cause.reason}" for cause in found.causes if cause.reason), *unsure_notes(pieces)]
     drawn = scrolled(picture.svg, picture.title, "scroll drawn")
     heads = ("node", "cause", "Δ", "± 95 %", f"of {other.label}")
@@ -49,10 +49,6 @@ def _drawn(workload: Workload, other: Cell, best: Cell, found: Causes) -> str:
     said = paragraph(found.sentence(), "lead") + drawn + nodes + listed([*reasons, *found.notes], "notes")
     source = badge(s.run for cell in (other, best) for s in cell.trials)
     return box(f"{workload.name}: {picture.title}", said, source, picture.note, wide=True, save=True)
-
-
-def _pieces(found: Causes) -> list[Piece]:
-    return [piece for piece in found.pieces() if abs(piece.joules) >= SAID * found.a_j]
 
 
 def _row(a_j: float, piece: Piece) -> tuple[Field, ...]:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rejoule.analysis.causes import Causes, causes
+from rejoule.analysis.causes.result import Piece, unsure_notes
 from rejoule.analysis.pairing import Pair
 from rejoule.traces.run import Configuration, Run
 
@@ -153,6 +154,16 @@ def test_a_line_without_an_interval_says_why() -> None:
         found = why(a, b)
         assert found.basis in ("counterfactual steps", "step times") and len(found.pieces()) > 3
         assert all(piece.half_width_j is None and piece.reason for piece in found.pieces())
+
+
+def test_a_reason_that_holds_for_every_line_names_none() -> None:
+    one, other = (Piece("fuller steps", line, 1.0, None, "no noise") for line in ("plan", "write"))
+    assert list(unsure_notes([one, other])) == ["no ±: no noise"]
+    assert list(unsure_notes([one, replace(other, half_width_j=0.1, reason=None)])) == ["no ± of plan: no noise"]
+    assert list(unsure_notes([one, replace(other, reason="beside it")])) == [
+        "no ± of plan: no noise",
+        "no ± of write: beside it",
+    ]
 
 
 def test_a_side_without_joules_has_no_causes() -> None:

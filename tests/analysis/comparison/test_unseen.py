@@ -68,6 +68,15 @@ def test_a_profile_from_data_sheets_saw_no_card() -> None:
     assert "fitted to no card" in said(simulated({"gpus": [], "hosts": []}), measured())
 
 
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_only_what_is_true_is_said_of_a_profile_that_names_no_card(calibrated: bool) -> None:
+    """One from data sheets saw none, of one that was fitted it is not known; what cards differ by says nothing here."""
+    made = simulated({"gpus": [], "hosts": []})
+    told = said(replace(made, engine={**made.engine, "calibrated": calibrated}), measured(), measured(()))
+    assert ("not known" in told) is ("that it names" in told) is calibrated
+    assert told.count(OFFER) == 1 and "differed" not in told and "never saw" not in told
+
+
 def test_what_is_not_known_is_said_to_be() -> None:
     assert "1 of 2 measured runs did not record the card" in said(simulated(), measured(), measured(()))
     assert "is not said by these runs" in said(simulated(None), measured())

@@ -76,6 +76,36 @@ def test_nodes_add_up_to_the_whole() -> None:
             assert each.delta == pytest.approx(fsum(node.delta for node in each.nodes), rel=1e-6)
 
 
+LONGER = {"test": "ends", "knob": "output_scale", "from": 1.0, "to": 4.0, "expect": "more", "work": "any"}
+
+
+def lengths(p95: float, found_on: str | None, *names: str) -> list[Run]:
+    """Runs of one batch, whose profile tells such an error of differences in output scale."""
+    metrics = {name: {"median": p95, "p95": p95} for name in names}
+    error = {"knobs": ["output_scale"], "differences": 9, "metrics": metrics, "found_on": found_on}
+    runs = [run for run in simulated() if run.configuration.max_num_seqs == 8]
+    return [replace(run, engine={**run.engine, "profile": "p", "expected_error": error}) for run in runs]
+
+
+@pytest.mark.parametrize(("found_on", "known"), [(None, True), ("another GPU", False)])
+def test_an_example_of_an_error_is_no_known_error_of_nodes(found_on: str | None, known: bool) -> None:
+    """What another GPU's profile was off by leaves joules by node the model's word, as it leaves the whole."""
+    found = asked(lengths(0.02, found_on, "GPU energy", "joules by node", "idle", "tool wait"), **LONGER)
+    (made,) = found.carried
+    assert found.readings[0].error_known is made.error_known is known
+    assert made.sentence().endswith("(in the model)") is not known
+
+
+@pytest.mark.parametrize(("p95", "told"), [(99.0, False), (0.01, True)])
+def test_nodes_do_not_carry_what_cannot_be_told(p95: float, told: bool) -> None:
+    """Time in calls by node is the model's word: it decides nothing where the makespan's known error leaves it open."""
+    found = asked(lengths(p95, None, "makespan"), **LONGER, metric="makespan")
+    (made,) = found.carried
+    nodes = [node for each in found.readings[0].by_node for node in each.nodes]
+    assert (found.verdict != "cannot tell") is bool(made.carry) is any(node.carries for node in nodes) is told
+    assert made.carry or (made.cannot_tell and not made.against and not any(node.share for node in nodes))
+
+
 KNOB = {"knob": "max_num_seqs", "by_least": 0.0}
 KINDS: dict[str, dict[str, Any]] = {
     "ends": ENDS,
