@@ -1,15 +1,16 @@
 """What a quick calibration is worth on another card and host: python -m benchmarks.quick.
 
 Fits the constants of ``rejoule calibrate --quick`` to the quick cells of a grid that was measured on one card, and
-judges the four workloads at batch 1, 8 and 64 that ran on it, with the parent and with the child. Without --grid and
---runs both are those of benchmarks/h200 on one card. The parent was fitted to that card, so it is spoilt first: its
+judges the four workloads at batch 1, 8 and 64 that ran on it (--runs), with the parent and with the child. Without
+--grid both are those of benchmarks/h200 on one card. The parent was fitted to that card, so it is spoilt first: its
 watts and its host's times are multiplied (--watts, --host). --made N does the same on N cards and hosts that are
 simulated: watts of idle, memory, cache and compute differ by up to 16 %, and each time of the host by 0.6 to 1.6. What
 the simulator does not model is in none of them.
 
 Full batches of 256 against 1 (benchmarks/gpu/steady.sh, unseen.sh) are judged beside: the ratio of their joules a
-token, and the clock at 256, where the limit binds. They are those of --full, or of the grid's folder if that has some.
-benchmarks/gpu/unseen.sh measures all of it on a card that no fit saw.
+token, and the clock at 256, where the limit binds. They are those of --full, or of the grid's folder; without --grid,
+of benchmarks/h200/steady. benchmarks/gpu/unseen.sh measures all of it on a card that no fit saw. What a card has none
+of, and what another card than the grid's measured, is said.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from benchmarks.gpu.uniform_trace import Kind, uniform_trace
-from benchmarks.validation import BLOCKS, DATA, PROFILE, ran, simulated
+from benchmarks.full_batches import BOUND, RATIO, Judged, errors_of, full_runs, judge, told
+from benchmarks.validation import BLOCKS, DATA, PROFILE, simulated
 
-from rejoule.analysis.validate import ENERGY, validate
+from rejoule.analysis.validate import ENERGY, Row, validate
 from rejoule.replay.calibration.calibrate import write_profile
 from rejoule.replay.calibration.child import sizes
 from rejoule.replay.calibration.grid import QUICK, cells, grid
@@ -51,13 +52,6 @@ JUDGED: Final = {
 }
 WATTS: Final = 0.16
 """By so much cards differ in joules at the same work."""
-FULL_BATCHES: Final = {256: 10, 1: 24}
-"""Lanes, and the calls of each."""
-ANSWER: Final = (512, 128)
-"""Tokens of their prompts and answers."""
-CLOCK: Final = "SM clock under load"
-RATIO: Final = "joules a token, batch 256 to 1"
-BOUND: Final = "clock at the limit, batch 256"
 ALONE: Final = "alone-0"
 """A cell that only grids have."""
 AIMS: Final = {**JUDGED, RATIO: (0.05, None), BOUND: (0.05, None)}
@@ -69,42 +63,19 @@ HOSTS: Final = (0.6, 1.6)
 Errors = dict[str, list[float]]
 
 
-def errors(profile: Profile, measured: Sequence[Run]) -> Errors:
-    """Of the workloads' cells by metric."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / f"{profile.name}.json"
-        write_profile(profile, path)
-        runs = simulated(str(path), BATCHES)
-    rows = {row.metric: row for row in validate(runs, measured).rows}
-    return {metric: [cell.error for cell in rows[metric].cells] for metric in JUDGED}
-
-
-def full_batches(profile: Profile, measured: Sequence[Run]) -> Errors:
-    """Relative errors of the ratio of joules a token of a full batch to a batch of 1, and of the clock of the full one;
-    nothing where they were not measured."""
-    most, least = FULL_BATCHES
-    pair = [run for run in measured if run.trace in (f"batch-{most}", f"batch-{least}")]
-    if len(pair) < len(FULL_BATCHES):
+def compared(profile: Profile, measured: Sequence[Run]) -> dict[str, Row]:
+    """The workloads' cells by metric; nothing where none were measured."""
+    if not measured:
         return {}
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"{profile.name}.json"
         write_profile(profile, path)
-        runs = full_runs(str(path))
-    rows = {row.metric: {cell.trace: cell.error for cell in row.cells} for row in validate(runs, pair).rows}
-    energy, clock = rows[ENERGY], rows[CLOCK]
-    return {
-        RATIO: [(1 + energy[f"batch-{most}"]) / (1 + energy[f"batch-{least}"]) - 1],
-        BOUND: [clock[f"batch-{most}"]],
-    }
+        runs = simulated(str(path), BATCHES)
+    return {row.metric: row for row in validate(runs, measured).rows if row.metric in JUDGED}
 
 
-def full_runs(profile: str) -> list[Run]:
-    """Full batches on the simulated engine, as benchmarks/gpu/steady.sh asks for them."""
-    knobs = Configuration(
-        profile=profile, max_num_seqs=max(FULL_BATCHES), arrivals="burst", options={"num_gpu_blocks": BLOCKS}
-    )
-    each = ((f"batch-{lanes}", Kind("answer", lanes, calls, *ANSWER)) for lanes, calls in FULL_BATCHES.items())
-    return [ran(uniform_trace([kind]), knobs, name, name) for name, kind in each]
+def errors(rows: Mapping[str, Row], batches: Judged | None = None) -> Errors:
+    return {metric: [cell.error for cell in row.cells] for metric, row in rows.items()} | errors_of(batches)
 
 
 def drawn(seed: int) -> Callable[[str], float]:
@@ -182,11 +153,52 @@ def average(found: Iterable[float]) -> float:
 
 def judged(name: str, parent: Profile, measured: Run, runs: Sequence[Run], full: Sequence[Run]) -> None:
     fitted = quick_fit(parent, [grid_run(measured)])
-    before, after = (errors(p, runs) | full_batches(p, full) for p in (parent, fitted.profile))
-    table(name, before, after)
+    both = (parent, fitted.profile)
+    rows = [compared(profile, runs) for profile in both]
+    batches = [judge(profile, full) for profile in both]
+    table(name, *map(errors, rows, batches))
+    for line in (*worst_first(rows[-1]), of_trials(runs), *told(*batches)):
+        print(f"\n{line}")
+    for what, each in (("workloads", runs), ("full batches", full)):
+        if (other := of_other_card(what, each, measured)) is not None:
+            print(f"\n{other}")
     seen = ", ".join(f"{what} {size:.1%}" for what, (_, size) in sizes(fitted.after).items())
     print(f"\nThe cells that were fitted are off by: {seen}")
     print(f"The quick grid lasts {lasts_s(measured, parent):.0f} s there.")
+
+
+def worst_first(rows: Mapping[str, Row]) -> Iterator[str]:
+    """Where the worst first token is, in a sentence."""
+    if FIRST in rows:
+        far = rows[FIRST].worst
+        yield (
+            f"The worst first token after is that of {far.trace}, {far.configuration}: {far.measured * 1e3:.0f} ms, "
+            f"simulated {far.simulated * 1e3:.0f} ms."
+        )
+
+
+def of_trials(runs: Sequence[Run]) -> str:
+    """How many trials the cells of the workloads are of, in a sentence."""
+    if not runs:
+        return "No workloads were given (--runs): their times, first tokens and joules are not judged."
+    trials = Counter((run.trace, seats) for run in runs if (seats := run.configuration.max_num_seqs) in BATCHES)
+    single = sum(count == 1 for count in trials.values())
+    if not single:
+        return f"All cells are of {min(trials.values())} trials and more."
+    return (
+        f"{single} of {len(trials)} cells are of one trial, which alone may put the worst first token further off than "
+        "20 %: python -m benchmarks.first_token_noise."
+    )
+
+
+def of_other_card(what: str, runs: Sequence[Run], grid: Run) -> str | None:
+    """A sentence if ``runs`` are not known to be of the grid's card."""
+    cards = [None if run.conditions is None else frozenset(run.conditions.gpus) for run in (grid, *runs)]
+    if not runs or (len(set(cards)) == 1 and all(cards)):
+        return None
+    if not all(cards):
+        return f"Whether the {what} are of the grid's card is not known."
+    return f"The {what} are of another card than the grid."
 
 
 def made(parent: Profile, count: int) -> None:
@@ -202,7 +214,7 @@ def made(parent: Profile, count: int) -> None:
             full = as_measured(full_runs(str(path)))
         child = quick_fit(parent, [grid_run(measured_grid(card))]).profile
         for found, profile in ((before, parent), (after, child)):
-            for metric, each in (errors(profile, runs) | full_batches(profile, full)).items():
+            for metric, each in errors(compared(profile, runs), judge(profile, full)).items():
                 found[metric] += each
         print(f"{seed + 1} of {count} cards", file=sys.stderr, flush=True)
         if (seed + 1) % KEPT == 0 or seed + 1 == count:
@@ -226,7 +238,7 @@ def main() -> None:
     parent = scaled(parent, lambda name: given.watts if name in CARD else given.host)
     grids = load_runs(given.grid or DATA / "grid").runs
     full = grids if given.grid and not given.full else load_runs(given.full or DATA / "steady").runs
-    runs = load_runs(given.runs or DATA / "workloads-watched").runs
+    runs = [] if given.grid and not given.runs else load_runs(given.runs or DATA / "workloads-watched").runs
     words = f"watts x{given.watts:g}, host x{given.host:g}" if (given.watts, given.host) != (1, 1) else "as it is"
     judged(
         f"{given.base}, {words}, and the quick cells of {given.grid or 'benchmarks/h200/grid'}",

@@ -21,7 +21,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 import numpy as np
-from benchmarks.quick import as_measured, average, errors
+from benchmarks.quick import as_measured, average, compared, errors
 from benchmarks.validation import BLOCKS, DATA
 from msgspec.structs import replace
 from tests.replay.calibration.made import readings
@@ -216,7 +216,7 @@ def main() -> None:
             truth = {model: as_measured(workloads(gpu.profile(model))) for model in (*UNSEEN, LARGE)}
             for way, profiles in guesses(gpu, seed).items():
                 for model, profile in profiles.items():
-                    for metric, each in errors(profile, truth[model]).items():
+                    for metric, each in errors(compared(profile, truth[model])).items():
                         found[model, way][metric] += each
             print(f"{seed + 1} of {draws}", file=sys.stderr, flush=True)
         print(f"\n**{title}**: mean |error|, worst\n\n| model | fitted to | {' | '.join(AIMS)} |")

@@ -88,7 +88,7 @@ QUICK: Final = Kinds(
     decodes={128: (1, 8, 64), 2048: (1, 8, 32, 64), 8192: (1, 8, 16)},
     mixed=((8, 2048, 4096), (32, 2048, 1024)),
 )
-"""What determines those that differ between cards and hosts of one kind, in 90 s: some of the cells of ``FULL``."""
+"""What determines those that differ between cards and hosts of one kind, in 80 s: some of the cells of ``FULL``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A quick calibration: a profile made true for one card and one host, from 90 s of the grid.
+"""A quick calibration: a profile made true for one card and one host, from 80 s of the grid.
 
 Cards of one kind differ in their watts, hosts in how fast they launch; what a model computes and reads does not. So a
 few constants move, and all others stay those of the parent; where caps or locks held the clock, those of the clock

@@ -32,7 +32,7 @@ PATH = click.Path(path_type=Path)
               "models whose constants are fitted together, into a GPU's file.")  # fmt: skip
 @click.option("--grid-only", is_flag=True, help="Write the trace to measure with, and stop.")
 @click.option("--quick", is_flag=True,
-              help="Fit only what cards and hosts of one kind differ in, by 90 s of the grid; with caps or locks the "
+              help="Fit only what cards and hosts of one kind differ in, by 80 s of the grid; with caps or locks the "
               "clock curve, too.")  # fmt: skip
 @click.option("--max-num-seqs", type=click.IntRange(1), help="Of the grid's server. "
               "[default: what it says, at most 256]")  # fmt: skip

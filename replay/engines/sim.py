@@ -38,8 +38,9 @@ from rejoule.traces.work import left_out, output_tokens
 
 DEFAULT_PROFILE = "h200-llama-3.1-8b"
 LATE_S = 0.0003
-"""A client acts so long after what it waited for, and what became due meanwhile is due together with it. The median of
-ReJoule's own, from a call's being due to its request's being sent, in the runs of benchmarks/h200."""
+"""A client acts so long after what it waited for, and what became due meanwhile is due together with it. So long
+ReJoule's own takes to send a request: the median over the runs of benchmarks/h200 of each run's median, rounded (python
+-m benchmarks.lateness). Over calls it is longer, since those that are due together wait for each other."""
 
 OPTIONS: Mapping[str, Any] = {
     "max_num_batched_tokens": int,
