@@ -73,6 +73,10 @@ class Allowance:
         """Whether the model's own error on such differences is known: an example of another GPU's is not that."""
         return self.of(scope, name) is not None and not self.example
 
+    def borrows(self, scope: str, name: str) -> bool:
+        """Whether such an example is what is allowed for."""
+        return self.of(scope, name) is not None and self.example
+
     def of_one(self, scope: str, name: str, runs: Iterable[Run]) -> float | None:
         """Of one configuration's ``runs``: with what its own cap and lock add, not those of others."""
         figure = key(scope, name)
