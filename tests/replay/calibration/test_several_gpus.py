@@ -84,6 +84,19 @@ def test_more_gpus_decode_large_batches_in_two_shots_and_that_latency_moves_too(
     assert "timing.two_shot_s" in moving(on_gpus(PARENT, 4), seats=64)
     assert "timing.two_shot_s" not in moving(on_gpus(PARENT, 4), seats=32)
     assert "timing.two_shot_s" not in moving(on_gpus(PARENT, 2), seats=256)
+    # From 8 MiB on NCCL takes over, and the sizes between are still exchanged in two shots.
+    assert {"timing.all_reduce_s", "timing.two_shot_s", "timing.nccl_s"} <= moving(
+        on_gpus(PARENT, 4), seats=1024
+    ).keys()
+
+
+@pytest.mark.parametrize("name", quick.LINK.values())
+def test_a_link_that_the_parent_does_not_know_is_sought_among_latencies(name: str) -> None:
+    four = on_gpus(PARENT, 4)
+    field = name.removeprefix("timing.")
+    silent = replace(four, timing=replace(four.timing, **{field: 0.0 if field == "all_reduce_s" else None}))
+    (sought,) = quick._start(silent, {name: ()})[1]
+    assert 1e-6 < sought.start < 1e-4
 
 
 @pytest.mark.parametrize(("known", "start"), [(1.5, "parent's"), (0.1, "above")])
