@@ -239,9 +239,9 @@ def _listed(values: Iterable[Any]) -> str:
 
 
 def _word(value: Any) -> str:
-    if value is None:
-        return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """As short as it can be given, and read as what it is."""
+    text = "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return text if parse_filters([f"knob={text}"]) == {"knob": value} else orjson.dumps(value).decode()
 
 
 def _keys(side: Iterable[tuple[str, int]]) -> str:
