@@ -20,6 +20,7 @@ from rejoule.replay.calibration.origin import check_measured, on_their_gpus, unt
 from rejoule.replay.calibration.quick import GridRun, moving
 from rejoule.replay.sim.shipped import load_profile
 from rejoule.replay.sim.tensor_parallel import on_gpus
+from rejoule.traces import RejouleError
 
 ONE = load_profile(PROFILE)
 TIMES = {
@@ -124,6 +125,10 @@ def test_servers_that_do_not_tell_their_gpus_are_taken_for_as_many_as_the_base_h
         check_measured(base, [silent], timing_only=False)
         note = untold_note(base, [silent])
         assert note is not None and f"taken for {base.tensor_parallel}," in note and "--base" in note
+    started = changed(silent, configuration=changed(silent.configuration, engine="vllm"))
+    assert untold_note(PARENT, [started]) is None
+    with pytest.raises(RejouleError, match="runs on 1 GPU,"):
+        check_measured(on_gpus(PARENT, 2), [started], timing_only=False)
     told = changed(silent, engine={"tensor_parallel_size": 2})
     assert on_their_gpus(PARENT, [told]).tensor_parallel == 2 and untold_note(PARENT, [told]) is None
 
