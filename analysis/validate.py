@@ -20,7 +20,7 @@ from rejoule.analysis.comparison.unseen import unseen_notes
 from rejoule.analysis.summary.naming import describe, label, varying
 from rejoule.traces.engine_options import DEFAULTS, GPUS, KV_MEMORY
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.figures import tensor_parallel
+from rejoule.traces.figures import tensor_parallel, told_tensor_parallel
 from rejoule.traces.modelled import worth_notes
 from rejoule.traces.percentiles import percentile
 from rejoule.traces.ran_on import drifts
@@ -286,6 +286,9 @@ def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run
     unlike = sum(len({_work(run) for run in (*simulated[key], *measured[key])}) > 1 for key in shared)
     if unlike:
         notes.append(f"in {unlike} of {len(shared)} cells the two sides did not do the same work")
+    untold = sum(told_tensor_parallel(run) is None for key in shared for run in measured[key])
+    if untold:
+        notes.append(f"{counted(untold, 'measured run')} did not tell over how many GPUs it was served: taken for 1")
     rejected = sum(bool(r.conditions and r.conditions.rejected) for key in shared for r in measured[key])
     if rejected:
         notes.append(f"{counted(rejected, 'measured run')} marked as not to be used for their joules")
