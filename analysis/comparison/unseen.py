@@ -17,7 +17,7 @@ from rejoule.traces.modelled import uncalibrated
 from rejoule.traces.run import Run
 from rejoule.traces.words import counted
 
-OFFER: Final = "90 s of that server make a profile of its own: rejoule calibrate --quick"
+OFFER: Final = "80 s of that server make a profile of its own: rejoule calibrate --quick"
 SHOWN: Final = 12
 """Characters of a UUID, which tell cards apart."""
 SIM: Final = "sim"
