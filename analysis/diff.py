@@ -57,6 +57,7 @@ class Diff(Tabular):
                 "p": row.p,
                 "p_same": row.p_same,
                 "allowance": row.allowance,
+                "error_known": row.error_known,
                 "withheld": row.withheld,
                 "pairs": row.pairs,
                 "verdict": row.verdict,

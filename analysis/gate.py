@@ -147,11 +147,12 @@ def _of_row(condition: Condition, row: Row) -> Judgement:
         return judgement("cannot tell", row.withheld)
     if interval is None and not _exact(row):
         return judgement("cannot tell", "one trial shows no spread")
-    # Simulated, and never held against measurements; counts of tokens need no interval.
-    blind = interval is None and row.a != row.b and row.unit != "tokens"
-    rests = "by the model alone, whose error is not known" if blind else None
-    if interval is not None and not row.error_known:
+    rests = None
+    if row.by_example and row.interval is not None:
         rests = "allowing for an example of another GPU's error: the model's own is not known"
+    elif (interval is None or not row.error_known) and row.a != row.b and row.unit != "tokens":
+        # Never held against measurements, which trials of a model know nothing of; counts of tokens need no interval.
+        rests = "by the model alone, whose error is not known"
     low, high = (value, value) if interval is None else (interval.low, interval.high)
     if not condition.above:
         low, high = -high, -low

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from rejoule.analysis.summary.naming import varying
+from rejoule.analysis.summary.naming import is_foreign, varying
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import OPTION, Configuration, Run, knobs
@@ -84,6 +84,9 @@ _SPELT: Final = {"None": None, "none": None, "True": True, "False": False}
 _OPTIONS: Final = {"power_cap": "power_cap_w", "sm_clock": "sm_clock_mhz", "edges": "edge_set"}
 
 
+_DEFAULTS: Final = frozenset(f"{OPTION}{name}" for name in DEFAULTS)
+
+
 def _knob_name(given: str) -> str:
     if given.startswith((OPTION, "policy_options.")):
         return given
@@ -94,6 +97,9 @@ def _knob_name(given: str) -> str:
 def select(runs: Sequence[Run], filters: Mapping[str, Any]) -> tuple[Run, ...]:
     """The runs whose configuration, or ``trace``, has these values."""
     names = dict.fromkeys(name for run in runs for name in knobs(run.configuration))
+    if not any(is_foreign(run.configuration) for run in runs):
+        # What nobody gave is at its default in all of them.
+        names |= dict.fromkeys(name for name in filters if name in _DEFAULTS)
     settings = [{name: setting(run.configuration, name) for name in names} | {"trace": run.trace} for run in runs]
     for name, wanted in filters.items():
         held = {str(found[name]): found[name] for found in settings if name in found}
@@ -239,9 +245,9 @@ def _listed(values: Iterable[Any]) -> str:
 
 
 def _word(value: Any) -> str:
-    if value is None:
-        return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """As short as it can be given, and read as what it is."""
+    text = "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return text if parse_filters([f"knob={text}"]) == {"knob": value} else orjson.dumps(value).decode()
 
 
 def _keys(side: Iterable[tuple[str, int]]) -> str:

@@ -15,6 +15,7 @@ from rejoule.analysis.pairing import same_runs
 from rejoule.analysis.summary.lines import agents, line
 from rejoule.analysis.summary.summary import Summary
 from rejoule.analysis.summary.trust import caution, withheld
+from rejoule.traces.modelled import is_modelled
 
 SPLITS: Final[tuple[Table, ...]] = get_args(Table)
 """What joules of a whole run are divided by."""
@@ -49,10 +50,14 @@ class Judge:
         reason = next((r for sides in self.found for s in sides for r in s.evidence.rejected), None)
         known = [(a, b, x, y) for a, b in used if (x := value(a)) is not None and (y := value(b)) is not None]
         if known:
-            told = unit == "tokens" or all(s.run.measured for a, b, _, _ in known for s in (a, b))
+            told = unit == "tokens" or not any(is_modelled(s.run) for a, b, _, _ in known for s in (a, b))
             row = Row(scope, self.trace, name, unit, 0.0, 0.0, len(known), None, None, None, "cannot tell")
             yield judged(
-                replace(row, error_known=told or self.off.knows(scope, name)),
+                replace(
+                    row,
+                    error_known=told or self.off.knows(scope, name),
+                    by_example=not told and self.off.borrows(scope, name),
+                ),
                 [x for _, _, x, _ in known],
                 [y for _, _, _, y in known],
                 _summed(self.off.of(scope, name), self._fits.allowance(scope, name)),

@@ -17,23 +17,23 @@ from math import fsum, hypot, sqrt
 from typing import Any, Final
 
 from rejoule.analysis.comparison.unseen import unseen_notes
-from rejoule.analysis.summary.naming import describe, varying
+from rejoule.analysis.summary.naming import describe, label, varying
 from rejoule.traces.engine_options import DEFAULTS, GPUS, KV_MEMORY
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.figures import tensor_parallel
+from rejoule.traces.figures import tensor_parallel, told_tensor_parallel
 from rejoule.traces.modelled import worth_notes
 from rejoule.traces.percentiles import percentile
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import OPTION, Run, knobs
-from rejoule.traces.run_options import RUN_OPTIONS
+from rejoule.traces.run_options import of_the_run
 from rejoule.traces.student import t_quantile
 from rejoule.traces.summary import first_tokens_s
 from rejoule.traces.waits import served
 from rejoule.traces.warmth import coldest, warmth_notes
 from rejoule.traces.words import counted
 
-APART: Final = ("engine", "profile", "loops", "seed", *(f"{OPTION}{name}" for name in RUN_OPTIONS))
-"""Knobs that a simulated and a measured run need not share."""
+APART: Final = ("engine", "profile", "loops", "seed")
+"""Knobs that a simulated and a measured run need not share, nor those that are of the run alone."""
 UNKNOWN_NOISE: Final = 0.033
 """Relative: what a difference must exceed where one trial leaves the spread of runs unknown (1 % on an H200)."""
 AGREEMENT: Final = 0.95
@@ -241,7 +241,11 @@ def _compared(runs: Sequence[Run]) -> set[str]:
     """
     always = {f"{OPTION}{name}" for name in DEFAULTS if name not in KV_MEMORY}
     plain = {name for run in runs for name in knobs(run.configuration) if not name.startswith(OPTION)}
-    return {n for n in always | plain | set(varying(run.configuration for run in runs)) if n not in APART}
+    return {n for n in always | plain | set(varying(run.configuration for run in runs)) if _is_shared(n)}
+
+
+def _is_shared(name: str) -> bool:
+    return name not in APART and not of_the_run(name)
 
 
 def _shared(run: Run, names: set[str]) -> Iterator[tuple[str, Any]]:
@@ -260,7 +264,7 @@ def _cells(runs: Iterable[Run], names: set[str]) -> dict[_Key, list[Run]]:
 
 
 def _named(key: _Key, side: Mapping[_Key, list[Run]]) -> str:
-    differing = [n for n in varying(runs[0].configuration for runs in side.values()) if n not in APART]
+    differing = [n for n in varying(runs[0].configuration for runs in side.values()) if _is_shared(n)]
     return describe(side[key][0].configuration, differing)
 
 
@@ -282,12 +286,18 @@ def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run
     unlike = sum(len({_work(run) for run in (*simulated[key], *measured[key])}) > 1 for key in shared)
     if unlike:
         notes.append(f"in {unlike} of {len(shared)} cells the two sides did not do the same work")
+    untold = sum(told_tensor_parallel(run) is None for key in shared for run in measured[key])
+    if untold:
+        notes.append(f"{counted(untold, 'measured run')} did not tell over how many GPUs it was served: taken for 1")
     rejected = sum(bool(r.conditions and r.conditions.rejected) for key in shared for r in measured[key])
     if rejected:
         notes.append(f"{counted(rejected, 'measured run')} marked as not to be used for their joules")
     notes += dict.fromkeys(note for key in shared for note in _blocks(simulated[key], measured[key]))
     profiles = sorted({str(r.engine.get("profile")) for key in shared for r in simulated[key]})
     notes += dict.fromkeys(f"measured runs differ: {drift}" for key in shared for drift in drifts(measured[key]))
+    apart = dict.fromkeys(n for key in shared for n in varying(r.configuration for r in measured[key]) if of_the_run(n))
+    if apart:
+        notes.append(f"measured with more than one {', '.join(map(label, apart))}, and taken for trials of one thing")
     notes += dict.fromkeys(note for key in shared for note in warmth_notes(measured[key]))
     notes += worth_notes(run for key in shared for run in simulated[key])
     notes += unseen_notes(run for key in shared for run in (*simulated[key], *measured[key]))

@@ -77,7 +77,8 @@ def _run(
     tier: Tier,
 ) -> Run:
     results = driven.results
-    preemptions = None if measured.steps is None else preemptions_of(measured.steps)
+    failed = {result.id for result in results if result.error is not None}
+    preemptions = None if measured.steps is None else preemptions_of(measured.steps, failed)
     waited = sorted(driven.waited, key=lambda w: (w.start_s, w.vertex.id))
     tools = tuple(
         ToolResult(w.vertex.id, w.vertex.workflow, w.vertex.node, _name(w.vertex), w.start_s, w.end_s) for w in waited

@@ -153,9 +153,11 @@ def tensor_parallel(run: Run) -> int:
 
 
 def told_tensor_parallel(run: Run) -> int | None:
-    """The same by the option, else as the engine or its profile says; a server that was found running may not say."""
+    """The same by the option, else as the engine or its profile says, else 1; a server that was found running may not
+    say, and then it is ``None``."""
     found = (run.configuration.options.get(GPUS), run.engine.get(GPUS), run.engine.get("gpus"))
-    return next((size for size in found if isinstance(size, int) and size > 0), None)
+    started = 1 if run.configuration.engine in ("sim", "vllm") else None
+    return next((size for size in found if isinstance(size, int) and size > 0), started)
 
 
 def _cached_share(run: Run) -> float | None:

@@ -66,6 +66,11 @@ def uncalibrated(run: Run) -> bool:
     return run.configuration.engine == "sim" and run.engine.get("calibrated") is False
 
 
+def is_modelled(run: Run) -> bool:
+    """Whether its figures are a model's word: those of a server whose joules nobody measured are not."""
+    return run.configuration.engine == "sim" or (run.energy.gpu_j is not None and not run.measured)
+
+
 def option_notes(runs: Iterable[Run]) -> Iterator[str]:
     """Which options of simulated runs were never held against a measured run, or not together; each said once."""
     unknown: dict[str, None] = {}

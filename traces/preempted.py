@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ class Preempted:
 def preempted(run: Run) -> Preempted | None:
     """``None`` where nobody tells: a server that is not watched from inside."""
     if run.steps is not None:
-        by_call = preemptions_of(run.steps)
+        by_call = preemptions_of(run.steps, {call.id for call in run.failed_calls})
         twice = tokens_again(run.steps, {call.id: call.prompt_tokens for call in run.calls})
         again: float | None = float(sum(tokens for step in twice for tokens in step))
         prefilled: float | None = float(sum(tokens for step in run.steps for _, tokens, _ in step.prefill))
@@ -49,15 +49,17 @@ def preempted(run: Run) -> Preempted | None:
     return Preempted(sum(named), sum(map(bool, named)), len(named), again, prefilled)
 
 
-def preemptions_of(steps: Sequence[Step]) -> Counter[str]:
-    """How often each call was preempted, and went on; 0 for any that is not in it.
+def preemptions_of(steps: Sequence[Step], failed: Container[str] = ()) -> Counter[str]:
+    """How often each call was preempted, and went on or was one of those that ``failed``; 0 for any that is not in it.
 
-    One that never went on had its whole answer: an engine that plans ahead may put it out before it sees that.
+    Any other that never went on had its whole answer: an engine that plans ahead may put it out before it sees that.
     """
     if not any(step.preempted for step in steps):
         return Counter()
     last = {call: i for i, step in enumerate(steps) for call, *_ in (*step.prefill, *step.decode)}
-    return Counter(call for i, step in enumerate(steps) for call in step.preempted if last.get(call, -1) >= i)
+    return Counter(
+        call for i, step in enumerate(steps) for call in step.preempted if call in failed or last.get(call, -1) >= i
+    )
 
 
 def tokens_again(steps: Sequence[Step], prompt_tokens: Mapping[str, int | None]) -> Iterator[tuple[float, ...]]:

@@ -9,6 +9,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def in_percent(share: float) -> str:
-    """``0.413`` as ``41 %``, ``-0.05`` as ``−5.0 %``; below a tenth with one decimal."""
-    shown = 100.0 * abs(share)
-    return ("−" if share < 0.0 else "") + (f"{shown:.0f} %" if shown >= 9.95 or shown == 0.0 else f"{shown:.1f} %")
+    """``0.413`` as ``41 %``, ``-0.05`` as ``−5.0 %``: below a tenth with one decimal, signed unless that is 0."""
+    size = 100.0 * abs(share)
+    shown = f"{size:.0f} %" if size >= 9.95 or size == 0.0 else f"{size:.1f} %"
+    return f"−{shown}" if share < 0.0 and shown != "0.0 %" else shown

@@ -89,14 +89,16 @@ def _fitted(a: Sequence[Run], b: Sequence[Run]) -> _Found:
 
     found = pairs(fits)
     rows = views(found)
+    notes = () if rule.own else (ONE_FIT,)
     if any(method_of(run) == "step times" for run in (*a, *b)):
-        return _Found("step times", found, _joined([held]), reasons, unsure=dict.fromkeys(rows[1:], NO_READINGS))
+        return _Found(
+            "step times", found, _joined([held]), reasons, unsure=dict.fromkeys(rows[1:], NO_READINGS), notes=notes
+        )
     moved = table(mean([{key: abs(joules) for key, joules in each.items()} for each in found]), rows)
     a_j = fsum(run.energy.gpu_j or 0.0 for run in a) / len(a)
     missed = form(rows, moved, held[0], told[: len(a)], told[len(a) :], a_j)
     doubts = doubt(fits, lambda given: table(mean(pairs(given)), rows), missed, a_j)
     together = _joined([held, *doubts.together])
-    notes = () if rule.own else (ONE_FIT,)
     return _Found("fitted costs", found, together, reasons, doubts, untold(rows, told), notes)
 
 

@@ -15,6 +15,7 @@ from rejoule.traces.clock_curve import BY, CARDS_DIFFER, curve_notes, width
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.modelled import is_known, tested
 from rejoule.traces.run import OPTION, Run
+from rejoule.traces.run_options import of_the_run
 from rejoule.traces.words import counted
 
 LEAD: Final = "GPU energy"
@@ -73,6 +74,10 @@ class Allowance:
         """Whether the model's own error on such differences is known: an example of another GPU's is not that."""
         return self.of(scope, name) is not None and not self.example
 
+    def borrows(self, scope: str, name: str) -> bool:
+        """Whether such an example is what is allowed for."""
+        return self.of(scope, name) is not None and self.example
+
     def of_one(self, scope: str, name: str, runs: Iterable[Run]) -> float | None:
         """Of one configuration's ``runs``: with what its own cap and lock add, not those of others."""
         figure = key(scope, name)
@@ -126,7 +131,7 @@ def _model_error(modelled: Sequence[Run]) -> Allowance:
     example = told.get("found_on")
     # What an assumed clock curve adds is added to a profile's own error: an example says nothing of caps and locks.
     curved = () if example else tuple(name for name in BY if all(width(run) is not None for run in modelled))
-    odd = [name for name in varied if name not in (*told["knobs"], "seed", *options, *curved)]
+    odd = [name for name in varied if name not in (*told["knobs"], "seed", *options, *curved) and not of_the_run(name)]
     if odd:
         held = _listed((*told["knobs"], *told.get("options", ())))
         why = f"those of {next(iter(names))} were held against measurements in {held} alone"

@@ -49,6 +49,8 @@ class Row:
     """Why there is no verdict, though the figures are shown."""
     error_known: bool = True
     """Of modelled figures: whether the model's own error on such differences is known; true of measured ones."""
+    by_example: bool = False
+    """Whether ``allowance`` has an example of another GPU's error in its place."""
 
     @property
     def delta(self) -> float:

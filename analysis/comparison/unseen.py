@@ -12,11 +12,12 @@ from typing import Any, Final
 
 from rejoule.analysis.comparison.allowance import BETWEEN_CARDS, LEAD
 from rejoule.analysis.summary.units import percent
+from rejoule.traces.figures import tensor_parallel
 from rejoule.traces.modelled import uncalibrated
 from rejoule.traces.run import Run
 from rejoule.traces.words import counted
 
-OFFER: Final = "90 s of that server make a profile of its own: rejoule calibrate --quick"
+OFFER: Final = "80 s of that server make a profile of its own: rejoule calibrate --quick"
 SHOWN: Final = 12
 """Characters of a UUID, which tell cards apart."""
 SIM: Final = "sim"
@@ -35,7 +36,10 @@ def unseen_notes(runs: Iterable[Run]) -> Iterator[str]:
         return
     for profile, run in simulated.items():
         if uncalibrated(run):
-            yield f"{profile} was fitted to no card, so to none that these were measured on; {OFFER}"
+            # Of one GPU it may have been fitted, and put on several.
+            several = tensor_parallel(run)
+            what = "card, so to none" if several == 1 else f"{several} GPUs together, so not to those"
+            yield f"{profile} was fitted to no {what} that these were measured on; {OFFER}"
         else:
             yield from _of_one(profile, run.engine.get("measured_on"), measured)
 

@@ -18,6 +18,7 @@ from rejoule.analysis.statistics import mean
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.naming import label
 from rejoule.analysis.summary.units import percent
+from rejoule.traces.modelled import is_modelled
 
 FULL = 1.0
 
@@ -73,7 +74,7 @@ def _of_series(finding: Finding, series: Series) -> Reading:
     )
     figures = {"fall": falls[at], "fall_before_full": early, "fall_when_full": late, "noise": noise,
                "kv_before": full[at], "kv_after": full[at + 1], "from": means[at], "to": means[at + 1]}  # fmt: skip
-    measured = all(s.run.measured for cell in cells for s in cell.trials)
+    measured = not any(is_modelled(s.run) for cell in cells for s in cell.trials)
     return Reading(
         series.place.name, series.held, verdict, words, reason, figures, (cells[at].label, cells[at + 1].label),
         source_of(cells), measured, nodes_of(finding, Compared(series.place.name, cells[at], cells[at + 1])),

@@ -16,6 +16,7 @@ from rejoule.analysis.parts import Sides
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.summary import Summary
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.modelled import is_modelled
 
 Verdict = Literal["holds", "does not hold", "cannot tell"]
 
@@ -82,7 +83,7 @@ def effect(a: Cell, b: Cell, metric: str, any_work: bool) -> Effect:
     xs, ys = [x for x, _ in found], [y for _, y in found]
     if min(*xs, *ys) <= 0.0:
         raise UnknownError(f"{metric} is 0 in some of these runs")
-    measured = all(s.run.measured for both in sides for s in both)
+    measured = not any(is_modelled(s.run) for both in sides for s in both)
     simulated = all(s.run.configuration.engine == "sim" for both in sides for s in both)
     off = allowance([s.run for s, _ in sides], [t.run for _, t in sides])
     off_by = off.of(scope, metric)

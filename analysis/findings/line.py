@@ -16,6 +16,7 @@ from rejoule.analysis.findings.reading import TOO_CLOSE, Reading, nodes_of, sour
 from rejoule.analysis.statistics import mean
 from rejoule.analysis.summary.naming import label
 from rejoule.analysis.summary.units import amount, percent
+from rejoule.traces.modelled import is_modelled
 
 LEAST_POINTS = 3
 
@@ -41,7 +42,7 @@ def _of_series(finding: Finding, series: Series) -> Reading:
     )
     cells = list(numbers.values())
     noise, error_known = _noise(finding, series, list(known.values()))
-    measured = all(s.run.measured for cell in cells for s in cell.trials)
+    measured = not any(is_modelled(s.run) for cell in cells for s in cell.trials)
     unit = metric_of(finding.metric)[0].unit
     verdict: Verdict = "cannot tell"
     if noise is not None:

@@ -19,6 +19,7 @@ from rejoule.replay.calibration.outside import FIRST, at_once
 from rejoule.replay.calibration.quick import MEASURE, Fitted, GridRun, Seen, broken, of_grid, quick_fit
 from rejoule.replay.calibration.served import overrun
 from rejoule.replay.sim.profile import ClockCurve, Profile, Serving
+from rejoule.replay.sim.shipped import OTHERS
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Run
 from rejoule.traces.words import counted, in_percent
@@ -101,6 +102,7 @@ def quick_calibrate(
         provenance={
             **measured_on(parent, runs, timing_only),
             "fitted by": "rejoule calibrate --quick",
+            **_others(parent),
             **{f"{what} MAPE": f"{size:.4f}" for what, (_, size) in sizes(fitted.after).items()},
         },
         held_out={},
@@ -117,6 +119,12 @@ def _curve(parent: Profile, fitted: Profile, runs: Sequence[Run], timing_only: b
     if timing_only or (clocked(runs) and not readings):
         return parent.clock_curve
     return found_curve(parent, fitted, runs, readings)
+
+
+def _others(parent: Profile) -> dict[str, str]:
+    """That what does not move is still of other models, if so."""
+    others = parent.provenance.get(OTHERS)
+    return {} if others is None else {OTHERS: f"{others}, but for what a quick calibration moves"}
 
 
 def _serving(held: Serving, grids: Sequence[GridRun]) -> Serving:
@@ -175,7 +183,10 @@ def _notes(parent: Profile, grids: Sequence[GridRun], fitted: Fitted, timing_onl
     elif not clocked(runs):
         yield f"no run was capped or locked: how power depends on the clock stays that of {parent.name}"
     if not parent.calibrated:
-        yield f"{parent.name} was never fitted to a card of its kind: what a quick calibration leaves is not measured"
+        kind = "a card of its kind" if parent.tensor_parallel == 1 else f"{parent.tensor_parallel} GPUs together"
+        yield f"{parent.name} was never fitted to {kind}: what a quick calibration leaves is not measured"
+    elif OTHERS in parent.provenance:
+        yield f"{parent.name} was fitted to {parent.provenance[OTHERS]}: what a quick calibration leaves is of those"
     names = dict.fromkeys(n for run in runs if run.conditions is not None for n in run.conditions.gpu_names)
     if other := [name for name in names if name != parent.gpu.name]:
         yield f"measured on {', '.join(other)}, and {parent.name} is of {parent.gpu.name}: take a base of that kind"

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from rejoule.replay.sim.profile import Profile, Serving
 from rejoule.replay.sim.tensor_parallel import on_gpus
 from rejoule.traces import RejouleError
-from rejoule.traces.engine_options import DEFAULTS, option_word
+from rejoule.traces.engine_options import DEFAULTS, GPUS, option_word
 from rejoule.traces.figures import told_tensor_parallel
 from rejoule.traces.run import Run
 
@@ -54,7 +54,7 @@ def check_served(base: Profile, options: Mapping[str, object], gpus: int | None,
     """The same of what is known of a server before it is measured; ``gpus`` is ``None`` where that is not known."""
     if gpus is not None and gpus != base.tensor_parallel:
         raise RejouleError(
-            f"{name} runs on {gpus} GPUs, the profile {base.name} is of {base.tensor_parallel}",
+            f"{name} runs on {option_word(GPUS, gpus)}, the profile {base.name} is of {base.tensor_parallel}",
             "give runs on equal numbers of GPUs, and a --base of one GPU or of as many",
         )
     if turned := [option for option in USUAL if options.get(option) not in (None, DEFAULTS[option])]:

@@ -81,6 +81,7 @@ UNKNOWN: Final = {
     "timing.host_eager_s": 0.02,
     "timing.host_first_s": 1e-3,
     "timing.all_reduce_s": 1e-5,
+    "timing.two_shot_s": 1e-5,
     "timing.nccl_s": 1e-5,
     "timing.api_per_request_s": 5e-3,
     "timing.api_per_token_s": 1e-6,
@@ -145,7 +146,7 @@ def moving(
     links: dict[str, tuple[str, ...]] = {}
     if parent.tensor_parallel > 1:
         exchanges = [Exchange(parent, not given.get(NCCL_ALONE)) for given in options]
-        links = {LINK[each.way_of(tokens)]: () for each in exchanges for tokens in (1, seats)}
+        links = {LINK[each.way_of(tokens)]: () for each in exchanges for tokens in range(1, seats + 1)}
     card = {} if timing_only else {**CARD, **(CURVE if with_clock else {})}
     return {**card, **HOST, **links}
 

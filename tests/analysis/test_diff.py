@@ -265,6 +265,26 @@ def test_whatever_value_is_offered_can_be_chosen() -> None:
     assert len(select(runs, parse_filters(["enforce_eager=false"]))) == 2
 
 
+def test_an_option_that_no_run_was_given_can_be_chosen_by_its_default() -> None:
+    """But of a server that somebody else started nobody knows what it is."""
+    (run,) = one(8)
+    foreign = replace(run, configuration=replace(run.configuration, engine="http://server"))
+    wanted = parse_filters(["disable_custom_all_reduce=false"])
+    assert select([run], wanted) == (run,)
+    with pytest.raises(RejouleError, match="its values here are False"):
+        select([run], parse_filters(["disable_custom_all_reduce=true"]))
+    with pytest.raises(RejouleError, match="no run has a knob"):
+        select([foreign], wanted)
+
+
+@pytest.mark.parametrize("value", [0.9234567, 1234567.5, "8", "true", "none", " x", {"a": 1}, [1, 2], 300.0, "fp8"])
+def test_a_value_is_offered_as_it_is_read(value: Any) -> None:
+    """However it is spelt: a number to its last digit, text that looks like another thing in quotes."""
+    runs = [replace(one(8)[0], configuration=replace(one(8)[0].configuration, options=o)) for o in ({"own": value}, {})]
+    (offered,) = (words.removeprefix("options.own is ").removesuffix(", none") for words in [choices(runs)])
+    assert select(runs, parse_filters([f"options.own={offered}"])) == (runs[0],)
+
+
 def test_filters() -> None:
     """Filters pick by knob or trace; an unknown knob or value is refused with those that exist."""
     runs = builders.grid({"agentic": TRACE}, [1, 8], [None, 300.0])

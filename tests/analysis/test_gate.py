@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from rejoule.analysis.diff import Diff, compare
 from rejoule.analysis.gate import Judgement, conditions, judge
 from rejoule.analysis.pairing import pair
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.run import Energy
 
 TRACE = builders.trace(3)
 
@@ -50,6 +53,32 @@ def test_a_simulated_change_without_a_known_error_says_so() -> None:
     alone, known = (one(of_figures([100.0], [110.0], True, off), "joules > 3%") for off in (None, 0.02))
     assert alone.outcome == known.outcome == "fails"
     assert str(alone).endswith("; by the model alone, whose error is not known") and known.reason is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "energy", "rests"),
+    [
+        ("http://server", Energy(), None),
+        ("sim", Energy(gpu_j=1.0, source={"gpu": "model:p"}), "by the model alone, whose error is not known"),
+        ("http://server", Energy(gpu_j=1.0, source={"gpu": "model:p"}), "by the model alone, whose error is not known"),
+    ],
+    ids=["a server without a meter", "simulated trials that differ", "a server of a simulated engine"],
+)
+def test_only_what_a_model_says_rests_on_the_model(engine: str, energy: Energy, rests: str | None) -> None:
+    """Times of a server whose joules nobody measured are measured; what no example is known of allows for none."""
+    random = np.random.default_rng(5)
+    a, b = (
+        [
+            replace(run, energy=energy, makespan_s=times * run.makespan_s, engine={"profile": "p"}, steps=None,
+                    configuration=replace(run.configuration, engine=engine))
+            for run in trials(TRACE, 4, random)
+        ]
+        for times in (1.0, 1.3)
+    )  # fmt: skip
+    found = compare(pair(a, b))
+    judged_ = one(found, "makespan > 5%")
+    assert (judged_.outcome, judged_.interval is not None, judged_.reason) == ("fails", True, rests)
+    assert {row.error_known for row in found.rows if row.unit == "s"} == {rests is None}
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,27 @@ def test_equal_runs_have_no_error_and_agree_everywhere() -> None:
     assert found.verdict.startswith("good")
 
 
+def test_what_a_run_is_measured_with_is_no_knob_and_that_it_differs_is_said() -> None:
+    apart = [
+        replace(run, configuration=replace(run.configuration, options={"model": "m", "warm_up": run.trial > 0}))
+        for run in measured()
+    ]
+    found = validate(simulated(), apart)
+    assert found.agreement == 1.0 and all(len(r.cells) == len(BATCHES) for r in found.rows)
+    assert "measured with more than one warm up, and taken for trials of one thing" in found.notes
+    assert not any("warm up" in note for note in validate(simulated(), measured()).notes)
+
+
+def test_a_server_that_does_not_tell_its_gpus_is_taken_for_one_and_that_is_said() -> None:
+    foreign = [
+        replace(run, engine={}, configuration=replace(run.configuration, engine="http://server")) for run in measured()
+    ]
+    told = [replace(run, engine={"tensor_parallel_size": 1}) for run in foreign]
+    words = "did not tell over how many GPUs"
+    assert any(note.startswith("9 measured runs") and words in note for note in validate(simulated(), foreign).notes)
+    assert not any(words in note for runs in (told, measured()) for note in validate(simulated(), runs).notes)
+
+
 def test_an_error_is_relative_to_what_was_measured() -> None:
     found = validate(simulated(scale=1.1), measured())
     assert row(found, "GPU energy") == pytest.approx(0.1)

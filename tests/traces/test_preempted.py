@@ -49,6 +49,14 @@ def test_a_run_says_how_often_and_how_much() -> None:
     assert found.again_share == 153.0 / 350.0
 
 
+def test_a_call_that_failed_while_it_was_out_was_preempted() -> None:
+    """It never went on, as one that is put out with its whole answer does not; but it had none."""
+    steps = (step(("a", 100, 0)), step(decode=(("a", 3),)), step(gone=("a",)))
+    for error, times in (("timed out", 1), (None, 0)):
+        found = preempted(run(replace(call("a"), error=error), steps=steps))
+        assert found is not None and (found.preemptions, found.calls) == (times, times)
+
+
 def test_what_nobody_tells_is_not_taken_for_nothing() -> None:
     """Without steps only an engine that counts preemptions is known not to have had any."""
     assert preempted(run(call("a"))) is None and as_json(run(call("a"))) is None

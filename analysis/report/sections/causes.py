@@ -46,7 +46,12 @@ def _drawn(workload: Workload, other: Cell, best: Cell, found: Causes) -> str:
     drawn = scrolled(picture.svg, picture.title, "scroll drawn")
     heads = ("node", "cause", "Δ", "± 95 %", f"of {other.label}")
     nodes = table(heads, map(partial(_row, found.a_j), pieces), "causes by node")
-    said = paragraph(found.sentence(), "lead") + drawn + nodes + listed([*reasons, *found.notes], "notes")
+    said = (
+        paragraph(found.sentence(), "lead")
+        + drawn
+        + nodes
+        + listed([*reasons, *(found.notes if pieces else ())], "notes")
+    )
     source = badge(s.run for cell in (other, best) for s in cell.trials)
     return box(f"{workload.name}: {picture.title}", said, source, picture.note, wide=True, save=True)
 

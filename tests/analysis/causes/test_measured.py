@@ -40,15 +40,18 @@ def test_nodes_that_always_ran_together_have_no_interval_and_say_so() -> None:
         assert all((half is None) == (line in found.unsure["node"]) for line, half in cause.node_half_width_j.items())
 
 
+@pytest.mark.parametrize("basis", ["fitted costs", "step times"])
 @pytest.mark.parametrize("cap_w", [None, 400.0], ids=["one fit", "a fit to each"])
-def test_causes_of_a_node_add_up_to_its_difference_or_it_is_said_why_not(cap_w: float | None) -> None:
+def test_causes_of_a_node_add_up_to_its_difference_or_it_is_said_why_not(cap_w: float | None, basis: str) -> None:
     """Where clocks are alike one fit to both sides tells causes, and joules by node have a fit to each."""
     loads = Load("a", alone(CHAT, SUMMARY), 2.0), Load("b", alone(CHAT, SUMMARY), 1.0)
     a, b = (replace(recorded(load, served(load, 3, 0), 3, 0), trace="made") for load in loads)
     b = replace(b, configuration=replace(b.configuration, power_cap_w=cap_w))
+    if basis == "step times":
+        a, b = (replace(run, readings=None) for run in (a, b))
     found = compare(pair([a], [b], allow_different_work=True))
     (why,) = found.causes
-    assert why.basis == "fitted costs" and bool(why.notes) is (cap_w is None)
+    assert why.basis == basis and bool(why.notes) is (cap_w is None)
     sums = {row.name: fsum(cause.by_node.get(row.name, 0.0) for cause in why.causes) for row in found.of("node")}
     off = max(abs(sums[row.name] - row.delta) for row in found.of("node") if row.name in ("chat", "summary"))
     assert (off > 1e-6) is (cap_w is None)

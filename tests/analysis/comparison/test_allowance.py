@@ -63,6 +63,16 @@ def test_another_card_is_said_and_allowed_for() -> None:
         assert lead(found).allowance == (BETWEEN_CARDS[LEAD] if gpu == "GPU-2" else None)
 
 
+@pytest.mark.parametrize(("option", "known"), [("idle_s", True), ("warm_up", True), ("enforce_eager", False)])
+def test_what_a_run_is_measured_with_takes_no_error_away(option: str, known: bool) -> None:
+    """The model's error on batch sizes is known, whatever idle stretch or warm-up runs were given beside."""
+    one, other = (modelled(batch, expected_error=KNOWN) for batch in (1, 8))
+    turned = replace(other, configuration=replace(other.configuration, options={option: 1}))
+    found = compare(pair([one], [turned]))
+    assert (lead(found).allowance is not None) is lead(found).error_known is known
+    assert noted(found, "no error is known for differences") is not known
+
+
 def test_what_is_a_figure_by_a_count_has_its_error() -> None:
     """Joules a workflow are off as joules are, workflows an hour a GPU as the makespan; of others nothing is known."""
     found = compare(pair(measured(NOISE), measured(NOISE, "GPU-2")))

@@ -77,6 +77,13 @@ def test_only_what_is_true_is_said_of_a_profile_that_names_no_card(calibrated: b
     assert told.count(OFFER) == 1 and "differed" not in told and "never saw" not in told
 
 
+def test_a_profile_of_one_gpu_that_was_put_on_two_was_fitted_to_no_two() -> None:
+    """To one it may have been, and to the very one that was measured."""
+    made = simulated({"gpus": [], "hosts": []})
+    told = said(replace(made, engine={**made.engine, "calibrated": False, "gpus": 2}), measured())
+    assert "fitted to no 2 GPUs together" in told and OFFER in told and "no card" not in told
+
+
 def test_what_is_not_known_is_said_to_be() -> None:
     assert "1 of 2 measured runs did not record the card" in said(simulated(), measured(), measured(()))
     assert "is not said by these runs" in said(simulated(None), measured())

@@ -44,7 +44,7 @@ def test_amounts_keep_their_size(value: float, unit: str) -> None:
 def test_shares_and_signs() -> None:
     """Changes carry a sign unless they round to nothing."""
     assert (percent(0.413), percent(0.056), percent(0.0), percent(None)) == ("41 %", "5.6 %", "0 %", "–")
-    assert (percent(-0.39), percent(-0.056)) == ("−39 %", "−5.6 %")
+    assert (percent(-0.39), percent(-0.056), percent(-1e-6)) == ("−39 %", "−5.6 %", "0.0 %")
     assert (change(-0.4132), change(0.02), change(-1e-6), change(None)) == ("−41.3 %", "+2.0 %", "0.0 %", "–")
     assert signed(-1500.0, "J") == "−1.50\N{NO-BREAK SPACE}kJ"
     assert (counted(1, "call"), counted(0, "call"), counted(12400, "call")) == ("1 call", "0 calls", "12,400 calls")

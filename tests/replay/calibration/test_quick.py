@@ -17,7 +17,7 @@ from rejoule.replay.replay import replay
 from rejoule.replay.sim.latency import LatencyModel, Work
 from rejoule.replay.sim.power import Operation, PowerModel
 from rejoule.replay.sim.profile import Profile, fitted_to
-from rejoule.replay.sim.shipped import load_profile
+from rejoule.replay.sim.shipped import OTHERS, load_profile
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import CallResult, Conditions, Configuration, Reading, Run
 from rejoule.traces.runs import PlannedRun
@@ -229,6 +229,14 @@ def test_under_caps_the_clock_curve_is_found_from_outside_too() -> None:
             a, b = (steady(p, work, cap_w) for p in (card, child.profile))
             assert b.power_w == pytest.approx(a.power_w, rel=0.05), cap_w
             assert b.step_s == pytest.approx(a.step_s, rel=0.05), cap_w
+
+
+def test_a_child_of_a_fit_of_other_models_is_one_still(blind: Run) -> None:
+    """A quick calibration moves a few constants: the others stay those of models that are not its own."""
+    parent = replace(PARENT, provenance={OTHERS: "h200-a, h200-b"})
+    child = quick_calibrate(parent, "x", [GridRun(blind, SMALL)], timing_only=True)
+    assert child.profile.provenance[OTHERS].startswith("h200-a, h200-b, but for")
+    assert any("what a quick calibration leaves is of those" in note for note in child.notes)
 
 
 def test_another_kind_of_card_than_the_parents_is_said(timed: QuickCalibration) -> None:

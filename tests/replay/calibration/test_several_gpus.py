@@ -20,6 +20,7 @@ from rejoule.replay.calibration.origin import check_measured, on_their_gpus, unt
 from rejoule.replay.calibration.quick import GridRun, moving
 from rejoule.replay.sim.shipped import load_profile
 from rejoule.replay.sim.tensor_parallel import on_gpus
+from rejoule.traces import RejouleError
 
 ONE = load_profile(PROFILE)
 TIMES = {
@@ -84,6 +85,19 @@ def test_more_gpus_decode_large_batches_in_two_shots_and_that_latency_moves_too(
     assert "timing.two_shot_s" in moving(on_gpus(PARENT, 4), seats=64)
     assert "timing.two_shot_s" not in moving(on_gpus(PARENT, 4), seats=32)
     assert "timing.two_shot_s" not in moving(on_gpus(PARENT, 2), seats=256)
+    # From 8 MiB on NCCL takes over, and the sizes between are still exchanged in two shots.
+    assert {"timing.all_reduce_s", "timing.two_shot_s", "timing.nccl_s"} <= moving(
+        on_gpus(PARENT, 4), seats=1024
+    ).keys()
+
+
+@pytest.mark.parametrize("name", quick.LINK.values())
+def test_a_link_that_the_parent_does_not_know_is_sought_among_latencies(name: str) -> None:
+    four = on_gpus(PARENT, 4)
+    field = name.removeprefix("timing.")
+    silent = replace(four, timing=replace(four.timing, **{field: 0.0 if field == "all_reduce_s" else None}))
+    (sought,) = quick._start(silent, {name: ()})[1]
+    assert 1e-6 < sought.start < 1e-4
 
 
 @pytest.mark.parametrize(("known", "start"), [(1.5, "parent's"), (0.1, "above")])
@@ -111,6 +125,10 @@ def test_servers_that_do_not_tell_their_gpus_are_taken_for_as_many_as_the_base_h
         check_measured(base, [silent], timing_only=False)
         note = untold_note(base, [silent])
         assert note is not None and f"taken for {base.tensor_parallel}," in note and "--base" in note
+    started = changed(silent, configuration=changed(silent.configuration, engine="vllm"))
+    assert untold_note(PARENT, [started]) is None
+    with pytest.raises(RejouleError, match="runs on 1 GPU,"):
+        check_measured(on_gpus(PARENT, 2), [started], timing_only=False)
     told = changed(silent, engine={"tensor_parallel_size": 2})
     assert on_their_gpus(PARENT, [told]).tensor_parallel == 2 and untold_note(PARENT, [told]) is None
 
