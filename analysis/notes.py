@@ -14,6 +14,7 @@ from rejoule.analysis.summary.summary import Summary
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution, withheld
 from rejoule.analysis.summary.workflows import call_notes, figure_notes
 from rejoule.traces.chosen import policy_notes
+from rejoule.traces.evicted import eviction_notes
 from rejoule.traces.parrot_told import parrot_notes
 from rejoule.traces.preempted import preemption_notes
 from rejoule.traces.ran_on import contrasts, drifts
@@ -39,6 +40,7 @@ def pair_notes(
     for side, runs in (("A", [p.a for p in pairs]), ("B", [p.b for p in pairs])):
         said = (*work_notes(runs), *policy_notes(runs), *parrot_notes(runs), *preemption_notes(runs))
         yield from (f"{side}: {sentence}" for sentence in said)
+        yield from (f"{side}: {note}" for note in eviction_notes(runs))
         failed = sum(len(run.failed_calls) for run in runs)
         if failed:
             yield f"{side}: {counted(failed, 'call')} failed; their energy is counted, their latency is not"
