@@ -14,6 +14,7 @@ from rejoule.analysis.summary.summary import Summary
 from rejoule.analysis.summary.trust import UNSEEN, basis, caution, withheld
 from rejoule.analysis.summary.workflows import call_notes, figure_notes
 from rejoule.traces.chosen import policy_notes
+from rejoule.traces.evicted import eviction_notes
 from rejoule.traces.modelled import worth_notes
 from rejoule.traces.parrot_told import parrot_notes
 from rejoule.traces.preempted import preemption_notes
@@ -44,6 +45,7 @@ def pair_notes(
         for trace in traces:
             place = side if len(traces) == 1 else f"{side}, {trace}"
             yield from (f"{place}: {note}" for note in preemption_notes([run for run in runs if run.trace == trace]))
+        yield from (f"{side}: {note}" for note in eviction_notes(runs))
         failed = sum(len(run.failed_calls) for run in runs)
         if failed:
             yield f"{side}: {counted(failed, 'call')} failed; their energy is counted, their latency is not"

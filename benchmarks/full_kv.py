@@ -2,9 +2,8 @@
 
 Replays one load of all four workloads on the simulated engine with fewer and fewer KV blocks: by batch size, with and
 without prefix caching; then at lower clocks and under caps, arriving all at once and one after another. Prints what was
-preempted and computed again, joules, times, and the causes of what few blocks cost, means over ``--seeds`` loads. Where
-``benchmarks/h200/full-kv`` or ``full-kv-uncached`` exist, as ``gpu/full_kv.sh`` measures them, their runs are simulated
-too, and both stand side by side.
+preempted and computed again, joules, times, and the causes of what few blocks cost, means over ``--seeds`` loads.
+``full_kv_measured.py`` has what an H200 did beside what is simulated of it.
 """
 
 from __future__ import annotations
@@ -22,27 +21,23 @@ from typing import Final
 import orjson
 from benchmarks.client import put
 from benchmarks.gpu.policies import BLOCKS as BLOCKS_OPTION
-from benchmarks.gpu.policies import errors
 from benchmarks.gpu.sensors import row
 from benchmarks.mix import mix
-from benchmarks.validation import DATA, PROFILE, ran
+from benchmarks.validation import PROFILE, ran
 
 from rejoule.analysis.attribution import attribute
 from rejoule.analysis.causes import causes
 from rejoule.analysis.causes.words import said
 from rejoule.analysis.pairing import Pair
-from rejoule.analysis.validate import validate
 from rejoule.traces.model import Trace
 from rejoule.traces.preempted import preempted
-from rejoule.traces.run import Configuration, Run, configuration_key
-from rejoule.traces.runs import load_runs
+from rejoule.traces.run import Configuration, Run
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "simulator.md"
 COPIES: Final = 2
 TIME_SCALE: Final = 0.1
 SEEDS: Final = 3
 SMALL: Final = 0.001
-MEASURED: Final = (DATA / "full-kv", DATA / "full-kv-uncached")
 CROWDED: Final = 256
 FEW: Final = 1100
 PLENTY: Final = 40000
@@ -186,49 +181,16 @@ def explained(case: Case, seeds: int) -> str:
         Pair(*(ran(load_of(seed), one.knobs(seed), trial=seed) for one in (replace(case, blocks=PLENTY), case)))
         for seed in range(1, seeds + 1)
     ]
-    found, plenty_j = causes(pairs), fmean(pair.a.energy.gpu_j or 0.0 for pair in pairs)
+    return row(case.arrivals, "with" if case.prefix_caching else "without", case.held, *caused(pairs))
+
+
+def caused(pairs: Sequence[Pair]) -> tuple[str, str]:
+    """How many joules more B takes than A, and the causes of that, as shares of A's."""
+    found, base_j = causes(pairs), fmean(pair.a.energy.gpu_j or 0.0 for pair in pairs)
     assert found is not None
-    told = [(said(c.names, c.joules), c.joules / plenty_j) for c in found.causes]
+    told = [(said(c.names, c.joules), c.joules / base_j) for c in found.causes]
     listed = ", ".join(f"{words} ({share:+.1%})" for words, share in told if abs(share) > SMALL)
-    caching = "with" if case.prefix_caching else "without"
-    return row(case.arrivals, caching, case.held, f"{found.delta_j / plenty_j:+.1%}", listed)
-
-
-def simulated(run: Run, trace: Trace) -> Run:
-    """The replay of a measured run in virtual time."""
-    names = (BLOCKS_OPTION, "enable_prefix_caching")
-    options = {name: run.configuration.options[name] for name in names if name in run.configuration.options}
-    knobs = replace(run.configuration, engine="sim", profile=PROFILE, options=options)
-    return ran(trace, knobs, run.trace, run.id, run.trial)
-
-
-def beside(real: Sequence[Run], virtual: Sequence[Run]) -> Iterator[str]:
-    """Each measured configuration and what the simulator says of it, then how far off its figures are."""
-    shown = ("KV blocks", "batch", "prefix caching")
-    yield row(*shown, "", *(name for name, _ in COLUMNS), "engine steps", "calls preempted alike")
-    yield row(*["--:"] * (len(shown) + len(COLUMNS) + 3))
-    for key in dict.fromkeys(configuration_key(run.configuration) for run in real):
-        own = [i for i, run in enumerate(real) if configuration_key(run.configuration) == key]
-        options = real[own[0]].configuration.options
-        words = (
-            f"{options[BLOCKS_OPTION]:,}",
-            str(real[own[0]].configuration.max_num_seqs),
-            "on" if options.get("enable_prefix_caching", True) else "off",
-        )
-        alike = fmean(same_calls(real[i], virtual[i]) for i in own)
-        for name, runs in (("measured", real), ("simulated", virtual)):
-            mine = [runs[i] for i in own]
-            cells = [shown_of(mean_of(map(found_in, mine))) for _, shown_of in COLUMNS]
-            steps = fmean(sum(step.steps for step in run.steps or ()) for run in mine)
-            yield row(*words, name, *cells, f"{steps:,.0f}", "" if name == "measured" else f"{alike:.0%}")
-    yield ""
-    yield from errors(validate(virtual, real))
-
-
-def same_calls(a: Run, b: Run) -> float:
-    """The share of calls that were preempted equally often in both."""
-    theirs = {call.id: call.preemptions for call in b.calls}
-    return fmean(call.preemptions == theirs[call.id] for call in a.calls)
+    return f"{found.delta_j / base_j:+.1%}", listed
 
 
 def tables(found: Mapping[Case, Found], seeds: int) -> Iterator[tuple[str, str]]:
@@ -256,11 +218,6 @@ def main() -> None:
         print(f"\n{name}\n\n{text}")
         if given.write:
             put(PAGE, name, text)
-    for folder in MEASURED:
-        if folder.exists():
-            runs = load_runs(folder).runs
-            print("\nMeasured on an H200, and simulated\n")
-            print("\n".join(beside(runs, [simulated(run, load_of(1)) for run in runs])))
 
 
 def arguments() -> argparse.Namespace:

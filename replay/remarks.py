@@ -9,6 +9,7 @@ from typing import Literal
 from rejoule.replay.engines.client_health import client_limit
 from rejoule.replay.protocol.rejection import advice
 from rejoule.traces.chosen import policy_notes
+from rejoule.traces.evicted import eviction_notes
 from rejoule.traces.modelled import modelled_notes
 from rejoule.traces.parrot_told import parrot_notes
 from rejoule.traces.preempted import fullest_note
@@ -50,6 +51,7 @@ def remarks(run: Run) -> Iterator[Remark]:
         yield Remark("warning", f"{run.id}: its joules should not be used: {reason}")
     if (hint := advice(run)) is not None:
         yield Remark("note", f"{run.id}: {hint}")
+    yield from (Remark("note", f"{run.id}: {note}") for note in eviction_notes([run]))
     if run.certificate.violations:
         first, more = run.certificate.violations[0], len(run.certificate.violations) - 1
         yield Remark("warning", f"{run.id}: {first}{f', and {more} more' if more else ''}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
 from rejoule.replay.engine import Measured
-from rejoule.replay.exactness.expected_cache import Served, cached_bounds
+from rejoule.replay.exactness.cache_verdict import CacheVerdict, cache_verdict
+from rejoule.replay.exactness.expected_cache import Served
 from rejoule.replay.exactness.left_behind import beyond, text_of
 from rejoule.replay.exactness.models import Models
 from rejoule.replay.exactness.requests import digest
@@ -162,12 +163,8 @@ def _certificate(
     violations = list(measured.violations)
     violations += [f"{r.id} failed: {r.error}" for r in results if r.error is not None]
     violations += [f"{r.id} did other work than asked for" for r in results if r.error is None and r.exact is False]
-    bounds = _cached_bounds(trace, results, measured.block_size, configuration)
-    violations += [
-        f"{r.id} found {r.cached_tokens} tokens in the prefix cache, expected {bounds[r.id]}"
-        for r in results
-        if r.id in bounds and r.cached_tokens is not None and not _within(r.cached_tokens, bounds[r.id])
-    ]
+    cache = _cache_verdict(trace, results, measured, configuration)
+    violations += cache.violations
     if tier == "lengths":
         violations += _warmth(trace, results, configuration)
     answered = {r.id: r for r in results}
@@ -179,7 +176,8 @@ def _certificate(
         exact_calls=sum(r.exact is True for r in results),
         violations=tuple(violations),
         cached_tokens=total(r.cached_tokens for r in results),
-        expected_cached_tokens=_summed(bounds.values()) if bounds else None,
+        expected_cached_tokens=cache.expected_tokens,
+        evicted_calls=cache.evicted_calls,
         work=account(trace, answered),
         salted=configuration.options.get(SALT) == "prompt",
     )
@@ -199,25 +197,16 @@ def _warmth(trace: Trace, results: Sequence[CallResult], configuration: Configur
     ]
 
 
-def _cached_bounds(
-    trace: Trace, results: Sequence[CallResult], block_size: int | None, configuration: Configuration
-) -> dict[str, tuple[int, int]]:
-    if block_size is None:
-        return {}
+def _cache_verdict(
+    trace: Trace, results: Sequence[CallResult], measured: Measured, configuration: Configuration
+) -> CacheVerdict:
+    if measured.block_size is None:
+        return CacheVerdict()
     calls = {call.id: call for call in trace.calls}
     rules = Tokens(configuration, Models(("",)), "logits-processor")
-    served: dict[int, list[Served]] = {}
-    for result in results:
-        asked = rules.ask(calls[result.id])
-        one = Served(result.id, result.sent_s, result.end_s, asked.prompt, asked.output_ids or (), result.first_token_s)
-        served.setdefault(pass_of(result.id), []).append(one)
-    return {name: found for one_pass in served.values() for name, found in cached_bounds(one_pass, block_size).items()}
-
-
-def _within(value: int, bounds: tuple[int, int]) -> bool:
-    return bounds[0] <= value <= bounds[1]
-
-
-def _summed(bounds: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    low, high = zip(*bounds, strict=True)
-    return sum(low), sum(high)
+    asked = {result.id: rules.ask(calls[result.id]) for result in results}
+    served = [
+        Served(r.id, r.sent_s, r.end_s, asked[r.id].prompt, asked[r.id].output_ids or (), r.first_token_s)
+        for r in results
+    ]
+    return cache_verdict(results, served, measured.block_size, measured.engine.get("num_gpu_blocks"))

@@ -23,6 +23,8 @@ RUN_STEPS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: lambda body: body | {"format_version": 2},
     # Digests of the file and of those beside it: there are none to be checked.
     2: lambda body: body | {"format_version": 3},
+    # A call that did not find what was evicted from the prefix cache was a violation; evicted.py tells these apart.
+    3: lambda body: body | {"format_version": 4},
 }
 """The same for runs."""
 

@@ -15,7 +15,7 @@ import orjson
 from rejoule.traces.secrets import masked
 from rejoule.traces.work import Account
 
-RUN_FORMAT_VERSION: Final = 3
+RUN_FORMAT_VERSION: Final = 4
 
 LEARNED: Final = "learned"
 ORACLE: Final = "oracle"
@@ -262,6 +262,8 @@ class Certificate:
     cached_tokens: int | None = None
     expected_cached_tokens: tuple[int, int] | None = None
     """The least and the most that a prefix cache which never ran out of room can have held."""
+    evicted_calls: int | None = None
+    """Those that found less than that when blocks may have been evicted; ``None`` where it is not known."""
     work: Account | None = None
     """What became of the trace's work. Runs of older versions do not say; reading them works it out."""
     salted: bool = False

@@ -29,6 +29,7 @@ import msgspec
 from rejoule.traces import store
 from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.errors import RejouleError
+from rejoule.traces.evicted import told_apart
 from rejoule.traces.frames import Calls, run_columns
 from rejoule.traces.loops import looped
 from rejoule.traces.migrate import migrated_run
@@ -45,6 +46,8 @@ SEALED: Final = 2
 """The version of a plan from which on it has a seal."""
 RUN_SEALED: Final = 3
 """The same of a run."""
+EVICTED_APART: Final = 4
+"""The version of a run from which on what was evicted from the prefix cache is no violation."""
 LINES: Final = ("steps", "readings")
 """What of a run is kept in files of its own."""
 OURS: Final = frozenset({"runs", "traces", "servers", "samples", "refused.json", ".experiment.json"})
@@ -269,7 +272,8 @@ def _unpacked(file: Path) -> tuple[Run, dict[str, str] | None]:
     since = _version(body) >= RUN_SEALED
     plain = unsealed(body, required=since)
     files = msgspec.convert(plain.get("files"), dict[str, str]) if since else None
-    return msgspec.convert(migrated_run(plain, str(file)), Run), files
+    run = msgspec.convert(migrated_run(plain, str(file)), Run)
+    return run if _version(body) >= EVICTED_APART else told_apart(run), files
 
 
 def _files(folder: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ from rejoule.analysis.summary.cells import FULL_SHARE, Workload
 from rejoule.analysis.summary.evidence import start_temperatures_c
 from rejoule.analysis.summary.lines import work_notes
 from rejoule.traces.clock_curve import curve_notes
+from rejoule.traces.evicted import eviction_notes
 from rejoule.traces.modelled import worth_notes
 from rejoule.traces.preempted import fullest_note
 from rejoule.traces.warmth import WARM
@@ -45,6 +46,7 @@ def doubts(workload: Workload) -> Iterator[str]:
     if apart is not None:
         yield f"{workload.name}: runs started at {apart[0]:.0f} to {apart[1]:.0f} °C: warmer ones take more"
     yield from (f"{workload.name}: {sentence}" for sentence in work_notes(runs))
+    yield from (f"{workload.name}: {note}" for note in eviction_notes(runs))
     violations = sum(not v.startswith(WARM) for run in runs for v in run.certificate.violations)
     if violations:
         yield f"{workload.name}: {counted(violations, 'call')} did not do the work that the trace asked for"

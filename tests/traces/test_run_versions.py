@@ -22,6 +22,13 @@ def test_stored_runs(version: int) -> None:
     assert run.steps and run.readings and not any(reading.gpus_j for reading in run.readings)
 
 
+def test_what_was_evicted_is_no_violation_any_more() -> None:
+    """One that found less when there may have been no room; to find less before that, or too much, stays one."""
+    held = load_run(STORED / "run-v3", "run").certificate
+    assert held.evicted_calls == 1
+    assert [violation.split()[0] for violation in held.violations] == ["w0000/c001", "w0000/c004", "w0000/c005"]
+
+
 def test_a_run_from_the_future_is_refused() -> None:
     """By what is written in it, with what to do."""
     with pytest.raises(RejouleError, match="format version 99"):

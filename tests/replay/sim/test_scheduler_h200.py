@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from benchmarks.full_kv import load_of
+from benchmarks.full_kv_measured import SEED
 from benchmarks.validation import DATA
 
 from rejoule.replay.engines.sim import output_ids, prompt_ids
@@ -20,6 +22,7 @@ from rejoule.replay.sim.kv_cache import BlockPool
 from rejoule.replay.sim.limits import Limits
 from rejoule.replay.sim.scheduler import Scheduler
 from rejoule.traces.made_tokens import MadeTokens
+from rejoule.traces.model import Trace
 from rejoule.traces.run import Run, Step
 from rejoule.traces.runs import load_runs
 from rejoule.traces.store import load
@@ -34,12 +37,18 @@ Told = tuple[dict[str, tuple[int, int]], dict[str, int], tuple[str, ...]]
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, dict[str, SimRequest]]:
     """The calls of the workloads' traces, by trace."""
-    found = {}
-    for path in (DATA / "workloads" / "traces").iterdir():
-        calls = [c for w in load(path).workflows for c in w.calls]
-        requests = [(c.id, prompt_ids(c), output_ids(c, 1.0)) for c in calls]
-        found[path.name.split(".")[0]] = {name: SimRequest(name, p, len(o), o) for name, p, o in requests}
-    return found
+    return {path.name.split(".")[0]: asked(load(path)) for path in (DATA / "workloads" / "traces").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def mixed() -> dict[str, SimRequest]:
+    """The calls of the load that was measured with few KV blocks."""
+    return asked(load_of(SEED))
+
+
+def asked(trace: Trace) -> dict[str, SimRequest]:
+    requests = [(call.id, prompt_ids(call), output_ids(call, 1.0)) for call in trace.calls]
+    return {name: SimRequest(name, prompt, len(output), output) for name, prompt, output in requests}
 
 
 def unlike(run: Run) -> dict[str, SimRequest]:
@@ -150,3 +159,12 @@ def test_full_batches_have_the_steps_of_a_gpu(folder: str, size: tuple[int, int]
     assert any(len(step.prefill) > 10 for run in found for step in run.steps or ())
     for run in found:
         assert first_difference(run, unlike(run), None) is None, run.id
+
+
+def test_a_full_kv_cache_has_the_steps_of_a_gpu(mixed: dict[str, SimRequest]) -> None:
+    """Where blocks run out: equal preemptions, prompts computed again, and hits in what was not evicted."""
+    found = runs(DATA / "full-kv")
+    assert (len(found), step_count(found)) == (6, 13_886)
+    assert sum(len(step.preempted) for run in found for step in run.steps or ()) == 58
+    for run in found:
+        assert first_difference(run, mixed, AT_LATEST_S) is None, run.id
