@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from rejoule.replay.calibration.least_squares import Found, Parameter, Vector, least_squares
 from rejoule.replay.calibration.observations import Bin, Engine, Kind, Launch, ObservedStep, PowerReading, Span
 from rejoule.replay.sim.latency import Demand, LatencyModel, StepTime, Work
-from rejoule.replay.sim.pipeline import span_s
+from rejoule.replay.sim.pipeline import span_s, workers_span_s
 from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.profile import PowerCurve, Profile, Timing
 
@@ -247,11 +247,15 @@ def _durations(profile: Profile, members: Sequence[_Members]) -> Vector:
         each, ends = members
         costs = [cost(step) for step, _ in each]
         first = costs[0][0].first_s if each[0][0].work.first else None
-        launches = [(time.gpu_s, demand.host_s) for demand, time in costs]
         alike = fsum((steps - 1) * time.step_s for (_, steps), (_, time) in zip(each, costs, strict=True))
+        if profile.tensor_parallel > 1:
+            whole = [models(step.engine).is_whole(step.work.prefills, step.work.decodes) for step, _ in each]
+            handed = [(time.gpu_s, demand.host_s, one) for (demand, time), one in zip(costs, whole, strict=True)]
+            return alike + workers_span_s(handed, first, profile.timing.per_step_s)
         last = each[-1][0]
         then = Work(decodes=last.work.prefills + last.work.decodes)
         next_s = 0.0 if ends else models(last.engine).demand(then).host_s
+        launches = [(time.gpu_s, demand.host_s) for demand, time in costs]
         return alike + span_s(launches, first, next_s, profile.timing.per_step_s)
 
     return np.array([seconds(each) for each in members])
