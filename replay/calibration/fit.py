@@ -17,6 +17,7 @@ from rejoule.replay.sim.latency import Demand, LatencyModel, StepTime, Work
 from rejoule.replay.sim.pipeline import span_s, workers_span_s
 from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.profile import PowerCurve, Profile, Timing
+from rejoule.replay.sim.tensor_parallel import ALONE
 
 TIMING: Final = {
     "compute_efficiency": (0.05, 1.0),
@@ -45,6 +46,9 @@ TWO_SHOTS: Final = {"two_shot_s": (1e-7, 1e-3), "two_shot_efficiency": (0.05, 1.
 """of more than two, and"""
 OF_ONE: Final = ("per_step_s", "host_per_step_s")
 """what stays then: of each step, it cannot be told from what all-reduces and workers take of each step."""
+ITS_OWN: Final = ("compute_efficiency", "memory_efficiency", "memory_knee", "overlap_norm", "attention_efficiency")
+"""What stays where one GPU alone has shown it: matrix products and NCCL's bytes both grow with tokens, weights and the
+latency of all-reduces are both of each step."""
 POWER: Final = {
     "idle_w": (1.0, 1000.0),
     "memory_w": (0.1, 2000.0),
@@ -217,7 +221,8 @@ def _bounds(profile: Profile) -> dict[str, tuple[float, float]]:
     """The constants of timing that are fitted, of as many GPUs as the profile has, and between which bounds."""
     if profile.tensor_parallel == 1:
         return TIMING
-    alone = {name: limits for name, limits in TIMING.items() if name not in OF_ONE}
+    known = [name for name in ITS_OWN if profile.sources.get(f"timing.{name}", "").startswith(ALONE)]
+    alone = {name: limits for name, limits in TIMING.items() if name not in (*OF_ONE, *known)}
     return alone | SHARED | (TWO_SHOTS if profile.tensor_parallel > 2 else {})
 
 
