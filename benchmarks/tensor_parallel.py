@@ -11,8 +11,10 @@ ones, which proves the way and nothing about a GPU.
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from math import fsum
 from pathlib import Path
 from statistics import median
@@ -27,7 +29,10 @@ from rejoule import attribute
 from rejoule.analysis.summary.summary import trials
 from rejoule.analysis.validate import Validation, validate
 from rejoule.replay.calibration.calibrate import calibrate, write_profile
+from rejoule.replay.calibration.fit import SHARED
+from rejoule.replay.calibration.observations import ObservedStep, observed_steps
 from rejoule.replay.engines.sim import OPTIONS
+from rejoule.replay.sim.latency import LatencyModel
 from rejoule.replay.sim.profile import DifferenceError, ExpectedError, FigureError, Profile
 from rejoule.replay.sim.shipped import FOLDER, load_profile
 from rejoule.replay.sim.tensor_parallel import spread
@@ -127,6 +132,40 @@ def added_up(measured: Sequence[Run]) -> None:
     print(f"joules by node withheld: {'; '.join(withheld) or 'of none'}")
 
 
+def beside_prompts(runs: Sequence[Run]) -> None:
+    """Prints how long decode steps take before prompts that are launched kernel by kernel, behind them, and elsewhere,
+    on one GPU and on two."""
+    print("\n| median of decode steps, ms | before a launch | behind it | others |\n| --- | --: | --: | --: |")
+    for name, found in (("one GPU, its grid", load_runs(DATA / "grid").runs), ("two GPUs", runs)):
+        seen = defaultdict(list)
+        for run in found:
+            for before, step, behind in zip(steps := list(observed_steps(run)), steps[1:], steps[2:], strict=False):
+                if step.work.prefills or step.work.first or step.steps > 1:
+                    continue
+                place = "behind" if _launched(before) else "before" if _launched(behind) else "others"
+                seen[place].append(1e3 * step.duration_s)
+        print(f"| {name} | {' | '.join(f'{median(seen[place]):.1f}' for place in ('before', 'behind', 'others'))} |")
+
+
+def _launched(step: ObservedStep) -> bool:
+    """Kernel by kernel."""
+    return step.work.prefills > 0 and step.work.prefill_tokens + step.work.decodes > _captured(step.seats)
+
+
+@cache
+def _captured(seats: int | None) -> int:
+    return LatencyModel(load_profile(PROFILE), seats).captured_tokens
+
+
+def exchange(profile: Profile) -> None:
+    """Prints what the fit says of links and workers, and how well it knows it."""
+    print("\n| | found | known |\n| --- | --: | --- |")
+    for name in SHARED:
+        value, told = getattr(profile.timing, name), profile.sources[f"timing.{name}"]
+        print(f"| {name} | {value:.0%} | {told} |" if value > 0.01 else f"| {name} | {1e6 * value:.1f} us | {told} |")
+    print(f"| link_w | {profile.power.link_w:.0f} W | {profile.sources['power.link_w']} |")
+
+
 def known_errors(sim: Sequence[Run], measured: Sequence[Run], found: Validation) -> ExpectedError:
     """How far off figures were, and differences between numbers of calls at a time and in the way to exchange."""
     pairs: dict[str, list[float]] = {}
@@ -209,6 +248,7 @@ def main() -> None:
     grids, measured = ([run for run in runs if (run.trace == GRID) is one] for one in (True, False))
     summed(runs)
     added_up(runs)
+    beside_prompts(runs)
     base = load_profile(given.profile)
     base = spread(base, 2) if base.tensor_parallel == 1 else base
     before = given.out / "tp2-before.json"
@@ -219,6 +259,7 @@ def main() -> None:
         return
     fitted = given.out / "tp2-fitted.json"
     profile = served(calibrate(base, SHIPPED, grids, measured).profile, base)
+    exchange(profile)
     write_profile(profile, fitted)
     sim = simulated(measured, str(fitted))
     found = judged(sim, measured, f"{profile.name}, fitted to the grid")
