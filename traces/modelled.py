@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from rejoule.traces.clock_curve import curve_notes
-from rejoule.traces.engine_options import DEFAULTS, option_word
+from rejoule.traces.engine_options import DEFAULTS, GPUS, option_word
 from rejoule.traces.run import Run
 from rejoule.traces.words import in_percent
 
 ALWAYS: Final = frozenset({"num_gpu_blocks"})
 """How many blocks there are is a size of the profile's own, not another way to run."""
+LIMIT: Final = "concurrency"
+"""A knob that was turned alone too, where a profile knows of it."""
 FIGURES: Final[Mapping[str, str]] = {
     "GPU energy": "joules",
     "workflow time": "workflow time",
@@ -78,11 +80,18 @@ def option_notes(runs: Iterable[Run]) -> Iterator[str]:
     for run in runs:
         if run.configuration.engine == "sim":
             turned = turned_options(run.configuration.options)
+            if run.engine.get("calibrated") and run.engine.get("gpus") == turned.get(GPUS):
+                # A profile that was fitted to so many GPUs is of them.
+                turned.pop(GPUS, None)
             words = {name: option_word(name, value) for name, value in turned.items()}
             held = [name for name, value in turned.items() if is_known(tested(run.engine, name), value)]
             unknown |= dict.fromkeys(word for name, word in words.items() if name not in held)
-            if len(held) > 1:
-                together[" with ".join(words[name] for name in held)] = None
+            alone = [words[name] for name in held]
+            limit = run.configuration.concurrency
+            if limit is not None and LIMIT in ((run.engine.get("expected_error") or {}).get("knobs") or ()):
+                alone.append(f"{LIMIT} {limit}")
+            if held and len(alone) > 1:
+                together[" with ".join(alone)] = None
     if unknown:
         yield f"modelled, and never held against a measured run: {', '.join(unknown)}"
     if together:

@@ -174,9 +174,11 @@ def _steps(run: Run, profile: Profile) -> Iterator[ObservedStep]:
 def seen_in(runs: Sequence[Run], profile: Profile) -> Seen:
     """Of ``runs``; ``profile`` says which clocks steps cannot have had."""
     steps = [(run, list(_steps(run, profile))) for run in runs]
-    found = [span for _, own in steps for span in spans(own)]
+    workers = profile.tensor_parallel > 1
+    found = [span for _, own in steps for span in spans(own, workers)]
     readings = [reading for run, own in steps for reading in power_readings(run, own)]
-    return Seen(found, binned(found), launches(found), readings)
+    # No step waits for what workers launch behind it.
+    return Seen(found, binned(found), [] if workers else launches(found), readings)
 
 
 def _source(base: Profile, runs: Sequence[Run], timing_only: bool) -> str:

@@ -14,9 +14,10 @@ from msgspec.structs import replace
 from rejoule.replay.calibration.least_squares import Found, Parameter, Vector, least_squares
 from rejoule.replay.calibration.observations import Bin, Engine, Kind, Launch, ObservedStep, PowerReading, Span
 from rejoule.replay.sim.latency import Demand, LatencyModel, StepTime, Work
-from rejoule.replay.sim.pipeline import span_s
+from rejoule.replay.sim.pipeline import span_s, workers_span_s
 from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.profile import PowerCurve, Profile, Timing
+from rejoule.replay.sim.tensor_parallel import ALONE
 
 TIMING: Final = {
     "compute_efficiency": (0.05, 1.0),
@@ -45,6 +46,9 @@ TWO_SHOTS: Final = {"two_shot_s": (1e-7, 1e-3), "two_shot_efficiency": (0.05, 1.
 """of more than two, and"""
 OF_ONE: Final = ("per_step_s", "host_per_step_s")
 """what stays then: of each step, it cannot be told from what all-reduces and workers take of each step."""
+ITS_OWN: Final = ("compute_efficiency", "memory_efficiency", "memory_knee", "overlap_norm", "attention_efficiency")
+"""What stays where one GPU alone has shown it: matrix products and NCCL's bytes both grow with tokens, weights and the
+latency of all-reduces are both of each step."""
 POWER: Final = {
     "idle_w": (1.0, 1000.0),
     "memory_w": (0.1, 2000.0),
@@ -217,7 +221,8 @@ def _bounds(profile: Profile) -> dict[str, tuple[float, float]]:
     """The constants of timing that are fitted, of as many GPUs as the profile has, and between which bounds."""
     if profile.tensor_parallel == 1:
         return TIMING
-    alone = {name: limits for name, limits in TIMING.items() if name not in OF_ONE}
+    known = [name for name in ITS_OWN if profile.sources.get(f"timing.{name}", "").startswith(ALONE)]
+    alone = {name: limits for name, limits in TIMING.items() if name not in (*OF_ONE, *known)}
     return alone | SHARED | (TWO_SHOTS if profile.tensor_parallel > 2 else {})
 
 
@@ -247,11 +252,15 @@ def _durations(profile: Profile, members: Sequence[_Members]) -> Vector:
         each, ends = members
         costs = [cost(step) for step, _ in each]
         first = costs[0][0].first_s if each[0][0].work.first else None
-        launches = [(time.gpu_s, demand.host_s) for demand, time in costs]
         alike = fsum((steps - 1) * time.step_s for (_, steps), (_, time) in zip(each, costs, strict=True))
+        if profile.tensor_parallel > 1:
+            whole = [models(step.engine).is_whole(step.work.prefills, step.work.decodes) for step, _ in each]
+            handed = [(time.gpu_s, demand.host_s, one) for (demand, time), one in zip(costs, whole, strict=True)]
+            return alike + workers_span_s(handed, first, profile.timing.per_step_s)
         last = each[-1][0]
         then = Work(decodes=last.work.prefills + last.work.decodes)
         next_s = 0.0 if ends else models(last.engine).demand(then).host_s
+        launches = [(time.gpu_s, demand.host_s) for demand, time in costs]
         return alike + span_s(launches, first, next_s, profile.timing.per_step_s)
 
     return np.array([seconds(each) for each in members])

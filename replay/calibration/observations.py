@@ -139,11 +139,13 @@ def observed_steps(run: Run, highest: Callable[[Work, Engine], float] | None = N
         idle = step.idle
 
 
-def spans(steps: Iterable[ObservedStep]) -> Iterator[Span]:
-    """Steps, grouped so that no time has spilled from one group to the next."""
+def spans(steps: Iterable[ObservedStep], workers: bool = False) -> Iterator[Span]:
+    """Steps, grouped so that no time has spilled from one group to the next; where ``workers`` launch, it spills into
+    the step behind a prompt, too."""
     held: list[ObservedStep] = []
     for step in steps:
-        if held and (step.work.first or not step.work.prefills or held[-1].each_s > BLURRED_S):
+        launched = step.work.prefills or (workers and held and held[-1].work.prefills)
+        if held and (step.work.first or not launched or held[-1].each_s > BLURRED_S):
             yield Span(tuple(held), ends=step.work.first)
             held = []
         held.append(step)

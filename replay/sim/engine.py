@@ -43,7 +43,10 @@ class StepEngine:
         self.power = PowerModel(config.profile, latency, config.power_cap_w, config.sm_clock_mhz)
         self.log = StepLog(keep_steps)
         self._costs = StepCosts(latency, self.power)
-        self._pipeline = Pipeline(self.power, self.limits.async_scheduling)
+        self._workers = config.profile.tensor_parallel > 1
+        self._pipeline = Pipeline(self.power, self.limits.async_scheduling, self._workers)
+        self._late = False
+        """Whether the step before may have taken so long to launch that workers begin late with the next one."""
         self._arrivals = Arrivals(config.profile.timing.api_crowd_s)
         self._answers = Answers(config.profile.timing)
         self._jobs: dict[str, Job] = {}
@@ -165,7 +168,9 @@ class StepEngine:
             self.log.note_preempted(plan)
             scheduler.commit(1)
             return pipeline.flight is not None and self._tell(pipeline.land(), events)
-        if scheduler.changing or (self._stretch is None and self._costs.settling(plan, pipeline.now_s)):
+        alone = scheduler.changing or self._late
+        self._late = self._workers and bool(plan.chunks)
+        if alone or (self._stretch is None and self._costs.settling(plan, pipeline.now_s)):
             self._stretch = None
             done = self._single(plan, events)
         else:
@@ -233,7 +238,8 @@ class StepEngine:
     def _single(self, plan: Plan, events: list[Event]) -> bool:
         """Launch one step; whether somebody may act on the one before it."""
         demand = self._costs.demand(plan, self._pipeline.first)
-        start_s, begins_s, launched_s, landed = self._pipeline.launch(demand)
+        whole = self.latency.is_whole(len(plan.chunks), plan.decodes)
+        start_s, begins_s, launched_s, landed = self._pipeline.launch(demand, whole)
         done = self._tell(landed, events)
         remaining_s = launched_s - begins_s + self.config.profile.timing.per_step_s
         operation = self.power.run(demand._replace(host_s=remaining_s), begins_s)

@@ -174,6 +174,10 @@ class LatencyModel:
         first = timing.host_first_s if work.first else 0.0
         return Demand(compute, memory, overhead, host, cache, first, serial, link)
 
+    def is_whole(self, prefills: int, decodes: int) -> bool:
+        """Whether a step is one CUDA graph, as those are that only decode; one with prompts is a graph a layer."""
+        return not prefills and decodes <= self.captured_tokens
+
     def time(self, demand: Demand, clock_mhz: float) -> StepTime:
         """The step's time at an SM clock. The memory's own clock does not change with it."""
         compute = demand.compute_s * self._max_clock_mhz / clock_mhz

@@ -10,6 +10,18 @@ needs to choose and launch it, which it begins when it has taken over the output
 
 A step before which there was nothing to do is launched at once, and the next one as soon as that is done. So prompts
 delay the output of the step before theirs, by as much as the host needs for them.
+
+Several GPUs have a process each that launches (``v1/executor/multiproc_executor.py``): the engine hands a step over and
+goes on, and a thread of the process (``WorkerProc.async_output_busy_loop``) tells it of an output while the next one is
+launched. Launches wait for each other, and outputs for none of them:
+
+    H_k = max(H_{k-1}, O_{k-2}) + h_k
+    O_k = G_k
+
+The step after one before which there was nothing to do is then chosen at once. So prompts delay their own output, and a
+request that arrives while they are launched is in the step after next: the next one was chosen by then. Behind a launch
+that took long nothing hides that of the next step, and if that is one CUDA graph, all of it is computed only then:
+G_k = max(G_{k-1}, H_k) + g_k.
 """
 
 from __future__ import annotations
@@ -45,6 +57,26 @@ def span_s(
     return chosen_s
 
 
+def workers_span_s(
+    steps: Sequence[tuple[float, float, bool]], first_s: float | None, last_kernels_s: float = 0.0
+) -> float:
+    """``span_s`` where processes of their own launch; each step is (g, h, whether it is one CUDA graph)."""
+    (gpu_s, host_s, whole), *rest = steps
+    chosen_s = first_s or 0.0
+    # If it was launched before, so was one like it: the slower of host and GPU set the pace.
+    launched_s = max(0.0, host_s - gpu_s) if first_s is None else chosen_s + host_s
+    computed_s = _computed_s(chosen_s, launched_s, gpu_s, 0.0 if first_s is None else last_kernels_s, whole)
+    for gpu_s, host_s, whole in rest:
+        launched_s = max(launched_s, chosen_s) + host_s
+        out_s = _computed_s(max(computed_s, chosen_s), launched_s, gpu_s, last_kernels_s, whole)
+        chosen_s, computed_s = computed_s, out_s
+    return computed_s
+
+
+def _computed_s(begins_s: float, launched_s: float, gpu_s: float, last_kernels_s: float, whole: bool) -> float:
+    return max(begins_s, launched_s) + gpu_s if whole else max(begins_s + gpu_s, launched_s + last_kernels_s)
+
+
 class Flight(NamedTuple):
     """A step whose output is not out yet, or equal ones of which all but the last are over."""
 
@@ -77,33 +109,38 @@ class Launch(NamedTuple):
 class Pipeline:
     """Host and GPU, with one step at most in flight. ``now_s`` is when the next step can be chosen.
 
-    ``ahead`` says that it is chosen while another one is in flight.
+    ``ahead`` says that it is chosen while another one is in flight, ``workers`` that processes of their own launch.
     """
 
-    def __init__(self, power: PowerModel, ahead: bool) -> None:
+    def __init__(self, power: PowerModel, ahead: bool, workers: bool = False) -> None:
         self.now_s = 0.0
         self.flight: Flight | None = None
         self.first = True
         """Whether the next step is one before which there was nothing to do."""
         self.power = power
         self._ahead = ahead
+        self._workers = workers
+        self._launched_s = 0.0
+        """When workers are done with all launches."""
 
-    def launch(self, demand: Demand) -> Launch:
-        """Launch a step from now on, and land the one in flight."""
+    def launch(self, demand: Demand, whole: bool = False) -> Launch:
+        """Launch a step from now on, and land the one in flight; ``whole`` says that it is one CUDA graph."""
         self.first = False
         chosen_s = self.now_s + demand.first_s
-        launched_s = chosen_s + demand.host_s
+        launched_s = (max(chosen_s, self._launched_s) if self._workers else chosen_s) + demand.host_s
+        self._launched_s = launched_s
+        least_s = launched_s if whole and self._workers else chosen_s
         flight = self.flight
         if flight is None:
             start_s = self.now_s
             if self._ahead:
-                self.now_s = launched_s
-            return Launch(start_s, chosen_s, launched_s, None)
+                self.now_s = chosen_s if self._workers else launched_s
+            return Launch(start_s, least_s, launched_s, None)
         computed_s = flight.computed_s
-        begins_s = max(computed_s, chosen_s)
+        begins_s = max(computed_s, least_s)
         if begins_s > computed_s:
             self.power.hold(self.power.idle_w, computed_s)
-        landed = self.land(max(computed_s, launched_s))
+        landed = self.land(computed_s if self._workers else max(computed_s, launched_s))
         return Launch(self.now_s, begins_s, launched_s, landed)
 
     def fly(self, record: StepRecord, skipped: Sequence[Job], begins_s: float, decodes: int = 0) -> float:

@@ -142,6 +142,15 @@ def _others(gpu: GpuFile, model_name: str) -> dict[str, str]:
     return {OTHERS: fitted} if fitted and not any(b.endswith(f"-{model_name}") for b in fitted.split(", ")) else {}
 
 
+def shipped_on(profile: Profile, gpus: int) -> Profile | None:
+    """The profile that ships and was fitted to so many GPUs, of a ``profile`` that ships as it is; else ``None``."""
+    several = f"{profile.name}-tp{gpus}"
+    shipped = names()
+    if profile.name not in shipped or several not in shipped or load_profile(profile.name) != profile:
+        return None
+    return load_profile(several)
+
+
 def gpu_sheet(name: str) -> GpuFile | None:
     """What ships of the GPU that its driver calls ``name``; ``None`` where nothing does."""
     sheets = (_read(FOLDER / "gpus" / f"{stem}.json", GpuFile) for stem in gpu_names())

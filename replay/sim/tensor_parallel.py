@@ -1,4 +1,4 @@
-"""A profile of one GPU on several of the same kind, which share each layer's work."""
+"""A profile of one GPU on several of the same kind, which share each layer's work: measured ones if they ship."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from rejoule.replay.sim.profile import Profile
 from rejoule.replay.sim.serving import BLOCK_SIZE, default_serving
-from rejoule.replay.sim.shipped import gpu_sheet
+from rejoule.replay.sim.shipped import gpu_sheet, shipped_on
 from rejoule.traces.errors import RejouleError
 
 LINKS: Final = (
@@ -22,23 +22,32 @@ LINKS: Final = (
     "host_all_reduce_s",
 )
 """Times that one GPU alone shows nothing of."""
+ALONE: Final = "of one GPU: "
+"""How the source of a constant begins that was fitted to one GPU by itself, and stays."""
 
 
 def on_gpus(profile: Profile, gpus: int) -> Profile:
-    """``profile`` on so many GPUs: its constants, those of their links from the GPU's data sheet, and KV blocks anew.
+    """``profile`` on so many GPUs: of one that ships, what was fitted to so many if that ships too; else ``spread``.
 
     A profile of as many is itself. Raises RejouleError for one of another number of several GPUs, or where the model
     cannot be split.
     """
     if gpus == profile.tensor_parallel:
         return profile
+    return shipped_on(profile, gpus) or spread(profile, gpus)
+
+
+def spread(profile: Profile, gpus: int) -> Profile:
+    """A ``profile`` of one GPU on so many: its constants, those of their links from the GPU's data sheet, and KV blocks
+    anew; nothing of it is measured on several. Raises RejouleError as ``on_gpus`` does."""
     if gpus < 1 or profile.tensor_parallel > 1:
         raise RejouleError(
             f"{profile.name} is of {profile.tensor_parallel} GPUs, and tensor_parallel_size is {gpus}",
             f"leave it out, or take a profile of one GPU or of {gpus}" if gpus > 0 else "take 1 or more",
         )
     sheet = gpu_sheet(profile.gpu.name)
-    timing, power, sources = profile.timing, profile.power, dict(profile.sources)
+    timing, power = profile.timing, profile.power
+    sources = {name: f"{ALONE}{text}" if text.startswith("fitted") else text for name, text in profile.sources.items()}
     gpu = profile.gpu
     if sheet is not None:
         timing = replace(timing, **{name: getattr(sheet.timing, name) for name in LINKS})

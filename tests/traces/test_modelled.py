@@ -23,6 +23,7 @@ from rejoule.analysis.validate import validate
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.shipped import load_profile
+from rejoule.traces.engine_options import NCCL_ALONE
 from rejoule.traces.modelled import modelled_notes, worth, worth_notes
 from rejoule.traces.run import Configuration, Run
 from rejoule.traces.runs import PlannedRun
@@ -33,9 +34,12 @@ SHEET = "a100-llama-3.1-8b"
 
 @cache
 def simulated(profile: str, batch: int = 8) -> Run:
-    trace = builders.trace(2)
-    knobs = Configuration(profile=profile, max_num_seqs=batch)
-    return asyncio.run(replay(trace, PlannedRun(f"{profile}-{batch}", "trace", knobs, 0), "", open_engine))
+    return ran(Configuration(profile=profile, max_num_seqs=batch))
+
+
+def ran(knobs: Configuration) -> Run:
+    plan = PlannedRun(f"{knobs.profile}-{knobs.max_num_seqs}", "trace", knobs, 0)
+    return asyncio.run(replay(builders.trace(2), plan, "", open_engine))
 
 
 def test_a_profile_from_data_sheets_says_what_such_a_one_was_off_by() -> None:
@@ -76,6 +80,35 @@ def test_of_several_gpus_it_is_said_that_nothing_is_known() -> None:
     (note,) = worth_notes([simulated(f"{SHEET}-tp2")])
     assert "is not known" in note
     assert load_profile(f"{SHEET}-tp2").expected_error is None
+
+
+@pytest.mark.parametrize(
+    ("profile", "options", "concurrency", "says"),
+    [
+        (None, {"tensor_parallel_size": 2}, None, []),
+        (
+            "h200-llama-3.1-8b-tp2",
+            {NCCL_ALONE: True},
+            8,
+            ["one at a time, not together: all-reduces by NCCL alone with"],
+        ),
+        (None, {"tensor_parallel_size": 2, NCCL_ALONE: True}, None, []),
+        (None, {"tensor_parallel_size": 4}, None, ["uncalibrated", "never held against a measured run: 4 GPUs"]),
+        (SHEET, {"tensor_parallel_size": 2}, None, ["uncalibrated", "never held against a measured run: 2 GPUs"]),
+        (
+            None,
+            {"tensor_parallel_size": 2, "enforce_eager": True},
+            None,
+            ["never held against a measured run: no CUDA graphs"],
+        ),
+    ],
+)
+def test_that_several_gpus_were_never_measured_is_said_where_it_is_so(
+    profile: str | None, options: dict[str, object], concurrency: int | None, says: list[str]
+) -> None:
+    """Two H200s with the default model were, exchanging in both ways, by NCCL alone with any number of calls."""
+    notes = list(modelled_notes([ran(Configuration(profile=profile, options=options, concurrency=concurrency))]))
+    assert len(notes) == len(says) and all(word in note for word, note in zip(says, notes, strict=True))
 
 
 def test_its_differences_are_allowed_an_example_of_another_gpus_error() -> None:

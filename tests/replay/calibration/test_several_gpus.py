@@ -19,7 +19,7 @@ from rejoule.replay.calibration.observations import observed_steps, power_readin
 from rejoule.replay.calibration.origin import check_measured, on_their_gpus, untold_note
 from rejoule.replay.calibration.quick import GridRun, moving
 from rejoule.replay.sim.shipped import load_profile
-from rejoule.replay.sim.tensor_parallel import on_gpus
+from rejoule.replay.sim.tensor_parallel import on_gpus, spread
 from rejoule.traces import RejouleError
 
 ONE = load_profile(PROFILE)
@@ -32,7 +32,7 @@ TIMES = {
 }
 """Of a host and links unlike those of the data sheet."""
 TRUE = replace(
-    on_gpus(ONE, 2), timing=replace(on_gpus(ONE, 2).timing, **TIMES), power=replace(on_gpus(ONE, 2).power, link_w=140.0)
+    spread(ONE, 2), timing=replace(spread(ONE, 2).timing, **TIMES), power=replace(spread(ONE, 2).power, link_w=140.0)
 )
 OFF: dict[str, Any] = {"disable_custom_all_reduce": True}
 
@@ -77,7 +77,7 @@ def test_a_quick_calibration_finds_the_links_latency() -> None:
     run = changed(run, engine={**run.engine, "tensor_parallel_size": 2})
     child = quick_calibrate(PARENT, "child", [GridRun(run, SMALL)])
     assert child.profile.timing.all_reduce_s == pytest.approx(1.5e-5, rel=0.15)
-    assert child.profile.timing.nccl_s == there.timing.nccl_s
+    assert child.profile.timing.nccl_s == on_gpus(PARENT, 2).timing.nccl_s
 
 
 def test_more_gpus_decode_large_batches_in_two_shots_and_that_latency_moves_too() -> None:

@@ -19,10 +19,14 @@ from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
 from rejoule.replay.sim.records import Event, StepRecord
 from rejoule.replay.sim.shipped import load_profile
+from rejoule.replay.sim.tensor_parallel import on_gpus
 from rejoule.traces.errors import RejouleError
 
 H200 = load_profile("h200-llama-3.1-8b-tp1")
 CONFIG = EngineConfig(H200, max_num_seqs=4, max_num_batched_tokens=64, num_gpu_blocks=40)
+SLOW = load_profile("h200-llama-3.1-8b")
+"""Prompts take its host long to launch."""
+TWO = replace(CONFIG, profile=on_gpus(SLOW, 2))
 
 arrivals = st.lists(
     st.tuples(st.floats(0, 0.5), st.integers(1, 150), st.integers(1, 60), st.integers(0, 1)), min_size=1, max_size=8
@@ -68,11 +72,12 @@ def test_records_cover_time_without_gaps_and_account_for_every_joule(load: list[
     assert engine.log.records[-1].energy_j == pytest.approx(137.0, rel=0.01)
 
 
+@pytest.mark.parametrize("config", [EngineConfig(SLOW, max_num_seqs=4), TWO], ids=["one GPU", "two"])
 @settings(max_examples=40, deadline=None)
-@given(arrivals)
-def test_joules_lie_where_the_time_is(load: list[tuple[float, int, int, int]]) -> None:
+@given(load=arrivals)
+def test_joules_lie_where_the_time_is(config: EngineConfig, load: list[tuple[float, int, int, int]]) -> None:
     """Where prompts take long to launch, no record draws less than the GPU at rest, or more than it ever does."""
-    engine = engine_with(load, EngineConfig(load_profile("h200-llama-3.1-8b"), max_num_seqs=4))
+    engine = engine_with(load, config)
     drain(engine)
     for record in engine.log.records:
         power_w = record.energy_j / (record.end_s - record.start_s)
@@ -98,11 +103,12 @@ def test_every_token_is_emitted_once_and_in_order(load: list[tuple[float, int, i
         assert end.at_s == max([*times, *resumed])
 
 
+@pytest.mark.parametrize("config", [CONFIG, TWO], ids=["one GPU", "two"])
 @settings(max_examples=60, deadline=None)
-@given(arrivals, st.floats(0.001, 0.05))
-def test_pausing_changes_nothing(load: list[tuple[float, int, int, int]], pause_s: float) -> None:
+@given(load=arrivals, pause_s=st.floats(0.001, 0.05))
+def test_pausing_changes_nothing(config: EngineConfig, load: list[tuple[float, int, int, int]], pause_s: float) -> None:
     """Advancing in slices, as wall time does, gives the same events at the same times, and the same energy."""
-    whole, sliced = engine_with(load), engine_with(load)
+    whole, sliced = engine_with(load, config), engine_with(load, config)
     assert drain(whole) == drain(sliced, pause_s)
     assert sliced.log.energy_j == pytest.approx(whole.log.energy_j, rel=1e-9)
 
@@ -179,6 +185,13 @@ def test_of_requests_that_find_it_idle_the_first_is_begun_with_alone() -> None:
     assert [len(r.prefill) for r in engine.log.records if r.prefill] == [1, 3]
 
 
+def test_where_several_gpus_launch_the_others_are_in_the_step_after_next() -> None:
+    """The next one is chosen as soon as the first is handed over, with nobody else yet."""
+    engine = engine_with([(0.0, 100, 3, i) for i in range(4)], replace(TWO, max_num_batched_tokens=8192))
+    drain(engine)
+    assert [len(r.prefill) for r in engine.log.records if not r.idle][:3] == [1, 0, 3]
+
+
 def test_nothing_is_kept_unless_asked_for() -> None:
     """Without its records an engine does the same in the same time, with the same energy."""
     load = [(0.1 * i, 60, 30, i) for i in range(6)]
@@ -244,6 +257,7 @@ SCRIPT = """
 from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.shipped import load_profile
+from rejoule.replay.sim.tensor_parallel import on_gpus
 from rejoule.replay.sim.jobs import SimRequest
 engine = StepEngine(EngineConfig(load_profile("a100-llama-3.1-8b"), max_num_seqs=4, num_gpu_blocks=300))
 for i in range(40):

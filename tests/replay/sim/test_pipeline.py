@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rejoule.replay.sim.latency import Demand, LatencyModel
-from rejoule.replay.sim.pipeline import Pipeline, span_s
+from rejoule.replay.sim.pipeline import Pipeline, span_s, workers_span_s
 from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.records import StepRecord
 from rejoule.replay.sim.shipped import load_profile
@@ -61,6 +61,32 @@ def test_launching_and_landing_takes_as_long_as_the_formula_says(
         pipeline.fly(StepRecord(launch.start_s, end_s, 1, 0.0, 1980.0, False, True, gpu_s, 0.0), (), launch.begins_s)
     landed = pipeline.land()
     assert landed.record.end_s == pipeline.now_s == pytest.approx(span_s(steps, first_s, 0.0))
+
+
+def test_workers_launch_a_prompt_while_the_step_before_it_is_out_already() -> None:
+    """Of a decode step of 5 ms and a prompt that takes 20 ms to launch, the prompt alone is late; a decode step behind
+    it, one CUDA graph, is launched in 3 ms and begins only then."""
+    decode, prompt = (0.005, 0.003, True), (0.011, 0.020, False)
+    assert workers_span_s([decode] * 10, None) == pytest.approx(0.050)
+    assert workers_span_s([(0.005, 0.008, True)] * 10, None) == pytest.approx(0.080)
+    assert workers_span_s([decode], None) == pytest.approx(0.005)
+    assert workers_span_s([decode, prompt], None, 0.0015) == pytest.approx(0.0215)
+    assert workers_span_s([decode, prompt, decode], None, 0.0015) == pytest.approx(0.028)
+    assert workers_span_s([prompt, decode], 0.001, 0.0015) == pytest.approx(0.029)
+
+
+@given(st.lists(st.tuples(times, st.booleans()), min_size=1, max_size=8), st.floats(0, 0.01))
+def test_workers_take_as_long_as_the_formula_says(
+    steps: list[tuple[tuple[float, float], bool]], first_s: float
+) -> None:
+    pipeline = Pipeline(PowerModel(H200, LatencyModel(H200, 1), None, None), ahead=True, workers=True)
+    for number, ((gpu_s, host_s), whole) in enumerate(steps):
+        demand = Demand(gpu_s, 0.0, 0.0, host_s, first_s=0.0 if number else first_s)
+        launch = pipeline.launch(demand, whole)
+        end_s = max(launch.begins_s + gpu_s, launch.launched_s)
+        pipeline.fly(StepRecord(launch.start_s, end_s, 1, 0.0, 1980.0, False, True, gpu_s, 0.0), (), launch.begins_s)
+    handed = [(gpu_s, host_s, whole) for (gpu_s, host_s), whole in steps]
+    assert pipeline.land().record.end_s == pytest.approx(workers_span_s(handed, first_s))
 
 
 def test_the_gpu_draws_its_resting_power_all_the_time() -> None:

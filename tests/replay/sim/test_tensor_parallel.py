@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from rejoule.replay.calibration.fit import ITS_OWN, OF_ONE
 from rejoule.replay.engines.sim import check_sim, engine_config, sim_identity
 from rejoule.replay.sim.shipped import compose, load_profile
-from rejoule.replay.sim.tensor_parallel import LINKS, on_gpus
+from rejoule.replay.sim.tensor_parallel import LINKS, on_gpus, spread
 from rejoule.traces import RejouleError
 from rejoule.traces.ran_on import Known
 from rejoule.traces.run import Configuration
 
 ONE = load_profile("h200-llama-3.1-8b")
-TWO = on_gpus(ONE, 2)
+TWO = spread(ONE, 2)
+MEASURED = load_profile("h200-llama-3.1-8b-tp2")
 SHEET = compose("h200", "llama-3.1-8b", 2)
 
 
@@ -56,11 +58,26 @@ def test_what_cannot_be_is_refused_with_a_remedy(profile: str, gpus: object, wha
 def test_the_option_puts_the_profile_on_as_many() -> None:
     options = {"tensor_parallel_size": 2, "disable_custom_all_reduce": True}
     config = engine_config(Configuration(options=options))
-    assert config.profile == TWO and config.disable_custom_all_reduce
-    assert sim_identity(Configuration(options=options))["profile"] == TWO.name
+    assert config.profile == MEASURED and config.disable_custom_all_reduce
+    assert sim_identity(Configuration(options=options))["profile"] == MEASURED.name
     own = engine_config(Configuration(options={"tensor_parallel_size": 2}))
     exchanges = [each.latency().exchange for each in (own, config)]
     assert [exchange.way(8192) for exchange in exchanges] == ["one shot", "NCCL"]
+
+
+def test_what_was_fitted_to_two_gpus_is_taken_for_two_of_that_profile_and_for_nothing_else() -> None:
+    assert on_gpus(ONE, 2) == MEASURED and MEASURED.calibrated and MEASURED.tensor_parallel == 2
+    assert on_gpus(ONE, 1) is ONE and on_gpus(ONE, 4) == spread(ONE, 4)
+    for other in (replace(ONE, power=replace(ONE.power, idle_w=99.0)), compose("h200", "llama-3.1-8b")):
+        assert on_gpus(other, 2) == spread(other, 2) and not on_gpus(other, 2).calibrated
+
+
+def test_the_shipped_profile_of_two_gpus_keeps_what_one_shows_alone_and_is_served_by_default() -> None:
+    for name in (*ITS_OWN, *OF_ONE):
+        assert getattr(MEASURED.timing, name) == pytest.approx(getattr(ONE.timing, name))
+    assert MEASURED.sources["timing.compute_efficiency"].startswith("of one GPU: fitted")
+    assert MEASURED.serving == TWO.serving
+    assert "grid" in MEASURED.provenance["runs"] and len(MEASURED.provenance["gpus"].split(", ")) == 2
 
 
 def test_one_and_two_gpus_are_two_things_in_a_folder_of_runs() -> None:
