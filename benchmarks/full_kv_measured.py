@@ -18,10 +18,11 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from benchmarks.client import put
+from benchmarks.full_batches import CLOCK
 from benchmarks.full_kv import COLUMNS, PAGE, caused, found_in, load_of, mean_of
 from benchmarks.gpu.policies import BLOCKS
 from benchmarks.gpu.sensors import row
-from benchmarks.quick import ALONE, CLOCK
+from benchmarks.quick import ALONE
 from benchmarks.validation import DATA, PROFILE, ran
 
 from rejoule.analysis.pairing import Pair
