@@ -129,8 +129,8 @@ def _model_error(modelled: Sequence[Run]) -> Allowance:
     varied = varying(run.configuration for run in modelled)
     options = [name for name in varied if _known_option(name, modelled)]
     example = told.get("found_on")
-    # What an assumed clock curve adds is added to a profile's own error: an example says nothing of caps and locks.
-    curved = () if example else tuple(name for name in BY if all(width(run) is not None for run in modelled))
+    # What an assumed clock curve adds is added to these errors.
+    curved = tuple(name for name in BY if all(width(run) is not None for run in modelled))
     odd = [name for name in varied if name not in (*told["knobs"], "seed", *options, *curved) and not of_the_run(name)]
     if odd:
         held = _listed((*told["knobs"], *told.get("options", ())))
