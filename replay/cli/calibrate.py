@@ -125,6 +125,11 @@ def calibrate(
     told = []
     if engine not in (None, "vllm", "sim") and (guess := assumed(given, known, limits)) is not None:
         told.append(guess)
+    if limits.max_model_len > profile.model.max_model_len:
+        told.append(
+            f"contexts of {limits.max_model_len:,} tokens are longer than the model of {profile.name} takes "
+            f"({profile.model.max_model_len:,}): the server has to be told to take them"
+        )
     if grid_only:
         if runs:
             raise RejouleError("--grid-only reads no runs", "leave them out, or leave out --grid-only")

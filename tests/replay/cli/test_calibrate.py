@@ -26,6 +26,14 @@ def test_the_grid_can_be_written_alone(tmp_path: Path) -> None:
     assert "decode-b8-c2048" in load(out).nodes
 
 
+def test_a_grid_of_longer_contexts_than_its_model_has_says_so(tmp_path: Path) -> None:
+    words = ["--grid-only", "-o", str(tmp_path / "grid.jsonl.zst"), "--max-model-len"]
+    notes = [CliRunner().invoke(calibrate, [*words, length]).output for length in ("131072", "131073")]
+    assert [
+        "are longer than the model of h200-llama-3.1-8b takes (131,072)" in " ".join(note.split()) for note in notes
+    ] == [False, True]
+
+
 def test_it_measures_and_fits_in_one_go(tmp_path: Path) -> None:
     out = tmp_path / "mine.json"
     words = ["-o", str(out), "--engine", "sim", "--sm-clock", "none,1200", "--timing-only", "--json", *TINY]
