@@ -268,8 +268,9 @@ def main() -> None:
 
 
 def served(fitted: Profile, base: Profile) -> Profile:
-    """What was ``fitted`` as vLLM would serve it, not as the grid's server was."""
-    return changed(fitted, serving=base.serving)
+    """What was ``fitted`` as vLLM would serve it, not as the grid's server was; to who takes it, of another's cards."""
+    curve = fitted.clock_curve
+    return changed(fitted, serving=base.serving, clock_curve=curve and changed(curve, own_card=False))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def eviction_notes(runs: Sequence[Run]) -> Iterator[str]:
         blocks = ", ".join(dict.fromkeys(f"{run.engine['num_gpu_blocks']:,}" for run in full))
         yield (
             f"the prefix cache was too small: {short:,} of {counted(calls, 'call')} found less there than had been "
-            f"computed before, since blocks were evicted (there are {blocks}); more KV blocks (num_gpu_blocks, "
+            f"computed before, when blocks may have been evicted (there are {blocks}); more KV blocks (num_gpu_blocks, "
             "gpu_memory_utilization) end that"
         )
 

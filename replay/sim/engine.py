@@ -213,7 +213,8 @@ class StepEngine:
         """Launch as many equal steps as nothing interrupts: whether somebody may act, and how many they are."""
         ahead = int(self.limits.async_scheduling)
         scheduler, pipeline = self.scheduler, self._pipeline
-        start_s, _, _, landed = pipeline.launch(self._costs.decode_demand(plan))
+        demand = self._costs.decode_demand(plan)
+        start_s, _, _, landed = pipeline.launch(demand)
         done = self._tell(landed, events)
         stretch = self._stretch
         if stretch is None:
@@ -229,6 +230,7 @@ class StepEngine:
             if at_s is not None and stretch.end_s(last) > at_s:
                 last = min(last, max(over + 1, stretch.steps_until(at_s) + ahead))
         steps = last - over
+        pipeline.repeat(steps - 1, demand.host_s)
         scheduler.extend(steps)
         self._fly(plan, stretch.record(start_s, over, last, self.power.idle_w), stretch.end_s(over))
         if ahead and steps > 1:

@@ -143,6 +143,13 @@ class Pipeline:
         landed = self.land(computed_s if self._workers else max(computed_s, launched_s))
         return Launch(self.now_s, begins_s, launched_s, landed)
 
+    def repeat(self, steps: int, host_s: float) -> None:
+        """So many more steps like the one just launched follow: back to back, where a launch takes longer than the GPU.
+
+        Where they do not, workers wait to be told of the next, and are done with these earlier than it is chosen.
+        """
+        self._launched_s += steps * host_s
+
     def fly(self, record: StepRecord, skipped: Sequence[Job], begins_s: float, decodes: int = 0) -> float:
         """What was launched is in flight, computed from ``begins_s`` on; its ``record`` lacks the joules of rest.
 

@@ -113,6 +113,17 @@ def test_pausing_changes_nothing(config: EngineConfig, load: list[tuple[float, i
     assert sliced.log.energy_j == pytest.approx(whole.log.energy_j, rel=1e-9)
 
 
+def test_pausing_changes_nothing_where_workers_launch_more_slowly_than_gpus_decode() -> None:
+    """Prompts after a long stretch are launched behind all launches of it."""
+    two = load_profile("h200-llama-3.1-8b-tp2")
+    load = [(0.0, 100, 300, i) for i in range(200)] + [(0.5 + i / 10, 400, 5, 200 + i) for i in range(5)]
+    config = replace(TWO, profile=two, max_num_seqs=256, max_num_batched_tokens=8192, num_gpu_blocks=40000)
+    whole, sliced = engine_with(load, config), engine_with(load, config)
+    for a, b in zip(drain(whole), drain(sliced, 0.003), strict=True):
+        assert (a.kind, a.id) == (b.kind, b.id) and a.at_s == pytest.approx(b.at_s, abs=1e-9)
+    assert sliced.log.energy_j == pytest.approx(whole.log.energy_j, rel=1e-9)
+
+
 @pytest.mark.parametrize(("ahead", "later"), [(False, 0), (True, 1)])
 def test_a_request_is_seen_when_a_step_is_next_chosen(ahead: bool, later: int) -> None:
     """What arrives while a step runs waits for its end; asynchronously the step after it is chosen already."""

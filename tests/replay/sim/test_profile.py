@@ -25,6 +25,11 @@ def smallest_fit(gpu: str, model: str) -> Profile:
     return compose(gpu, model, 8)
 
 
+def test_no_shipped_profile_calls_its_cards_the_users_own() -> None:
+    curves = [load_profile(path.stem).clock_curve for path in FOLDER.glob("*.json")]
+    assert curves and not any(curve and curve.own_card for curve in curves)
+
+
 def test_complete_profiles_load_and_name_their_sources() -> None:
     """A complete shipped profile says where it comes from; a calibrated one also how good it is."""
     for name in names():
