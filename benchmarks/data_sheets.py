@@ -14,12 +14,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Final
 
 import msgspec
-from benchmarks.differences import CARDS, LEAST, cells, errors, quantile
+from benchmarks.differences import CARDS, LEAST, cells, difference_errors, errors
 from benchmarks.validation import DATA, MEASURED, simulated
 from msgspec.structs import replace
 
@@ -52,11 +52,7 @@ class Worth:
         return {name: FigureError(round(fmean(e), 4), round(max(e), 4)) for name, e in found.items()}
 
     def differences(self) -> dict[str, DifferenceError]:
-        return {
-            name: DifferenceError(round(median(e), 5), round(quantile(e, 0.95), 5), round(max(e), 5))
-            for name, e in self.ratios.items()
-            if len(e) >= LEAST
-        }
+        return difference_errors(self.ratios, LEAST)
 
 
 def unseen() -> Profile:

@@ -135,6 +135,15 @@ def quantile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
+def difference_errors(found: Mapping[str, Sequence[float]], least: int) -> dict[str, DifferenceError]:
+    """By figure, of those that are known of ``least`` differences or more."""
+    return {
+        group: DifferenceError(round(median(e), 5), round(quantile(e, 0.95), 5), round(max(e), 5))
+        for group, e in found.items()
+        if len(e) >= least
+    }
+
+
 def expected(found: Mapping[str, Sequence[float]]) -> ExpectedError:
     return ExpectedError(
         source="python -m benchmarks.differences: predicted against measured ratios between max_num_seqs 1, 8, 64 and "
@@ -142,11 +151,7 @@ def expected(found: Mapping[str, Sequence[float]]) -> ExpectedError:
         "(benchmarks/h200); the profile was fitted to none of them",
         knobs=("max_num_seqs",),
         differences=len(found["GPU energy"]),
-        metrics={
-            group: DifferenceError(round(median(e), 5), round(quantile(e, 0.95), 5), round(max(e), 5))
-            for group, e in found.items()
-            if len(e) >= LEAST
-        },
+        metrics=difference_errors(found, LEAST),
     )
 
 

@@ -18,14 +18,14 @@ from typing import Any, Final
 
 import msgspec
 import orjson
-from benchmarks.differences import Figures, figures, quantile
+from benchmarks.differences import Figures, difference_errors, figures
 from benchmarks.gpu.options import OPTIONS, TURNED, turned
 from benchmarks.gpu.sensors import row
 from benchmarks.validation import BLOCKS, DATA, PROFILE, ran
 
 from rejoule.analysis.summary.summary import trials
 from rejoule.analysis.validate import METRICS, validate
-from rejoule.replay.sim.profile import DifferenceError, OptionError, Profile
+from rejoule.replay.sim.profile import OptionError, Profile
 from rejoule.replay.sim.shipped import FOLDER, load_profile
 from rejoule.traces.percentiles import percentile
 from rejoule.traces.run import Configuration, Run
@@ -180,11 +180,7 @@ def expected(found: Iterable[tuple[str, str, str, float]]) -> dict[str, OptionEr
         name: OptionError(
             values=tuple(sorted(values[name])),
             workloads=tuple(sorted(workloads[name])),
-            metrics={
-                group: DifferenceError(round(median(e), 5), round(quantile(e, 0.95), 5), round(max(e), 5))
-                for group, e in groups.items()
-                if len(e) >= len(workloads[name])
-            },
+            metrics=difference_errors(groups, len(workloads[name])),
         )
         for name, groups in errors.items()
     }

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks.differences import errors, figures, quantile
+from benchmarks.differences import difference_errors, errors, figures
 from benchmarks.engine_options import expected, ratios
 from benchmarks.validation import BLOCKS, DATA, ran
 from msgspec.structs import replace as changed
@@ -33,7 +33,7 @@ from rejoule.replay.calibration.fit import SHARED
 from rejoule.replay.calibration.observations import ObservedStep, observed_steps
 from rejoule.replay.engines.sim import OPTIONS
 from rejoule.replay.sim.latency import LatencyModel
-from rejoule.replay.sim.profile import DifferenceError, ExpectedError, FigureError, Profile
+from rejoule.replay.sim.profile import ExpectedError, FigureError, Profile
 from rejoule.replay.sim.shipped import FOLDER, load_profile
 from rejoule.replay.sim.tensor_parallel import spread
 from rejoule.traces.by_gpu import by_gpu
@@ -195,11 +195,7 @@ def known_errors(sim: Sequence[Run], measured: Sequence[Run], found: Validation)
         "and their figures; the profile was fitted to none of them; one trial each",
         knobs=("concurrency",),
         differences=len(pairs["GPU energy"]),
-        metrics={
-            group: DifferenceError(round(median(e), 5), round(quantile(e, 0.95), 5), round(max(e), 5))
-            for group, e in pairs.items()
-            if len(e) >= LEAST
-        },
+        metrics=difference_errors(pairs, LEAST),
         options=expected(ratios(*turned)),
         figures={row.metric: FigureError(round(row.mape, 5), round(abs(row.worst.error), 5)) for row in found.rows},
     )
