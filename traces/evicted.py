@@ -1,7 +1,8 @@
 """Calls that found less in the prefix cache than was computed before them, since its blocks had to be given up.
 
-A cache with room for everything that is computed keeps it all. From when on there may have been no room, every call may
-find less, and did the work that was asked for all the same.
+They did the work that was asked for all the same. What may have been evicted a run finds out as it ends. Of runs of
+before, which hold no prompts, less is known: a cache with room for everything that is computed keeps it all, and from
+when on there may have been no room, every call may find less.
 """
 
 from __future__ import annotations

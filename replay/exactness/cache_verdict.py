@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
+from typing import NamedTuple
 
-from rejoule.replay.exactness.expected_cache import Served, cached_bounds
-from rejoule.traces.evicted import full_from_s
+from rejoule.replay.exactness.expected_cache import Served, cached_bounds, last_held_s
 from rejoule.traces.loops import pass_of
 from rejoule.traces.run import CallResult
 
@@ -31,18 +31,45 @@ def cache_verdict(
     for one in served:
         passes.setdefault(pass_of(one.id), []).append(one)
     bounds = {name: found for each in passes.values() for name, found in cached_bounds(each, block_size).items()}
-    cached = {result.id: result.cached_tokens for result in results}
-    computed = [(one.sent_s, len(one.prompt) + len(one.output) - (cached[one.id] or 0)) for one in served]
-    full_s = inf if blocks is None else full_from_s(computed, block_size, blocks)
+    asked = {one.id: one for one in served}
+    uses = [_use(asked[result.id], result, block_size) for result in results]
     violations, evicted = [], 0
     for result in results:
         found, (least, most) = result.cached_tokens, bounds[result.id]
-        looked_s = result.end_s if result.first_token_s is None else result.first_token_s
         if found is None or least <= found <= most:
             continue
-        if found < least and looked_s > full_s:
+        looked_s = result.end_s if result.first_token_s is None else result.first_token_s
+        others = [use for use in uses if use.id != result.id and use.sent_s < looked_s]
+        held_s = last_held_s(asked[result.id], least, passes[pass_of(result.id)]) if found < least else inf
+        if found < least and blocks is not None and _may_evict(others, held_s, blocks):
             evicted += 1
         else:
             violations.append(f"{result.id} found {found} tokens in the prefix cache, expected {(least, most)}")
     low, high = zip(*bounds.values(), strict=True) if bounds else ((), ())
     return CacheVerdict(tuple(violations), (sum(low), sum(high)) if bounds else None, evicted)
+
+
+class _Use(NamedTuple):
+    """Blocks that a call had at most, and those of them that were not in the cache."""
+
+    id: str
+    sent_s: float
+    end_s: float
+    held: int
+    new: int
+
+
+def _use(asked: Served, result: CallResult, block_size: int) -> _Use:
+    tokens = len(asked.prompt) + len(asked.output)
+    # Whoever is put out gives its blocks back, and takes others when it goes on; who was not told of may have been.
+    turns = 1 + (1 if result.preemptions is None else result.preemptions)
+    held, new = (ceil(each / block_size) for each in (tokens, tokens - (result.cached_tokens or 0)))
+    return _Use(asked.id, asked.sent_s, asked.end_s, turns * held, turns * new)
+
+
+def _may_evict(others: Sequence[_Use], held_s: float, blocks: int) -> bool:
+    """Whether a prefix that a call held which was sent at ``held_s`` may have had to give way to these.
+
+    Blank blocks are taken first, then those that were used longest ago; one of ``blocks`` is vLLM's own.
+    """
+    return sum(use.new for use in others) >= blocks <= sum(use.held for use in others if use.end_s > held_s)

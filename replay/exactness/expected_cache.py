@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import takewhile
+from math import inf
 
 import numpy as np
 
@@ -57,6 +58,14 @@ def cached_bounds(served: Sequence[Served], block_size: int) -> dict[str, tuple[
         low, high = (_leading(known(block, call) for block in own) for known in (surely, possibly))
         bounds[call.id] = (low * block_size, high * block_size)
     return bounds
+
+
+def last_held_s(call: Served, tokens: int, served: Iterable[Served]) -> float:
+    """When the last of the calls was sent that had ended before this one was sent and held the first ``tokens`` of its
+    prompt; minus infinity if none had."""
+    head = [*call.prompt[:tokens]]
+    before = (one for one in served if one.end_s <= call.sent_s)
+    return max((one.sent_s for one in before if [*one.prompt, *one.output][:tokens] == head), default=-inf)
 
 
 def _leading(known: Iterable[bool]) -> int:

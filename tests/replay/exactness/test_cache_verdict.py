@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from rejoule.replay.engines.open import open_engine
+from rejoule.replay.engines.sim import prompt_ids
 from rejoule.replay.exactness.cache_verdict import cache_verdict
 from rejoule.replay.exactness.expected_cache import Served
+from rejoule.replay.replay import replay
 from rejoule.traces.evicted import eviction_notes
 from rejoule.traces.run import CallResult, Certificate, Configuration, Energy, PowerCap, Run
+from rejoule.traces.runs import PlannedRun
+from rejoule.traces.testing import random_trace
 
 SIZE = 4
+SIM_SIZE = 16
 SERVED = (
     Served("first", 0, 1, range(8), range(100, 104), 0.5),
     Served("other", 2, 3, range(50, 58), range(200, 204), 2.5),
@@ -19,21 +28,47 @@ SERVED = (
 )
 
 
-def answered(found: int) -> list[CallResult]:
+def answered(found: int, served: Sequence[Served] = SERVED) -> list[CallResult]:
     """The last one is asked what the first one was, and found so many tokens of it."""
-    cached = (0, 0, found)
+    cached = [0] * (len(served) - 1) + [found]
     return [
-        CallResult(s.id, "w", "n", s.sent_s, s.sent_s, s.end_s, first_token_s=s.first_token_s, cached_tokens=tokens)
-        for s, tokens in zip(SERVED, cached, strict=True)
+        CallResult(s.id, "w", "n", s.sent_s, s.sent_s, s.end_s, s.first_token_s, cached_tokens=tokens, preemptions=0)
+        for s, tokens in zip(served, cached, strict=True)
     ]
 
 
-@pytest.mark.parametrize(("blocks", "evicted"), [(None, False), (10, False), (9, True), (4, True)])
+@pytest.mark.parametrize(("blocks", "evicted"), [(None, False), (10, False), (7, False), (6, True), (4, True)])
 def test_to_find_less_is_a_violation_only_while_there_was_room(blocks: int | None, evicted: bool) -> None:
-    """The three calls fill three blocks each, and one is vLLM's own."""
+    """The two calls before it fill three blocks each, and one is vLLM's own."""
     found = cache_verdict(answered(0), SERVED, SIZE, blocks)
     assert found.expected_tokens == (8, 8)
     assert (found.evicted_calls, len(found.violations)) == ((1, 0) if evicted else (0, 1))
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_what_was_used_lately_was_not_evicted(between: bool) -> None:
+    """However full the cache was before: what was used longest ago gives way first."""
+    many_s = 2.5 if between else 0.0
+    many = [Served(f"{i}", many_s, many_s + 0.4, range(100 * i, 100 * i + 8), [1], many_s) for i in range(1, 50)]
+    served = [Served("first", 1, 2, range(8), [1], 1.5), *many, Served("again", 3, 4, range(9), [1], 3.5)]
+    found = cache_verdict(answered(0, served), served, SIZE, 40)
+    assert (found.evicted_calls, len(found.violations)) == ((1, 0) if between else (0, 1))
+
+
+@given(seed=st.integers(0, 10_000), seqs=st.sampled_from([2, 16]), room=st.sampled_from([2, 8, 30]))
+@settings(max_examples=30, deadline=None)
+async def test_what_a_full_cache_evicts_is_never_a_violation(seed: int, seqs: int, room: int) -> None:
+    """On the embedded engine, which evicts and preempts as vLLM does, with little more room than for one call."""
+    trace = random_trace(seed, workflows=8)
+    calls = {call.id: call for call in trace.calls}
+    blocks = max(len(prompt_ids(call)) + len(call.token_ids or ()) for call in trace.calls) // SIM_SIZE + room
+    knobs = Configuration(max_num_seqs=seqs, options={"num_gpu_blocks": blocks})
+    run = await replay(trace, PlannedRun("r", "t", knobs, 0), "", open_engine)
+    served = [
+        Served(c.id, c.sent_s, c.end_s, prompt_ids(calls[c.id]), calls[c.id].token_ids or (), c.first_token_s)
+        for c in run.calls
+    ]
+    assert cache_verdict(run.calls, served, SIM_SIZE, blocks).violations == ()
 
 
 def test_to_find_more_than_there_was_is_always_a_violation() -> None:
