@@ -4,8 +4,9 @@ FOLDER is what ``gpu/tensor_parallel.sh`` made, or ``benchmarks/h200`` with the 
 held against simulated ones: by the profile of one GPU put on two with the links of its data sheet, and by that fitted
 to the grid, if there is one. Joules of the GPUs are summed beside the run's, and so are those of nodes, idle times and
 the rest. What is not there is said. ``--write`` ships the fitted profile, with how far off it is on the workloads, none
-of which it was fitted to. ``--stand-in`` takes simulated runs, of two GPUs with slower links, in place of measured
-ones, which proves the way and nothing about a GPU.
+of which it was fitted to; the widths of its clock curve are written by ``benchmarks.voltage_curve --write``.
+``--stand-in`` takes simulated runs, of two GPUs with slower links, in place of measured ones, which proves the way and
+nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -264,9 +265,13 @@ def main() -> None:
 
 
 def served(fitted: Profile, base: Profile) -> Profile:
-    """What was ``fitted`` as vLLM would serve it, not as the grid's server was; to who takes it, of another's cards."""
+    """What was ``fitted`` as vLLM would serve it, not as the grid's server was; to who takes it, of another's cards.
+
+    How wide its clock curve is, the table of one GPU does not say.
+    """
     curve = fitted.clock_curve
-    return changed(fitted, serving=base.serving, clock_curve=curve and changed(curve, own_card=False))
+    curve = curve and changed(curve, own_card=False, caps=(), clocks=())
+    return changed(fitted, serving=base.serving, clock_curve=curve)
 
 
 if __name__ == "__main__":

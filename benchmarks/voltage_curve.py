@@ -50,6 +50,7 @@ KNOWN_MARGIN_W: Final = 8.0
 
 FILES: Final[Mapping[str, tuple[str, str]]] = {
     "h200-llama-3.1-8b": ("h200-llama-3.1-8b", "{}.json"),
+    "h200-llama-3.1-8b-tp2": ("h200-llama-3.1-8b-tp2", "{}.json"),
     "h200": ("h200-llama-3.1-8b-tp1", "gpus/{}.json"),
     "h100": ("h100-llama-3.1-8b", "gpus/{}.json"),
     "a100": ("a100-llama-3.1-8b", "gpus/{}.json"),
