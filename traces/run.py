@@ -243,7 +243,8 @@ class Conditions:
     foreign_processes: tuple[int, ...] = ()
     """Processes on these GPUs that are neither ReJoule's nor its server's."""
     sampler: Mapping[str, float] = field(default_factory=dict)
-    """``period_s``, ``samples``, and ``cpu_share``: what the sampler took of one core."""
+    """``period_s``, ``samples``, and ``cpu_share``: what the sampler took of one core; ``start_s``, when the run began
+    by the clock of its file."""
     rejected: tuple[str, ...] = ()
     """Why the run's joules should not be used: throttled by heat, drifting, too short …"""
 

@@ -57,7 +57,7 @@ class GpuWatch:
         await asyncio.sleep(end_s + AFTER_S - monotonic())
         samples, window = await self.window(start_s, end_s)
         foreign, split = await asyncio.to_thread(_company, port)
-        return _gpu_run(samples.between(start_s, end_s), window, end_s - start_s, union(calls), foreign, split)
+        return gpu_run(samples, window, (start_s, end_s), calls, foreign, split)
 
 
 class GpuSampling:
@@ -82,15 +82,22 @@ class GpuSampling:
         await self._open.aclose()
 
 
-def _gpu_run(
+def gpu_run(
     samples: Samples,
     window: WindowEnergy,
-    length_s: float,
-    busy: Sequence[Stretch],
+    between: Stretch,
+    calls: Iterable[Stretch],
     foreign: tuple[int, ...],
     split: Sequence[str],
 ) -> GpuRun:
-    busy = [(max(0.0, start), min(length_s, end)) for start, end in busy if start < length_s and end > 0]
+    """The run ``between`` two times of the samples' clock, of which ``window`` was measured.
+
+    ``calls`` are in seconds from its start. ``foreign`` are processes of others on these GPUs, ``split`` the UUIDs of
+    those that are not measured whole.
+    """
+    start_s, end_s = between
+    samples, length_s = samples.between(start_s, end_s), end_s - start_s
+    busy = [(max(0.0, start), min(length_s, end)) for start, end in union(calls) if start < length_s and end > 0]
     readings = window.readings
     idle_j = None if window.energy_j is None else max(0.0, window.energy_j - energy_during(readings, busy))
     widths_j = {"gpu": window.uncertainty_j, "integrated": window.integrated_uncertainty_j}
@@ -121,6 +128,7 @@ def _gpu_run(
             foreign_processes=foreign,
             sampler={
                 "period_s": samples.period_s,
+                "start_s": start_s,
                 "samples": samples.count,
                 **({} if cpu_share is None else {"cpu_share": cpu_share}),
                 **({} if late_s is None else {"late_p99_s": late_s}),

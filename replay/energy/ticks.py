@@ -90,6 +90,8 @@ def energy_at(ticks: Ticks, at_s: float, variation_w: float) -> At | str:
     than the counter ticks.
     """
     times = ticks.at_s
+    if not len(times):
+        return "when its energy counter ticked cannot be told from its reads: leave the sampler a core"
     k = int(np.searchsorted(times, at_s, "right")) - 1
     if k < 0:
         return "its energy counter had not ticked before the window began"

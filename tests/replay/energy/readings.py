@@ -59,10 +59,11 @@ class Bench:
         at_ns = round(start_s * 1e9), round(end_s * 1e9)
         return sum(self.nvml.true_energy_j(i, *at_ns) for i in range(len(self.gpus)))
 
-    def frugal(self, start_s: float, end_s: float) -> Samples:
+    def frugal(self, start_s: float, end_s: float, off: float = 0.0) -> Samples:
         """The same where each read of the first GPU's counter is dear, and the window's ends were told to the sampler.
 
-        The counter's reads are those that ``CounterReads`` asks for.
+        The counter's reads are those that ``CounterReads`` asks for; ``off`` is by how much of itself the period that
+        the file names is off.
         """
         rng = np.random.default_rng(self.seed)
         track = self._cheap.gpus[0]
@@ -87,7 +88,8 @@ class Bench:
         records = np.concatenate([track.records, counted])
         records = records[np.argsort(records["host_ns"])]
         assert reads.pace is not None
-        whole = Samples("580", FRUGAL_PERIOD_S, 1, 0.0, (Track("GPU-0", "Fake", records, reads.pace.period_s),))
+        tick_s = reads.pace.period_s * (1 + off)
+        whole = Samples("580", FRUGAL_PERIOD_S, 1, 0.0, (Track("GPU-0", "Fake", records, tick_s),))
         return whole.between(start_s - MARGIN_S, end_s + 1)
 
     @cached_property

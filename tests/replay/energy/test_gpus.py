@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from benchmarks.gpu.remeasure import began_s, remeasured
 
 from rejoule.replay.energy import fake
 from rejoule.replay.energy.processes import Process, foreign
 from rejoule.replay.engines.open import Engines
 from rejoule.replay.replay import replay
 from rejoule.traces.by_gpu import by_gpu
-from rejoule.traces.run import Configuration, Run
+from rejoule.traces.run import Configuration, Energy, Run
 from rejoule.traces.runs import PlannedRun
 from rejoule.traces.store import trace_digest
 from rejoule.traces.testing import random_trace
@@ -113,6 +115,20 @@ async def test_no_sampler(gpus: fake.FakeNvml, tmp_path: Path) -> None:
     run = await replayed(gpus, tmp_path, sampler=False)
     assert run.energy.gpu_j is not None and run.energy.source == {"gpu": "nvml-counter"}
     assert run.readings is None and run.energy.uncertainty_j == {} and not (tmp_path / "samples").exists()
+
+
+async def test_joules_are_found_again_in_the_samples(gpus: fake.FakeNvml, tmp_path: Path) -> None:
+    """What a run's samples say can be read anew: the same joules, readings and cap, though it had been told none."""
+    run = await replayed(gpus, tmp_path)
+    assert run.conditions is not None and run.energy.gpu_j is not None and run.readings is not None
+    start_s = began_s(run, ())
+    assert start_s == run.conditions.sampler["start_s"]
+    blank = replace(run, energy=Energy(), readings=None, conditions=replace(run.conditions, rejected=("not known",)))
+    found = remeasured(blank, tmp_path / "samples" / "gpu-1.samples", start_s)
+    # A run's window ends a moment after its last call.
+    assert found.energy.gpu_j == pytest.approx(run.energy.gpu_j, abs=BUSY_W * 0.02)
+    assert found.readings is not None and found.readings[:-2] == run.readings[: len(found.readings) - 2]
+    assert found.conditions is not None and "not known" not in found.conditions.rejected
 
 
 async def test_lost(gpus: fake.FakeNvml, tmp_path: Path) -> None:

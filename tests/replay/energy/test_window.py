@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -66,6 +67,27 @@ def test_sampled_power(tmp_path: Path, frugal: bool) -> None:
             hits.append(off_j <= found.integrated_uncertainty_j)
             assert length_s < 10 or off_j < 0.01 * found.integrated_j
     assert np.mean(hits) >= 0.95
+
+
+@pytest.mark.parametrize("off", [-0.004, 0.003])
+def test_rough_period(tmp_path: Path, off: float) -> None:
+    """A period that the first reads of a busy machine got wrong leaves joules known, as surely as the right one."""
+    bench = Bench(tmp_path / "gpu", [FakeGpu(scenario=Levels(90, 690, hold_s=2.0, seed=4), seed=5)], 400, seed=3)
+    start_s, end_s = bench.start_s + 70.4, bench.start_s + 388.7
+    right = measure(bench.frugal(start_s, end_s), start_s, end_s)
+    found = measure(bench.frugal(start_s, end_s, off), start_s, end_s)
+    assert found.energy_j is not None and found.uncertainty_j is not None and right.uncertainty_j is not None
+    assert abs(found.energy_j - bench.true_j(start_s, end_s)) <= found.uncertainty_j
+    assert found.uncertainty_j < 1.2 * right.uncertainty_j
+
+
+def test_no_two_ticks_seen(tmp_path: Path) -> None:
+    """Reads that show no tick leave no joules, and say so instead of speaking of when the window began."""
+    bench = Bench(tmp_path / "gpu", [FakeGpu()], 20)
+    track = bench.window(bench.start_s + 5, bench.start_s + 15).gpus[0]
+    blind = replace(track, records=track.records[::50], tick_s=0.1)
+    found = measure(replace(bench.samples, gpus=(blind,)), bench.start_s + 6, bench.start_s + 13)
+    assert found.energy_j is None and "leave the sampler a core" in found.missing[0]
 
 
 def test_many_gpus(tmp_path: Path) -> None:
