@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 from tests.replay.calibration.made import simulated
 
+from rejoule.analysis.validate import validate
 from rejoule.replay.calibration.sizes import GpuCalibration, Size, calibrate_gpu
 from rejoule.replay.cli.calibrate import calibrate
 from rejoule.replay.cli.gpu_file import write_gpu
@@ -112,6 +113,21 @@ def test_runs_of_another_model_than_their_base_are_refused(both: tuple[GpuCalibr
         calibrate_gpu("x", [Size(compose(GPU, SMALL), [run]), Size(compose(GPU, LARGE), [])])
 
 
+def test_simulated_runs_in_another_order_than_their_bases_are_refused(blank: Run) -> None:
+    """They tell no model, but their profile."""
+    run = changed(blank, engine={"profile": f"{GPU}-{LARGE}"})
+    with pytest.raises(RejouleError, match="in the order of RUNS"):
+        calibrate_gpu("x", [Size(compose(GPU, SMALL), [run]), Size(compose(GPU, LARGE), [])])
+
+
+def test_a_fit_that_failed_is_said_to_have(gpu: Planted, both: tuple[GpuCalibration, Profile]) -> None:
+    """Of a run that does not tell that it is of another model."""
+    grids = measured(gpu, 0)
+    found = fitted({SMALL: grids[LARGE], CUT: grids[SMALL]})
+    assert any("do not trust what was fitted" in note for note in found.notes)
+    assert not any("do not trust" in note for note in both[0].notes)
+
+
 @pytest.fixture
 def blank(gpu: Planted) -> Run:
     return workloads(gpu.profile(SMALL), ["agentic"], (64,))[0]
@@ -155,6 +171,10 @@ def test_a_model_that_was_not_measured_is_said_to_have_others_constants(
     (note,) = worth_notes([third])
     assert note.startswith(f"fitted to other models (mine-{THIRD}): to {GPU}-{SMALL}, {GPU}-{LARGE}")
     assert list(worth_notes([large])) == []
+    assert (third.engine["fitted_together"], third.engine["fitted_to_others"] is None) == (None, False)
+    real = changed(large, configuration=changed(large.configuration, engine="vllm", profile=None))
+    told = validate([large], [real]).notes[-1]
+    assert told.startswith(f"simulated with mine-{LARGE} (fitted to {GPU}-{SMALL}") and "is among them" in told
 
 
 def test_an_unknown_constant_of_a_layer_is_a_spoilt_file(both: tuple[GpuCalibration, Profile], tmp_path: Path) -> None:
