@@ -9,7 +9,19 @@ from pathlib import Path
 import msgspec
 import pytest
 from benchmarks.gpu.shape import attention, config
-from benchmarks.sizes import CUT, GPU, LARGE, SMALL, Planted, fitted, fitted_alone, measured, planted, workloads
+from benchmarks.sizes import (
+    CUT,
+    GPU,
+    LARGE,
+    SMALL,
+    Planted,
+    fitted,
+    fitted_alone,
+    measured,
+    planted,
+    watched,
+    workloads,
+)
 from click.testing import CliRunner
 from msgspec.structs import replace
 from tests.replay.calibration.made import simulated
@@ -122,8 +134,9 @@ def test_simulated_runs_in_another_order_than_their_bases_are_refused(blank: Run
 
 def test_a_fit_that_failed_is_said_to_have(gpu: Planted, both: tuple[GpuCalibration, Profile]) -> None:
     """Of a run that does not tell that it is of another model."""
-    grids = measured(gpu, 0)
-    found = fitted({SMALL: grids[LARGE], CUT: grids[SMALL]})
+    wrong = {CUT: SMALL, SMALL: LARGE}
+    sizes = [Size(compose(GPU, base), [watched(gpu.profile(model), model, 0)]) for base, model in wrong.items()]
+    found = calibrate_gpu("x", sizes, timing_only=True)
     assert any("do not trust what was fitted" in note for note in found.notes)
     assert not any("do not trust" in note for note in both[0].notes)
 
