@@ -28,9 +28,9 @@ CELL_S: Final = 0.6
 """What ``gpu/two_sizes.sh`` gives a cell."""
 READING: Final = (
     "± is the relative standard error; n. d.: not determined, near where the fit began, which is the data sheet, or of "
-    "fits with the 8B what ships fitted to it; without either: not fitted, but kept. –: not told apart: keys and "
-    "values are read as weights are, attention is computed as all else is. Of one model, host_prefill_s and "
-    "host_eager_s have its layers in them; of several, what a layer adds is apart."
+    "fits with the 8B what ships fitted to it; sensor: by the memory's own; without any of them: not fitted but kept. "
+    "–: not told apart: keys and values are read as weights are, attention is computed as all else is. Of one model, "
+    "host_prefill_s and host_eager_s have its layers in them; of several, what a layer adds is apart."
 )
 
 

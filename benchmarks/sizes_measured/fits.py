@@ -14,7 +14,7 @@ from benchmarks.sizes_measured.parts import SHORT
 from benchmarks.validation import PROFILE
 from msgspec.structs import replace
 
-from rejoule.replay.calibration.calibrate import UNDETERMINED, calibrate
+from rejoule.replay.calibration.calibrate import MEMORY_SOURCE, UNDETERMINED, calibrate
 from rejoule.replay.calibration.sizes import LAYER, LAYERED, SHARED, Size, calibrate_gpu
 from rejoule.replay.sim.profile import Profile
 from rejoule.replay.sim.shipped import GpuFile, compose, load_profile, put_together
@@ -107,7 +107,7 @@ def _shown(way: Constants, name: str) -> str:
         return "–"
     error = way.known.get(name)
     if error is None:
-        return f"{value:.3g}"
+        return f"{value:.3g}, sensor" if way.file.sources.get(name) == MEMORY_SOURCE else f"{value:.3g}"
     return f"{value:.3g}, n. d." if error > UNDETERMINED else f"{value:.3g} ± {error:.1%}"
 
 

@@ -91,6 +91,7 @@ class GpuCalibration:
                 model: msgspec.to_builtins(dict(kinds)) | ({"power": self.power[model]} if model in self.power else {})
                 for model, kinds in self.timing.items()
             },
+            "provenance": dict(self.file.provenance),
             "notes": list(self.notes),
         }
 

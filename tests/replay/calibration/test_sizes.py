@@ -161,6 +161,7 @@ def test_the_command_fits_a_gpu_from_as_many_runs_as_bases(tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert set(told["errors"]) == {f"{GPU}-{SMALL}", f"{GPU}-{LARGE}"}
+    assert told["provenance"]["base"] == f"{GPU}-{SMALL}, {GPU}-{LARGE}"
     assert all(errors["all"]["mape"] < 0.02 for errors in told["errors"].values())
     with pytest.raises(RejouleError, match="1 RUNS and 2 --base"):
         CliRunner().invoke(calibrate, words[:4] + words[5:], catch_exceptions=False, standalone_mode=False)
