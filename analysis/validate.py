@@ -293,7 +293,7 @@ def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run
     if rejected:
         notes.append(f"{counted(rejected, 'measured run')} marked as not to be used for their joules")
     notes += dict.fromkeys(note for key in shared for note in _blocks(simulated[key], measured[key]))
-    profiles = sorted({str(r.engine.get("profile")) for key in shared for r in simulated[key]})
+    profiles = sorted({_profile(run) for key in shared for run in simulated[key]})
     notes += dict.fromkeys(f"measured runs differ: {drift}" for key in shared for drift in drifts(measured[key]))
     apart = dict.fromkeys(n for key in shared for n in varying(r.configuration for r in measured[key]) if of_the_run(n))
     if apart:
@@ -302,6 +302,14 @@ def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run
     notes += worth_notes(run for key in shared for run in simulated[key])
     notes += unseen_notes(run for key in shared for run in (*simulated[key], *measured[key]))
     return [*notes, f"simulated with {', '.join(profiles)}"]
+
+
+def _profile(run: Run) -> str:
+    """With what it was fitted to, where it was put together; that its own model is not among those, others say."""
+    together = run.engine.get("fitted_together")
+    return f"{run.engine.get('profile')}" + (
+        f" (fitted to {together} together: its model is among them)" if together else ""
+    )
 
 
 def _blocks(simulated: Sequence[Run], measured: Sequence[Run]) -> Iterator[str]:

@@ -13,18 +13,15 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import msgspec
 from benchmarks.differences import CARDS, LEAST, cells, difference_errors, errors
-from benchmarks.validation import DATA, MEASURED, simulated
+from benchmarks.validation import DATA, MEASURED, simulated, written
 from msgspec.structs import replace
 
 from rejoule.analysis.validate import ENERGY, Validation, validate
-from rejoule.replay.calibration.calibrate import write_profile
 from rejoule.replay.sim.profile import DifferenceError, ExpectedError, FigureError, Profile
 from rejoule.replay.sim.shipped import UNCALIBRATED, compose
 from rejoule.traces.runs import load_runs
@@ -64,10 +61,8 @@ def unseen() -> Profile:
 
 
 def worth(profile: Profile) -> Worth:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "profile.json"
-        write_profile(profile, path)
-        runs = simulated(str(path))
+    with written(profile) as path:
+        runs = simulated(path)
     made = cells(runs)
     ratios: dict[str, list[float]] = defaultdict(list)
     cards = {}

@@ -15,17 +15,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace as change
 from itertools import pairwise
 from math import pi, sqrt
-from pathlib import Path
 from statistics import fmean, median
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from benchmarks.pieces import Cell, Compared, cell, compare, mean_pieces, pieces
-from benchmarks.validation import CARDS, DATA, MEASURED, PROFILE, launches_ms, ran, simulated
+from benchmarks.validation import CARDS, DATA, MEASURED, PROFILE, launches_ms, ran, simulated, written
 from msgspec.structs import replace
 
 from rejoule.replay.calibration.api import api_delays
-from rejoule.replay.calibration.calibrate import calibrate, write_profile
+from rejoule.replay.calibration.calibrate import calibrate
 from rejoule.replay.calibration.observations import observed_steps
 from rejoule.replay.sim.latency import LatencyModel
 from rejoule.replay.sim.profile import Profile
@@ -90,10 +88,8 @@ def by_cell(profile: Profile | str) -> dict[Cell, Run]:
     """The kept workloads, simulated."""
     if isinstance(profile, str):
         return {cell(run): run for run in simulated(profile)}
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "profile.json"
-        write_profile(profile, path)
-        return by_cell(str(path))
+    with written(profile) as path:
+        return by_cell(path)
 
 
 def of_host(profile: Profile, grid: Sequence[Run], measured: Sequence[Run]) -> Profile:
@@ -140,13 +136,11 @@ def errors_at(profile: Profile, traces: Mapping[str, Trace], measured: Iterable[
     for run in measured:
         trials[run.trace + configuration_key(run.configuration)].append(run)
     errors = []
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "profile.json"
-        write_profile(profile, path)
+    with written(profile) as path:
         for runs in trials.values():
             trace, knobs = runs[0].trace, runs[0].configuration
             options = {"num_gpu_blocks": knobs.options["num_gpu_blocks"]}
-            found = ran(traces[trace], change(knobs, engine="sim", profile=str(path), options=options))
+            found = ran(traces[trace], change(knobs, engine="sim", profile=path, options=options))
             errors.append(first_token_s(found) / fmean(map(first_token_s, runs)) - 1)
     return errors
 

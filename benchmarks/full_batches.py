@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from benchmarks.gpu.uniform_trace import Kind, uniform_trace
-from benchmarks.validation import BLOCKS, ran
+from benchmarks.validation import BLOCKS, ran, written
 
 from rejoule.analysis.validate import ENERGY, validate
-from rejoule.replay.calibration.calibrate import write_profile
 from rejoule.replay.sim.profile import Profile
 from rejoule.traces.run import Configuration, Run
 
@@ -68,10 +65,8 @@ def judge(profile: Profile, measured: Sequence[Run]) -> Judged | None:
     found = [run for run in measured if run.trace in LANES]
     if {run.trace for run in found} != LANES.keys():
         return None
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / f"{profile.name}.json"
-        write_profile(profile, path)
-        runs = full_runs(str(path))
+    with written(profile) as path:
+        runs = full_runs(path)
     rows = {row.metric: {c.trace: c.error for c in row.cells} for row in validate(runs, found).rows}
     energy = rows[ENERGY]
     return Judged(

@@ -23,7 +23,7 @@ from benchmarks.full_kv import COLUMNS, PAGE, caused, found_in, load_of, mean_of
 from benchmarks.gpu.policies import BLOCKS
 from benchmarks.gpu.sensors import row
 from benchmarks.quick import ALONE
-from benchmarks.validation import DATA, PROFILE, ran
+from benchmarks.validation import DATA, PROFILE, in_virtual_time, ran
 
 from rejoule.analysis.pairing import Pair
 from rejoule.analysis.validate import METRICS, validate
@@ -41,7 +41,6 @@ GRIDS: Final = (DATA / "unseen-grid", DATA / "unseen-grid-second")
 SEED: Final = 1
 """Of the load that was measured."""
 MEASURED: Final = "measured"
-OPTIONS: Final = (BLOCKS, "enable_prefix_caching")
 
 Cell = tuple[int, int | None]
 """KV blocks and batch."""
@@ -51,9 +50,7 @@ Sources = Mapping[str, Sequence[Run]]
 
 def simulated(run: Run, trace: Trace, profile: str) -> Run:
     """The replay of a measured run in virtual time."""
-    options = {name: run.configuration.options[name] for name in OPTIONS if name in run.configuration.options}
-    knobs = replace(run.configuration, engine="sim", profile=profile, options=options)
-    return ran(trace, knobs, run.trace, run.id, run.trial)
+    return ran(trace, in_virtual_time(run.configuration, profile), run.trace, run.id, run.trial)
 
 
 def own_profile(real: Sequence[Run], folder: Path) -> str | None:

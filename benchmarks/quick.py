@@ -23,14 +23,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from benchmarks.full_batches import BOUND, RATIO, Judged, errors_of, full_runs, judge, told
-from benchmarks.validation import BLOCKS, DATA, PROFILE, simulated
+from benchmarks.validation import BLOCKS, DATA, PROFILE, simulated, written
 
 from rejoule.analysis.validate import ENERGY, Row, validate
-from rejoule.replay.calibration.calibrate import write_profile
 from rejoule.replay.calibration.child import sizes
 from rejoule.replay.calibration.grid import QUICK, cells, grid
 from rejoule.replay.calibration.quick import CARD, grid_run, quick_fit, scaled
@@ -67,10 +65,8 @@ def compared(profile: Profile, measured: Sequence[Run]) -> dict[str, Row]:
     """The workloads' cells by metric; nothing where none were measured."""
     if not measured:
         return {}
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / f"{profile.name}.json"
-        write_profile(profile, path)
-        runs = simulated(str(path), BATCHES)
+    with written(profile) as path:
+        runs = simulated(path, BATCHES)
     return {row.metric: row for row in validate(runs, measured).rows if row.metric in JUDGED}
 
 
@@ -207,11 +203,9 @@ def made(parent: Profile, count: int) -> None:
     after: Errors = defaultdict(list)
     for seed in range(count):
         card = scaled(parent, drawn(seed))
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "card.json"
-            write_profile(card, path)
-            runs = as_measured(simulated(str(path), BATCHES))
-            full = as_measured(full_runs(str(path)))
+        with written(card) as path:
+            runs = as_measured(simulated(path, BATCHES))
+            full = as_measured(full_runs(path))
         child = quick_fit(parent, [grid_run(measured_grid(card))]).profile
         for found, profile in ((before, parent), (after, child)):
             for metric, each in errors(compared(profile, runs), judge(profile, full)).items():

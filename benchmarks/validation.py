@@ -11,17 +11,23 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby, pairwise
 from pathlib import Path
 from statistics import mean, median, quantiles, stdev
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from rejoule.analysis.validate import ENERGY, Row, Validation, validate
+from rejoule.replay.calibration.calibrate import write_profile
 from rejoule.replay.calibration.observations import observed_steps
 from rejoule.replay.engines.open import open_engine
+from rejoule.replay.engines.sim import OPTIONS
 from rejoule.replay.replay import replay
 from rejoule.replay.sim.latency import LatencyModel
+from rejoule.replay.sim.profile import Profile
 from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.model import Trace
 from rejoule.traces.run import Configuration, Run, configuration_key
@@ -53,6 +59,21 @@ def simulated(
 def ran(trace: Trace, knobs: Configuration, name: str = "trace", id: str = "run", trial: int = 0) -> Run:
     """A trace, called ``name``, under one configuration of the simulated engine."""
     return asyncio.run(replay(trace, PlannedRun(id, name, knobs, trial), "", open_engine))
+
+
+def in_virtual_time(configuration: Configuration, profile: str) -> Configuration:
+    """What a measured run was asked, asked of the simulated engine."""
+    options = {name: value for name, value in configuration.options.items() if name in OPTIONS}
+    return replace(configuration, engine="sim", profile=profile, options=options)
+
+
+@contextmanager
+def written(profile: Profile) -> Iterator[str]:
+    """The path of a profile that is on no disk, for so long."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"{profile.name}.json"
+        write_profile(profile, path)
+        yield str(path)
 
 
 def without_card(row: Row) -> float:

@@ -15,14 +15,13 @@ from itertools import product
 from math import exp, log
 from pathlib import Path
 from statistics import fmean, mean
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 import orjson
 from benchmarks.differences import figures
-from benchmarks.validation import DATA, ran
+from benchmarks.validation import DATA, ran, written
 from msgspec.structs import replace
 
 from rejoule.analysis.summary.summary import trials
@@ -235,11 +234,9 @@ def widths(name: str) -> Iterator[tuple[str, CurveWidth]]:
 def _figures(profile: Profile, knob: Mapping[str, Any]) -> dict[Cell, float]:
     traces = load_runs(DATA / "workloads").traces
     found: dict[Cell, float] = {}
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / f"{profile.name}.json"
-        path.write_bytes(msgspec.json.encode(profile))
+    with written(profile) as path:
         for name, batch in product(LOADS, BATCHES):
-            knobs = Configuration(profile=str(path), max_num_seqs=batch, arrivals="burst", **knob)
+            knobs = Configuration(profile=path, max_num_seqs=batch, arrivals="burst", **knob)
             told = figures(trials([ran(traces[name], knobs, name, f"{name}-{batch}")]))
             found |= {
                 (name, batch, group, part): value

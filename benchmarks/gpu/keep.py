@@ -33,6 +33,9 @@ def keep(source: Path, target: Path, traces: Sequence[str] = (), samples: bool =
     kept = [run for run in folder.runs if not traces or run.trace in traces]
     ids = {run.id for run in kept}
     planned = tuple(replace(p, configuration=named(p.configuration)) for p in folder.experiment.runs if p.id in ids)
+    for model in dict.fromkeys(str(run.configuration.options.get("model")) for run in kept):
+        if (told := Path(model).name) not in model_names():
+            print(f"the model is called {told}, and kept as {name_of(model)}", file=sys.stderr)
     create(target, replace(folder.experiment, traces={}, runs=planned), {})
     for run in kept:
         save_run(target, rejudged(run))
@@ -45,10 +48,14 @@ def keep(source: Path, target: Path, traces: Sequence[str] = (), samples: bool =
 def named(configuration: Configuration) -> Configuration:
     """Without paths of the machine: the model's name, and of ``weights`` what comes before its file."""
     options = configuration.options
-    told = Path(str(options.get("model", ""))).name
-    name = told if told in model_names() else SMALL if "smol" in str(options.get("model", "")) else MODEL
     own = {"weights": options["weights"].partition(":")[0]} if "weights" in options else {}
-    return replace(configuration, options={**options, "model": name, **own})
+    return replace(configuration, options={**options, "model": name_of(str(options.get("model"))), **own})
+
+
+def name_of(model: str) -> str:
+    """By its path: one of the profiles' names, and of others the one that it is taken for."""
+    told = Path(model).name
+    return told if told in model_names() else SMALL if "smol" in model else MODEL
 
 
 def rejudged(run: Run) -> Run:

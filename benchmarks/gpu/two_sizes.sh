@@ -5,6 +5,7 @@
 # Usage: two_sizes.sh MODEL OUT      ENGINE=sim tries it without a GPU
 # STAGES="small cut large judge" chooses what is measured; about 4, 3, 5 and 7 minutes of an H200. `small` is the grid of
 # MODEL itself on this card and host: leave it out only where a grid of that card is kept.
+# `python -m benchmarks.sizes_measured OUT` judges; its parts are kept as sizes-8b, sizes-16-layers, sizes-32b, sizes-workloads.
 set -euo pipefail
 . "$(dirname "$0")/experiment.sh"
 python=${PYTHON:-python3} stages=${STAGES:-small cut large judge} seats=64 cell_s=${CELL_S:-0.6} large=qwen3-32b

@@ -15,6 +15,7 @@ from rejoule.replay.calibration.capping import cap_of, capped, clocked, fit_cap,
 from rejoule.replay.calibration.clock_curve import found_curve
 from rejoule.replay.calibration.fit import (
     Errors,
+    far_note,
     fit_power,
     fit_timing,
     power_errors,
@@ -143,6 +144,8 @@ def calibrate(
         if whole := [w for w in whole if w is not None]:
             errors["energy of a run"] = power_errors(profile, whole)
     within = timing_errors(profile, seen.spans)
+    if (far := far_note(base.name, within)) is not None:
+        notes.append(far)
     profile = replace(
         profile,
         name=name,

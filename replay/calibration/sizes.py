@@ -28,6 +28,7 @@ from rejoule.replay.calibration.fit import (
     Drawn,
     Errors,
     Timed,
+    far_note,
     fit_times,
     fit_watts,
     parameters,
@@ -90,6 +91,7 @@ class GpuCalibration:
                 model: msgspec.to_builtins(dict(kinds)) | ({"power": self.power[model]} if model in self.power else {})
                 for model, kinds in self.timing.items()
             },
+            "provenance": dict(self.file.provenance),
             "notes": list(self.notes),
         }
 
@@ -141,6 +143,7 @@ def calibrate_gpu(name: str, sizes: Sequence[Size], *, timing_only: bool = False
     if len({each.get("gpus") for each in told.values()}) > 1:
         notes.append("the models ran on different cards of the GPU: their watts are taken for those of one")
     timing = {p.name: timing_errors(p, s.spans) for p, s in zip(fitted, seen, strict=True)}
+    notes += [note for model, kinds in timing.items() if (note := far_note(model, kinds)) is not None]
     power_off = {} if timing_only else {p.name: power_errors(p, s.readings) for p, s in zip(fitted, seen, strict=True)}
     readings = [reading for each in seen for reading in each.readings]
     file = replace(
@@ -167,13 +170,17 @@ def _check(sizes: Sequence[Size], *, timing_only: bool) -> None:
     for size in sizes:
         check_measured(size.base, size.runs, timing_only=timing_only)
         for run in size.runs:
-            told = PurePath(str(run.engine.get("model", ""))).name
-            others = [other.base.name for other in sizes if told and other.base.name.endswith(f"-{told}")]
-            if others and not size.base.name.endswith(f"-{told}"):
+            told = PurePath(str(run.engine.get("model") or run.engine.get("profile") or "")).name
+            if any(_is_of(told, other.base) for other in sizes) and not _is_of(told, size.base):
                 raise RejouleError(
                     f"{run.id} is of {told}, and was given with --base {size.base.name}",
                     "give as many --base as RUNS, in the order of RUNS",
                 )
+
+
+def _is_of(told: str, base: Profile) -> bool:
+    """Whether a run's word for its model, or its profile, is that of ``base``."""
+    return bool(told) and (told == base.name or base.name.endswith(f"-{told}"))
 
 
 def _begin(first: Profile) -> GpuFile:

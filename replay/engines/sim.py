@@ -26,7 +26,7 @@ from rejoule.replay.sim.makeup import makeup
 from rejoule.replay.sim.margins import near_cap
 from rejoule.replay.sim.profile import Profile, fitted_to, profile_digest
 from rejoule.replay.sim.records import StepRecord
-from rejoule.replay.sim.shipped import OTHERS, load_profile
+from rejoule.replay.sim.shipped import OTHERS, TOGETHER, load_profile
 from rejoule.replay.sim.tensor_parallel import on_gpus
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.clock_curve import CARDS_DIFFER
@@ -242,6 +242,7 @@ class SimEngine:
                 **self.identity,
                 "calibrated": profile.calibrated,
                 "fitted_to_others": profile.provenance.get(OTHERS),
+                "fitted_together": profile.provenance.get(TOGETHER),
                 "gpus": profile.tensor_parallel,
                 "measured_on": fitted_to(profile),
                 "expected_error": msgspec.to_builtins(profile.expected_error),

@@ -28,6 +28,8 @@ UNCALIBRATED: Final = FOLDER / "errors" / "uncalibrated.json"
 """How far off profiles were that were put together from data sheets: ``python -m benchmarks.data_sheets --write``."""
 OTHERS: Final = "fitted to other models"
 """Of a profile's ``provenance``: to which, where none of them is its own."""
+TOGETHER: Final = "fitted to several models"
+"""The same, where its own is among them."""
 _Kind = TypeVar("_Kind")
 
 
@@ -129,17 +131,20 @@ def put_together(gpu_name: str, gpu: GpuFile, model_name: str, tensor_parallel: 
         serving=default_serving(name, model.model, gpu.gpu, tensor_parallel),
         tensor_parallel=tensor_parallel,
         sources={"model": model.source, **gpu.sources, "serving": "vLLM V1's defaults; see default_serving"},
-        provenance=gpu.provenance | _others(gpu, model_name),
+        provenance=gpu.provenance | _fitted_to(gpu, model_name),
         # Of tensor parallelism no example is known, and of what was fitted, none is needed.
         expected_error=_read(UNCALIBRATED, ExpectedError) if alone and not gpu.provenance else None,
         clock_curve=gpu.clock_curve,
     )
 
 
-def _others(gpu: GpuFile, model_name: str) -> dict[str, str]:
-    """That what was fitted is of other models, if so."""
+def _fitted_to(gpu: GpuFile, model_name: str) -> dict[str, str]:
+    """That what was fitted is of other models, or of this one and others, if so."""
     fitted = gpu.provenance.get("base", "")
-    return {OTHERS: fitted} if fitted and not any(b.endswith(f"-{model_name}") for b in fitted.split(", ")) else {}
+    bases = fitted.split(", ") if fitted else []
+    if any(base.endswith(f"-{model_name}") for base in bases):
+        return {TOGETHER: fitted} if len(bases) > 1 else {}
+    return {OTHERS: fitted} if bases else {}
 
 
 def shipped_on(profile: Profile, gpus: int) -> Profile | None:

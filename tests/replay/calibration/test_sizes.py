@@ -9,11 +9,24 @@ from pathlib import Path
 import msgspec
 import pytest
 from benchmarks.gpu.shape import attention, config
-from benchmarks.sizes import CUT, GPU, LARGE, SMALL, Planted, fitted, fitted_alone, measured, planted, workloads
+from benchmarks.sizes import (
+    CUT,
+    GPU,
+    LARGE,
+    SMALL,
+    Planted,
+    fitted,
+    fitted_alone,
+    measured,
+    planted,
+    watched,
+    workloads,
+)
 from click.testing import CliRunner
 from msgspec.structs import replace
 from tests.replay.calibration.made import simulated
 
+from rejoule.analysis.validate import validate
 from rejoule.replay.calibration.sizes import GpuCalibration, Size, calibrate_gpu
 from rejoule.replay.cli.calibrate import calibrate
 from rejoule.replay.cli.gpu_file import write_gpu
@@ -112,6 +125,22 @@ def test_runs_of_another_model_than_their_base_are_refused(both: tuple[GpuCalibr
         calibrate_gpu("x", [Size(compose(GPU, SMALL), [run]), Size(compose(GPU, LARGE), [])])
 
 
+def test_simulated_runs_in_another_order_than_their_bases_are_refused(blank: Run) -> None:
+    """They tell no model, but their profile."""
+    run = changed(blank, engine={"profile": f"{GPU}-{LARGE}"})
+    with pytest.raises(RejouleError, match="in the order of RUNS"):
+        calibrate_gpu("x", [Size(compose(GPU, SMALL), [run]), Size(compose(GPU, LARGE), [])])
+
+
+def test_a_fit_that_failed_is_said_to_have(gpu: Planted, both: tuple[GpuCalibration, Profile]) -> None:
+    """Of a run that does not tell that it is of another model."""
+    wrong = {CUT: SMALL, SMALL: LARGE}
+    sizes = [Size(compose(GPU, base), [watched(gpu.profile(model), model, 0)]) for base, model in wrong.items()]
+    found = calibrate_gpu("x", sizes, timing_only=True)
+    assert any("do not trust what was fitted" in note for note in found.notes)
+    assert not any("do not trust" in note for note in both[0].notes)
+
+
 @pytest.fixture
 def blank(gpu: Planted) -> Run:
     return workloads(gpu.profile(SMALL), ["agentic"], (64,))[0]
@@ -132,6 +161,7 @@ def test_the_command_fits_a_gpu_from_as_many_runs_as_bases(tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert set(told["errors"]) == {f"{GPU}-{SMALL}", f"{GPU}-{LARGE}"}
+    assert told["provenance"]["base"] == f"{GPU}-{SMALL}, {GPU}-{LARGE}"
     assert all(errors["all"]["mape"] < 0.02 for errors in told["errors"].values())
     with pytest.raises(RejouleError, match="1 RUNS and 2 --base"):
         CliRunner().invoke(calibrate, words[:4] + words[5:], catch_exceptions=False, standalone_mode=False)
@@ -155,6 +185,10 @@ def test_a_model_that_was_not_measured_is_said_to_have_others_constants(
     (note,) = worth_notes([third])
     assert note.startswith(f"fitted to other models (mine-{THIRD}): to {GPU}-{SMALL}, {GPU}-{LARGE}")
     assert list(worth_notes([large])) == []
+    assert (third.engine["fitted_together"], third.engine["fitted_to_others"] is None) == (None, False)
+    real = changed(large, configuration=changed(large.configuration, engine="vllm", profile=None))
+    told = validate([large], [real]).notes[-1]
+    assert told.startswith(f"simulated with mine-{LARGE} (fitted to {GPU}-{SMALL}") and "is among them" in told
 
 
 def test_an_unknown_constant_of_a_layer_is_a_spoilt_file(both: tuple[GpuCalibration, Profile], tmp_path: Path) -> None:
