@@ -81,7 +81,7 @@ def played(run: Run, requests: Mapping[str, SimRequest], within_s: float | None,
     """What the simulated scheduler puts into each step of a run."""
     facts = run.engine
     steps = [step for step in run.steps or () if not step.idle]
-    pool = BlockPool(facts["num_gpu_blocks"], facts["block_size"])
+    pool = BlockPool(facts["num_gpu_blocks"], facts["block_size"], facts["prefix_caching"])
     limits = Limits(facts["max_num_seqs"], facts["max_num_batched_tokens"], async_scheduling=ahead)
     scheduler = Scheduler(pool, limits)
     todo = arrivals(run, steps, within_s)
@@ -130,7 +130,12 @@ def step_count(found: list[Run]) -> int:
 
 @pytest.mark.parametrize(
     ("folder", "size"),
-    [("workloads", (48, 68_545)), ("workloads-watched", (40, 41_734)), ("workloads-other-card", (16, 22_909))],
+    [
+        ("workloads", (48, 68_545)),
+        ("workloads-watched", (40, 41_734)),
+        ("workloads-other-card", (16, 22_909)),
+        ("unseen-workloads-trials", (36, 59_181)),
+    ],
 )
 def test_workloads_have_the_steps_of_a_gpu(
     folder: str, size: tuple[int, int], recorded: dict[str, dict[str, SimRequest]]
@@ -161,10 +166,14 @@ def test_full_batches_have_the_steps_of_a_gpu(folder: str, size: tuple[int, int]
         assert first_difference(run, unlike(run), None) is None, run.id
 
 
-def test_a_full_kv_cache_has_the_steps_of_a_gpu(mixed: dict[str, SimRequest]) -> None:
-    """Where blocks run out: equal preemptions, prompts computed again, and hits in what was not evicted."""
-    found = runs(DATA / "full-kv")
-    assert (len(found), step_count(found)) == (6, 13_886)
-    assert sum(len(step.preempted) for run in found for step in run.steps or ()) == 58
+@pytest.mark.parametrize(("folder", "size"), [("full-kv", (6, 13_886, 58)), ("full-kv-uncached", (3, 7_868, 18))])
+def test_a_full_kv_cache_has_the_steps_of_a_gpu(
+    folder: str, size: tuple[int, int, int], mixed: dict[str, SimRequest]
+) -> None:
+    """Where blocks run out: equal preemptions, prompts computed again, and hits, where there are any, in what was not
+    evicted."""
+    found = runs(DATA / folder)
+    preempted = sum(len(step.preempted) for run in found for step in run.steps or ())
+    assert (len(found), step_count(found), preempted) == size
     for run in found:
         assert first_difference(run, mixed, AT_LATEST_S) is None, run.id
