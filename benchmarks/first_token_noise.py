@@ -2,27 +2,21 @@
 
 Of the kept runs of benchmarks/h200 with several trials, no model is asked: how far single trials lie from the mean of
 their cell (a workload under one configuration); whether the first trial after a server's start is slower than later
-ones, in which piece (benchmarks/pieces.py), and whether launches of a number of tokens that the server had not met
-before are what takes longer; and how far off the worst of twelve cells then looks to a model that is exact. Last, what
-one trial and what several make of the worst cell of the default profile, in cells with three trials.
-"""
+ones, and in which piece (benchmarks/pieces.py; why, benchmarks/new_sizes.py); and how far off the worst of twelve cells
+then looks to a model that is exact. Last, what XX"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from math import sqrt
 from random import Random
 from statistics import fmean, median, stdev
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from benchmarks.pieces import Pieces, cell, mean_pieces, pieces
-from benchmarks.validation import DATA, PROFILE, simulated
+from benchmarks.validation import DATA, simulated
 
-from rejoule.replay.calibration.observations import observed_steps
-from rejoule.replay.sim.latency import LatencyModel
-from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.run import Configuration, Run, configuration_key
 from rejoule.traces.runs import RunFolder, load_runs
 
@@ -37,10 +31,6 @@ ALONE: Final = 4
 TOGETHER: Final = 8
 DRAWS: Final = 20_000
 TRIALS: Final = (1, 2, 3, 5)
-WHENS: Final = ("first time, in a first trial", "first time, in a later trial", "second time")
-
-
-T = TypeVar("T")
 
 
 class Trials(NamedTuple):
@@ -135,38 +125,6 @@ def worst_of_twelve(alone: Scatter, together: Scatter, trials: int, kind: str) -
     return fmean(each > FAR for each in worst), median(worst)
 
 
-def launches(folder: RunFolder) -> Iterator[list[tuple[int, float]]]:
-    """By server and number of tokens, without CUDA graphs: trial and seconds of each launch, in order.
-
-    As in `benchmarks.validation.launches_ms`: for so long such prompts held up the step before theirs.
-    """
-    profile = load_profile(PROFILE)
-    runs = {run.id: run for run in folder.runs}
-    found: dict[tuple[str, int], list[tuple[int, float]]] = defaultdict(list)
-    for run in (runs[planned.id] for planned in folder.experiment.runs if planned.id in runs):
-        for before, step in pairwise(observed_steps(run)):
-            work = step.work
-            tokens = work.prefill_tokens + work.decodes
-            if not work.prefills or work.first or before.work.prefills or before.steps > 1:
-                continue
-            if tokens > LatencyModel(profile, step.seats).captured_tokens:
-                found[server(run.configuration), tokens].append((run.trial, before.each_s))
-    yield from found.values()
-
-
-def beyond(met: Iterable[Sequence[tuple[int, float]]]) -> dict[str, list[float]]:
-    """By how many seconds a launch took longer than later ones of as many tokens on the same server."""
-    found: dict[str, list[float]] = {when: [] for when in WHENS}
-    first, again, second = found.values()
-    for each in met:
-        seconds = [s for _, s in each]
-        if len(each) > 1:
-            (again if each[0][0] else first).append(seconds[0] - fmean(seconds[1:]))
-        if len(each) > 2:
-            second.append(seconds[1] - fmean(seconds[2:]))
-    return found
-
-
 def error(values: Sequence[float]) -> float:
     """Standard error of a mean."""
     return stdev(values) / sqrt(len(values))
@@ -191,7 +149,7 @@ def first_table(found: Mapping[str, Sequence[Trials]]) -> None:
     print("\nThe first trial over the mean of later ones, above batch 1, and what each piece adds\n")
     print("| | cells | servers | first over later | most | slower | queue | steps | out |")
     print("| --- | --: | --: | --: | --: | --: | --: | --: | --: |")
-    for name, some in _and_all(found).items():
+    for name, some in {**found, "all": [each for own in found.values() for each in own]}.items():
         servers: dict[str, list[float]] = defaultdict(list)
         for each in some:
             servers[each.server].append(each.excess)
@@ -203,22 +161,6 @@ def first_table(found: Mapping[str, Sequence[Trials]]) -> None:
             f"| {name} | {len(some)} | {len(servers)} | {fmean(over):+.1%} ± {error(means):.1%} | {max(over):+.1%} "
             f"| {sum(each > 0 for each in over)} of {len(over)} | {' | '.join(parts)} |"
         )
-
-
-def launch_table(folders: Mapping[str, RunFolder]) -> None:
-    print("\nLaunches without CUDA graphs, over later ones of as many tokens on the same server, ms\n")
-    print(f"| | {' | '.join(WHENS)} |\n| --- |{' --: |' * len(WHENS)}")
-    met = _and_all({name: list(launches(folder)) for name, folder in folders.items()})
-    for name, each in met.items():
-        shown = (
-            f"{fmean(s) * 1e3:+.1f} ± {error(s) * 1e3:.1f} ({len(s)})" if len(s) > 1 else "–"
-            for s in beyond(each).values()
-        )
-        print(f"| {name} | {' | '.join(shown)} |")
-
-
-def _and_all(found: Mapping[str, Sequence[T]]) -> dict[str, Sequence[T]]:
-    return {**found, "all": [each for some in found.values() for each in some]}
 
 
 def worst_table(found: Mapping[str, Sequence[Trials]]) -> None:
@@ -257,7 +199,6 @@ def main() -> None:
     found = {name: cells(folder.runs) for name, folder in folders.items()}
     spread_table(found)
     first_table({name: [each for each in some if each.batch > 1] for name, some in found.items()})
-    launch_table(folders)
     worst_table(found)
     judged_table(folders)
 

@@ -11,6 +11,10 @@ needs to choose and launch it, which it begins when it has taken over the output
 A step before which there was nothing to do is launched at once, and the next one as soon as that is done. So prompts
 delay the output of the step before theirs, by as much as the host needs for them.
 
+Of one CUDA graph, which a step that only decodes is, no kernel runs before all are launched. Equal decode steps are
+costed from the output before them on, which comes to that behind prompts; one by itself begins too early there, by up
+to h - r.
+
 Several GPUs have a process each that launches (``v1/executor/multiproc_executor.py``): the engine hands a step over and
 goes on, and a thread of the process (``WorkerProc.async_output_busy_loop``) tells it of an output while the next one is
 launched. Launches wait for each other, and outputs for none of them:

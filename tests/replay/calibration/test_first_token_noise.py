@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.first_token_noise import WHENS, Scatter, Trials, beyond, scatter, worst_of_twelve
+from benchmarks.first_token_noise import Scatter, Trials, scatter, worst_of_twelve
 from benchmarks.pieces import Pieces
 
 STILL = Scatter([0.0], [0.0], [0.0])
@@ -38,13 +38,3 @@ def test_trials_lie_further_from_the_true_mean_than_from_their_own() -> None:
     assert found.any == pytest.approx([0.2 * 1.5**0.5, -0.1 * 1.5**0.5, -0.1 * 1.5**0.5])
     assert found.first == pytest.approx([1.2 / 0.9 - 1])
     assert found.later == pytest.approx([0.0, 0.0])
-
-
-def test_launches_of_a_number_of_tokens_are_held_against_later_ones_of_as_many() -> None:
-    """By whether the first was in a server's first trial; what came once is held against nothing."""
-    found = beyond([[(0, 0.030), (1, 0.024), (2, 0.022)], [(1, 0.025), (2, 0.020)], [(0, 1.0)]])
-    assert {when: found[when] for when in WHENS} == {
-        WHENS[0]: pytest.approx([0.007]),
-        WHENS[1]: pytest.approx([0.005]),
-        WHENS[2]: pytest.approx([0.002]),
-    }
