@@ -20,7 +20,9 @@ from benchmarks.validation import DATA, simulated
 from rejoule.traces.run import Configuration, Run, configuration_key
 from rejoule.traces.runs import RunFolder, load_runs
 
-REPEATED: Final = ("workloads-watched", "workloads", "options", "scheduling/batching", "scheduling/policies")
+REPEATED: Final = (
+    "workloads-watched", "workloads", "unseen-workloads-trials", "options", "scheduling/batching", "scheduling/policies",
+)  # fmt: skip
 """Folders of runs of the same work in several trials; the first is of the home card, that of the default profile."""
 PLACED: Final = 3
 """Trials from which the place of one in its cell is known."""
@@ -69,9 +71,11 @@ class Scatter(NamedTuple):
     """Later trials, from their mean."""
 
 
-def server(configuration: Configuration) -> str:
-    c = configuration
-    return configuration_key(Configuration(engine=c.engine, max_num_seqs=c.max_num_seqs, options=c.options))
+def server(run: Run) -> str:
+    """Names the server of a run, among those of a folder and of others."""
+    c, cards = run.configuration, () if run.conditions is None else run.conditions.gpus
+    options = configuration_key(Configuration(engine=c.engine, max_num_seqs=c.max_num_seqs, options=c.options))
+    return "\n".join((*cards, options))
 
 
 def cells(runs: Iterable[Run]) -> list[Trials]:
@@ -82,7 +86,7 @@ def cells(runs: Iterable[Run]) -> list[Trials]:
     each = (sorted(trials, key=lambda run: run.trial) for trials in found.values() if len(trials) > 1)
     return [
         Trials(
-            server(trials[0].configuration),
+            server(trials[0]),
             trials[0].configuration.max_num_seqs or 0,
             tuple(mean_pieces(pieces(run).values()) for run in trials),
         )

@@ -36,7 +36,7 @@ from rejoule.traces.runs import load_runs
 from rejoule.traces.summary import first_tokens_s
 
 FOLDERS: Final = (DATA / "full-kv", DATA / "full-kv-uncached")
-GRIDS: Final = (DATA / "unseen-grid", DATA / "unseen-grid-second", DATA / "sizes-8b")
+GRIDS: Final = (DATA / "unseen-grid", DATA / "unseen-grid-second", DATA / "unseen-grid-trials", DATA / "sizes-8b")
 """Quick grids of cards that no shipped profile was fitted to."""
 SEED: Final = 1
 """Of the load that was measured."""

@@ -39,11 +39,11 @@ from rejoule.traces.runs import RunFolder, load_runs
 
 REPEATED: Final = ("workloads-watched", "workloads", "options", "scheduling/batching")
 """Folders of the kept workloads in several trials, from a server's start on."""
-OWN_GRID: Final = ("unseen-workloads", "full-kv")
+OWN_GRID: Final = ("unseen-workloads", "unseen-workloads-trials", "full-kv")
 """Folders of a card whose quick grid was measured, too."""
 FOLDERS: Final = {
     **{name: (name,) for name in (*REPEATED, "scheduling/policies", *OWN_GRID)},
-    "grids": ("grid", "grid-other-host", "unseen-grid", "unseen-grid-second"),
+    "grids": ("grid", "grid-other-host", "unseen-grid", "unseen-grid-second", "unseen-grid-trials"),
     "other loads": ("additivity", "additivity-long", "weights", "company"),
 }
 """What is shown in one row."""
@@ -97,7 +97,7 @@ def sizes(name: str, folder: RunFolder) -> list[Size]:
     found: dict[tuple[str, int], list[Launch | None]] = defaultdict(list)
     blocks: set[tuple[str, int]] = set()
     for run in (runs[planned.id] for planned in folder.experiment.runs if planned.id in runs):
-        own = name + server(run.configuration)
+        own = name + server(run)
         for before, step in pairwise(observed_steps(run)):
             work = step.work
             tokens = work.prefill_tokens + work.decodes
