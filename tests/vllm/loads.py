@@ -38,7 +38,10 @@ def digest(plays: Iterable[list[dict[str, Any]]]) -> str:
 
 @dataclass(frozen=True)
 class Planned:
-    """A call: added before step ``step``, and not before ``gap`` steps after the last of ``after`` ended."""
+    """A call: added before step ``step``, and not before ``gap`` steps after the last of ``after`` ended.
+
+    ``arrival_s`` is when it says that it arrived, by which ranks go; ``None``: in the order in which calls are added.
+    """
 
     id: str
     prompt: tuple[int, ...]
@@ -48,6 +51,7 @@ class Planned:
     step: int = 0
     after: tuple[str, ...] = ()
     gap: int = 0
+    arrival_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,7 @@ def play(load: Load) -> list[dict[str, Any]]:
         for call in [c for c in todo if _is_due(c, ended, now)]:
             todo.remove(call)
             request = SimRequest(call.id, call.prompt, len(call.output), call.output, call.priority, call.salt)
-            scheduler.add(Job(request, float(added), added))
+            scheduler.add(Job(request, float(added) if call.arrival_s is None else call.arrival_s, added))
             added += 1
         plan = scheduler.plan()
         missed = {job.request.id for job in plan.skipped}

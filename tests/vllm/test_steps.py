@@ -14,6 +14,7 @@ import pytest
 from tests.vllm.conftest import HERE
 from tests.vllm.environment import vllm_environment
 from tests.vllm.loads import VERIFIED, VOCABULARY, Load, Planned, digest, play, random_load, verified_loads
+from tests.vllm.orders import ORDERS, in_words
 
 from rejoule.replay.engines.sim import output_ids, prompt_ids
 from rejoule.replay.sim.limits import Limits
@@ -151,6 +152,14 @@ def test_random_loads_are_scheduled_in_equal_steps(model: Path) -> None:
     assert digest(map(as_played, real[:200])) == VERIFIED[True]
     assert len(steps) == 198_107
     assert sum(len(step["preempted"]) for step in steps) > 1000
+
+
+def test_orders_worked_out_by_hand_are_those_of_vllm(model: Path) -> None:
+    """Each shows one rule, which ``tests/replay/sim/test_orders.py`` holds the simulator to."""
+    real = real_steps(model, [order.load for order in ORDERS.values()], "scheduler")
+    assert {rule: in_words(as_played(steps)) for rule, steps in zip(ORDERS, real, strict=True)} == {
+        rule: order.steps for rule, order in ORDERS.items()
+    }
 
 
 def test_workloads_are_computed_in_equal_steps(

@@ -240,6 +240,16 @@ def test_a_quoted_answer_is_cached_up_to_its_last_computed_token() -> None:
     assert engine.advance()[-1].cached_tokens == 159 // 16 * 16
 
 
+def test_whoever_the_api_server_hands_on_first_is_admitted_first() -> None:
+    """A short prompt that is sent while a long one is read comes after it, though alone it would have been sooner."""
+    engine = StepEngine(EngineConfig(SLOW, max_num_seqs=1))
+    for name, tokens, output in (("seated", 10, 100), ("long", 100_000, 1)):
+        engine.add(SimRequest(name, [1] * tokens, output), 0.0)
+    engine.advance(0.005)
+    engine.add(SimRequest("short", [2] * 10, 1))
+    assert [event.id for event in drain(engine) if event.kind == "finished"] == ["seated", "long", "short"]
+
+
 def test_a_macro_step_costs_what_single_steps_cost() -> None:
     """Interpolating a stretch of decoding errs by less than 0.1 % against evaluating every step."""
     load = [(0.0, 3000, 2000, 0), (0.0, 100, 2000, 1)]

@@ -76,7 +76,7 @@ class NaiveJob:
     prompt: int
     priority: int
     salt: str | None
-    number: int
+    arrival_s: float
     computed: int = 0
     produced: int = 0
     blocks: list[Block] = field(default_factory=list)
@@ -86,8 +86,8 @@ class NaiveJob:
         return self.prompt + self.produced
 
     @property
-    def rank(self) -> tuple[int, int]:
-        return self.priority, self.number
+    def rank(self) -> tuple[int, float]:
+        return self.priority, self.arrival_s
 
 
 @dataclass
@@ -198,6 +198,8 @@ class Load:
     policy: Policy
     caching: bool
     threshold: int
+    arrivals_s: Sequence[float] | None = None
+    """When they say that they arrived, if not in the order in which they came."""
 
     @property
     def limits(self) -> Limits:
@@ -233,6 +235,7 @@ def loads(draw: st.DrawFn) -> Load:
         draw(st.sampled_from(["fcfs", "priority"])),
         draw(st.booleans()),
         draw(st.sampled_from([0, 0, 1, 3, 9])),
+        draw(st.none() | st.permutations(range(len(requests)))),
     )
 
 
@@ -291,10 +294,11 @@ def test_every_step_has_the_batch_that_vllm_would_choose(load: Load) -> None:
     while todo or fast.busy:
         while todo and todo[0][1][0] <= step:
             number, (_, request) = todo.pop(0)
-            fast.add(Job(request, 0.0, number))
+            arrival_s = float(load.arrivals_s[number] if load.arrivals_s else number)
+            fast.add(Job(request, arrival_s, number))
             tokens = [*request.prompt_ids, *(request.output_ids if request.output_ids is not None else [])]
             slow.waiting.append(
-                NaiveJob(request.id, tokens, len(request.prompt_ids), request.priority, request.cache_salt, number)
+                NaiveJob(request.id, tokens, len(request.prompt_ids), request.priority, request.cache_salt, arrival_s)
             )
         step += 1
         assert step < 2000
