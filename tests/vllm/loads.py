@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any
 
@@ -22,10 +22,21 @@ VERIFIED = {
 }
 """The digest of the steps that vLLM 0.26 and 0.30 make of ``verified_loads``, without and with async scheduling."""
 
+CROWDED = {
+    False: "5eb0186eccbabfa573ff264f3c9a919c150f21668d17b65d53321a3a4dd18ae7",
+    True: "16b06841f18c241ac7b50f5bef294441597a71af448cb73048e36562b9afdeb6",
+}
+"""The same of ``crowded_loads`` and vLLM 0.30."""
+
 
 def verified_loads(async_scheduling: bool) -> list[Load]:
     """200 random loads; asynchronous ones are for vLLM's scheduler alone, so their blocks may be small."""
     return [random_load(seed, 16 if async_scheduling else 32, async_scheduling) for seed in range(200)]
+
+
+def crowded_loads(async_scheduling: bool) -> list[Load]:
+    """300 loads in most of which calls are preempted."""
+    return [crowded_load(seed, async_scheduling) for seed in range(300)]
 
 
 def digest(plays: Iterable[list[dict[str, Any]]]) -> str:
@@ -106,7 +117,7 @@ def random_load(seed: int, block_size: int, async_scheduling: bool) -> Load:
                 gap=random.choice((0, 0, 1, 5)),
             )
         )
-    largest = max(-(-(len(c.prompt) + len(c.output)) // block_size) for c in calls)
+    largest = _largest(calls, block_size)
     seats = random.randint(1, 7)
     chunked = random.random() < 0.8
     longest = max(len(c.prompt) + len(c.output) for c in calls)
@@ -122,6 +133,34 @@ def random_load(seed: int, block_size: int, async_scheduling: bool) -> Load:
     return Load(
         limits, tuple(calls), block_size, 1 + largest + random.choice((0, 0, 1, 2, 4, 8, 40)), random.random() < 0.85
     )
+
+
+def crowded_load(seed: int, async_scheduling: bool) -> Load:
+    """A random load that comes nearly at once to hardly more blocks than its longest call needs.
+
+    Its calls say that they arrived in another order. Half of them are without a prefix cache.
+    """
+    random = Random(seed)
+    load = random_load(seed, 4, async_scheduling)
+    said_s = random.sample(range(len(load.calls)), k=len(load.calls))
+    calls = [
+        replace(c, step=random.randint(0, 3), after=(), arrival_s=float(s))
+        for c, s in zip(load.calls, said_s, strict=True)
+    ]
+    seats = random.randint(3, 7)
+    tokens = max(load.limits.max_num_batched_tokens, seats)
+    return replace(
+        load,
+        limits=replace(load.limits, max_num_seqs=seats, max_num_batched_tokens=tokens),
+        calls=tuple(calls),
+        num_gpu_blocks=1 + _largest(calls, 4) + random.randint(0, 2),
+        enable_prefix_caching=random.random() < 0.5,
+    )
+
+
+def _largest(calls: Iterable[Planned], block_size: int) -> int:
+    """Blocks of the longest of them."""
+    return max(-(-(len(c.prompt) + len(c.output)) // block_size) for c in calls)
 
 
 def play(load: Load) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.vllm.loads import VERIFIED, digest, play, verified_loads
+from tests.vllm.loads import CROWDED, VERIFIED, crowded_loads, digest, play, verified_loads
 
 from rejoule.replay.sim.hashing import block_hashes
 from rejoule.replay.sim.jobs import Job, SimRequest
@@ -316,8 +316,9 @@ def test_every_step_has_the_batch_that_vllm_would_choose(load: Load) -> None:
 
 @pytest.mark.parametrize("ahead", [False, True], ids=["synchronous", "asynchronous"])
 def test_every_step_is_the_one_that_vllm_was_seen_to_make(ahead: bool) -> None:
-    """200 random loads take exactly the steps that they took in vLLM, which ``tests/vllm/test_steps.py`` looks at."""
+    """Random loads take exactly the steps that they took in vLLM, which ``tests/vllm/test_steps.py`` looks at."""
     assert digest(map(play, verified_loads(ahead))) == VERIFIED[ahead]
+    assert digest(map(play, crowded_loads(ahead))) == CROWDED[ahead]
 
 
 @settings(max_examples=150, deadline=None)
