@@ -240,6 +240,15 @@ def test_a_quoted_answer_is_cached_up_to_its_last_computed_token() -> None:
     assert engine.advance()[-1].cached_tokens == 159 // 16 * 16
 
 
+def test_a_preempted_request_has_one_first_token_and_finds_nothing_of_its_own() -> None:
+    """Computed again it hits what it left in the cache, which is not told as found: nobody else had computed it."""
+    engine = engine_with([(0.0, 60, 60, 0), (0.0, 60, 60, 1)], replace(CONFIG, num_gpu_blocks=11))
+    events = [event for event in drain(engine) if event.id == "r1"]
+    assert [cached for r in engine.log.records for name, _, cached in r.prefill if name == "r1"] == [0, 0, 32]
+    assert [(event.kind, event.cached_tokens) for event in events] == [("first_token", 0), ("finished", 0)]
+    assert events[-1].preemptions == 1
+
+
 def test_whoever_the_api_server_hands_on_first_is_admitted_first() -> None:
     """A short prompt that is sent while a long one is read comes after it, though alone it would have been sooner."""
     engine = StepEngine(EngineConfig(SLOW, max_num_seqs=1))
@@ -336,9 +345,13 @@ def test_impossible_knobs_are_refused_with_a_remedy(change: dict[str, int], says
 
 
 def test_a_request_larger_than_the_cache_is_refused() -> None:
-    """What could never be scheduled is refused at once instead of waiting for ever."""
-    with pytest.raises(RejouleError, match="KV blocks"):
-        StepEngine(CONFIG).add(SimRequest("a", [1] * 1000, 10))
+    """What could never be scheduled is refused at once instead of waiting for ever; what fills the cache is served."""
+    for prompt, output in ((1000, 10), (615, 10), (10, 615)):
+        with pytest.raises(RejouleError, match="KV blocks"):
+            StepEngine(CONFIG).add(SimRequest("a", [1] * prompt, output))
+    engine = StepEngine(CONFIG)
+    engine.add(SimRequest("a", [1] * 614, 10))
+    assert [event.kind for event in drain(engine)] == ["first_token", "finished"]
 
 
 @settings(max_examples=80, deadline=None)
