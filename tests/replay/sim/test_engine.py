@@ -259,6 +259,26 @@ def test_whoever_the_api_server_hands_on_first_is_admitted_first() -> None:
     assert [event.id for event in drain(engine) if event.kind == "finished"] == ["seated", "long", "short"]
 
 
+@pytest.mark.parametrize(("ahead", "within_w"), [(False, 0.5), (True, 7.0)], ids=["synchronous", "asynchronous"])
+def test_the_cap_goes_by_the_mean_of_what_was_drawn(ahead: bool, within_w: float) -> None:
+    """Over its window, whatever came: bursts, decodes in one go, rest between requests and while a launch takes long.
+
+    Scheduled ahead, records cut the time at outputs, and their mean power is not that of every moment.
+    """
+    config = EngineConfig(SLOW, max_num_seqs=64, max_num_batched_tokens=2048, async_scheduling=ahead)
+    engine = engine_with([(0.15 * i + 0.5 * (i // 6), 4000 if i % 3 else 300, 30 + i, 0) for i in range(12)], config)
+    mean_w, told = engine.power.idle_w, 0
+    while engine.busy or engine.next_event_s is not None:
+        engine.advance()
+        for record in engine.log.records[told:]:
+            length_s = record.end_s - record.start_s
+            drawn_w = record.energy_j / length_s
+            mean_w = drawn_w + (mean_w - drawn_w) * math.exp(-length_s / SLOW.power.cap_window_s)
+        told = len(engine.log.records)
+        assert engine.power._mean(engine.now_s) == pytest.approx(mean_w, abs=within_w)
+    assert any(r.cap_bound for r in engine.log.records) and not all(r.cap_bound for r in engine.log.records)
+
+
 def test_a_macro_step_costs_what_single_steps_cost() -> None:
     """Interpolating a stretch of decoding errs by less than 0.1 % against evaluating every step."""
     load = [(0.0, 3000, 2000, 0), (0.0, 100, 2000, 1)]

@@ -306,6 +306,9 @@ def test_every_step_has_the_batch_that_vllm_would_choose(load: Load) -> None:
         missed = {job.request.id for job in plan.skipped}
         batch = {name: 1 for name in fast.decoding.jobs if name not in missed}
         batch |= {chunk.job.request.id: chunk.tokens for chunk in plan.chunks}
+        assert plan.decodes == len(batch) - len(plan.chunks)
+        contexts = {name: base + fast.decoding.tick for name, base in fast.decoding.bases.items()}
+        assert plan.decode_context == sum(contexts[name] for name in contexts.keys() - missed)
         preempted = [job.request.id for job in plan.preempted]
         _, finished = fast.commit(1)
         assert (batch, preempted, sorted(job.request.id for job in finished)) == slow.step()
