@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rejoule.analysis.attribution.bins import of_readings
+from rejoule.analysis.attribution.bounds import bounds
 from rejoule.analysis.attribution.costs import Costs
 from rejoule.analysis.attribution.ledger import DECODE, IDLE, PREFILL, PROMPT_STEP, STEP, ledger
 from rejoule.analysis.attribution.shares import share
@@ -57,3 +58,16 @@ def test_slopes_are_derivatives_by_the_costs() -> None:
         assert shares.slopes[:, term] == pytest.approx((up.entries_j - down.entries_j) / (2 * step), abs=1e-6)
         by_stretch = (up.stretches_j - down.stretches_j) / (2 * step)
         assert shares.idle_slopes[BOOK.idle, term] == pytest.approx(by_stretch[BOOK.idle], abs=1e-6)
+
+
+def test_a_call_alone_in_a_step_would_save_all_of_it_and_of_a_shared_one_what_is_its_own() -> None:
+    """Its least is what the steps would take less without it, its most what they would take with it alone."""
+    slices = [
+        Slice(0.0, 1.0, 1, None, {"a": Work(10.0)}),
+        Slice(1.0, 2.0, 1, None, {}, {"a": Work(1.0), "b": Work(1.0)}),
+    ]
+    book = ledger(slices, ["a", "b"])
+    bins = of_readings(book, [Reading(0.0, 1.0, 40.0), Reading(1.0, 2.0, 11.0)])
+    a, b = bounds(book.call, 2, book, share(book, bins, COSTS), COSTS)
+    assert (a.saved_j, a.alone_j) == pytest.approx((40.0 + 2.0, 40.0 + 9.0))
+    assert (b.saved_j, b.alone_j) == pytest.approx((2.0, 9.0))

@@ -31,6 +31,16 @@ def test_gaps_count_as_idle_and_steps_as_busy() -> None:
         assert len(log.records) == 4 * keep
 
 
+def test_joules_of_the_next_step_in_the_time_of_the_last_record_are_added_to_it() -> None:
+    """The total has them, whether records are kept or not."""
+    for keep in (True, False):
+        log = StepLog(keep)
+        log.add(STEP)
+        log.add_joules(25.0)
+        assert log.energy_j == 125.0
+        assert [record.energy_j for record in log.records] == [125.0] * keep
+
+
 def test_a_record_names_who_decodes_without_those_who_miss_the_step() -> None:
     """Who was skipped gets no token, and those who joined since the last record are named too."""
     log = StepLog(keep=True)
