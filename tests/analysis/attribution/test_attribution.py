@@ -284,6 +284,21 @@ def test_waiting_for_tools_is_told_from_idle() -> None:
     tools = (ToolResult("a", "w", "n", "t", idle.start_s, half), ToolResult("b", "w", "n", "t", *within))
     assert found(run).tool_wait_j == 0.0
     assert found(replace(run, tools=tools)).tool_wait_j == pytest.approx((idle.energy_j or 0.0) / 2.0)
+    throughout = (ToolResult("a", "w", "n", "t", 0.0, run.makespan_s),)
+    assert found(replace(run, tools=throughout)).tool_wait_j == pytest.approx(found(run).idle_j)
+
+
+def test_what_is_computed_again_has_its_share_of_the_prompts_joules() -> None:
+    """Of 100 tokens of which 60 had been computed before the call was preempted, 6 tenths."""
+    calls = tuple(CallResult(c, "w", c, 0.0, 0.0, 4.0, 3.0, 100, 0, 2) for c in "ab")
+    steps = (
+        Step(0.0, 1.0, 1, 90.0, prefill=(("a", 60, 0), ("b", 100, 0)), prefill_context=(0, 0)),
+        Step(1.0, 2.0, 1, 10.0, decode=(("b", 1),), preempted=("a",)),
+        Step(2.0, 3.0, 1, 50.0, prefill=(("a", 100, 0),), prefill_context=(0,)),
+        Step(3.0, 4.0, 1, 10.0, decode=(("a", 1),)),
+    )
+    a, b = (found(replace(_bare(calls, 160.0), steps=steps)).by_node()[name] for name in "ab")
+    assert (a.again_j, b.again_j) == pytest.approx((30.0, 0.0))
 
 
 def test_a_sum_with_a_part_that_is_not_known_is_not_known() -> None:
