@@ -9,24 +9,25 @@ from rejoule.replay.sim.limits import Policy
 
 
 class WaitingQueue:
-    """Requests in the order in which they are to be admitted: of arrival, with preempted ones before, or of rank."""
+    """Requests in the order in which they are to be admitted: as they came, with preempted ones before, or of rank."""
 
     def __init__(self, policy: Policy) -> None:
         self._by_rank = policy == "priority"
         self._heap: list[tuple[tuple[int, float, int], Job]] = []
-        self._front = 0
+        self._front = self._back = 0
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def add(self, job: Job) -> None:
-        """Let a new request wait."""
-        heappush(self._heap, (job.rank if self._by_rank else (0, job.arrival_s, job.number), job))
+        """Let a new request wait: behind all others, unless rank decides."""
+        self._back += 1
+        self._push(self._back, job)
 
     def put_back(self, job: Job) -> None:
         """Let a preempted request wait: before all others, unless rank decides."""
         self._front -= 1
-        heappush(self._heap, (job.rank if self._by_rank else (self._front, 0.0, 0), job))
+        self._push(self._front, job)
 
     @property
     def first(self) -> Job | None:
@@ -45,3 +46,6 @@ class WaitingQueue:
     def jobs(self) -> list[Job]:
         """All of them, the next one first."""
         return [job for _, job in sorted(self._heap, key=lambda entry: entry[0])]
+
+    def _push(self, place: int, job: Job) -> None:
+        heappush(self._heap, (job.rank if self._by_rank else (place, 0.0, 0), job))

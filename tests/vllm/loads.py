@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any
 
@@ -22,10 +22,25 @@ VERIFIED = {
 }
 """The digest of the steps that vLLM 0.26 and 0.30 make of ``verified_loads``, without and with async scheduling."""
 
+CROWDED = {
+    False: "7380bef3166dc0e330a4dd55e20753e0eaa77f3a853e3d2fe04113a53848d135",
+    True: "2cf018c8ad3e31e149037440ea90af32c03f15466138e44cbe6261658df1420f",
+}
+"""The same of ``crowded_loads`` and vLLM 0.30."""
+
 
 def verified_loads(async_scheduling: bool) -> list[Load]:
     """200 random loads; asynchronous ones are for vLLM's scheduler alone, so their blocks may be small."""
     return [random_load(seed, 16 if async_scheduling else 32, async_scheduling) for seed in range(200)]
+
+
+RARE = (20176, 20191, 20306, 21320, 21329, 21393)
+"""Crowded loads in which something decides that shows in none of the others."""
+
+
+def crowded_loads(async_scheduling: bool) -> list[Load]:
+    """In most of them calls are preempted."""
+    return [crowded_load(seed, async_scheduling) for seed in (*range(300), *RARE)]
 
 
 def digest(plays: Iterable[list[dict[str, Any]]]) -> str:
@@ -38,7 +53,10 @@ def digest(plays: Iterable[list[dict[str, Any]]]) -> str:
 
 @dataclass(frozen=True)
 class Planned:
-    """A call: added before step ``step``, and not before ``gap`` steps after the last of ``after`` ended."""
+    """A call: added before step ``step``, and not before ``gap`` steps after the last of ``after`` ended.
+
+    ``arrival_s`` is when it says that it arrived, by which ranks go; ``None``: in the order in which calls are added.
+    """
 
     id: str
     prompt: tuple[int, ...]
@@ -48,6 +66,7 @@ class Planned:
     step: int = 0
     after: tuple[str, ...] = ()
     gap: int = 0
+    arrival_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +121,7 @@ def random_load(seed: int, block_size: int, async_scheduling: bool) -> Load:
                 gap=random.choice((0, 0, 1, 5)),
             )
         )
-    largest = max(-(-(len(c.prompt) + len(c.output)) // block_size) for c in calls)
+    largest = _largest(calls, block_size)
     seats = random.randint(1, 7)
     chunked = random.random() < 0.8
     longest = max(len(c.prompt) + len(c.output) for c in calls)
@@ -118,6 +137,34 @@ def random_load(seed: int, block_size: int, async_scheduling: bool) -> Load:
     return Load(
         limits, tuple(calls), block_size, 1 + largest + random.choice((0, 0, 1, 2, 4, 8, 40)), random.random() < 0.85
     )
+
+
+def crowded_load(seed: int, async_scheduling: bool) -> Load:
+    """A random load that comes nearly at once to hardly more blocks than its longest call needs.
+
+    Its calls say that they arrived in another order. Half of them are without a prefix cache.
+    """
+    random = Random(seed)
+    load = random_load(seed, 4, async_scheduling)
+    said_s = random.sample(range(len(load.calls)), k=len(load.calls))
+    calls = [
+        replace(c, step=random.randint(0, 3), after=(), arrival_s=float(s))
+        for c, s in zip(load.calls, said_s, strict=True)
+    ]
+    seats = random.randint(3, 7)
+    tokens = max(load.limits.max_num_batched_tokens, seats)
+    return replace(
+        load,
+        limits=replace(load.limits, max_num_seqs=seats, max_num_batched_tokens=tokens),
+        calls=tuple(calls),
+        num_gpu_blocks=1 + _largest(calls, 4) + random.randint(0, 2),
+        enable_prefix_caching=random.random() < 0.5,
+    )
+
+
+def _largest(calls: Iterable[Planned], block_size: int) -> int:
+    """Blocks of the longest of them."""
+    return max(-(-(len(c.prompt) + len(c.output)) // block_size) for c in calls)
 
 
 def play(load: Load) -> list[dict[str, Any]]:
@@ -137,7 +184,7 @@ def play(load: Load) -> list[dict[str, Any]]:
         for call in [c for c in todo if _is_due(c, ended, now)]:
             todo.remove(call)
             request = SimRequest(call.id, call.prompt, len(call.output), call.output, call.priority, call.salt)
-            scheduler.add(Job(request, float(added), added))
+            scheduler.add(Job(request, float(added) if call.arrival_s is None else call.arrival_s, added))
             added += 1
         plan = scheduler.plan()
         missed = {job.request.id for job in plan.skipped}

@@ -123,7 +123,7 @@ def make_request(call: dict[str, Any], number: int, hasher: Any) -> Request:
         prompt_token_ids=call["prompt"],
         sampling_params=params,
         pooling_params=None,
-        arrival_time=float(number),
+        arrival_time=float(number) if call["arrival_s"] is None else call["arrival_s"],
         priority=call["priority"],
         cache_salt=call["salt"],
         block_hasher=hasher,

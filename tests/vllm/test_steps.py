@@ -13,7 +13,19 @@ import orjson
 import pytest
 from tests.vllm.conftest import HERE
 from tests.vllm.environment import vllm_environment
-from tests.vllm.loads import VERIFIED, VOCABULARY, Load, Planned, digest, play, random_load, verified_loads
+from tests.vllm.loads import (
+    CROWDED,
+    VERIFIED,
+    VOCABULARY,
+    Load,
+    Planned,
+    crowded_loads,
+    digest,
+    play,
+    random_load,
+    verified_loads,
+)
+from tests.vllm.orders import ORDERS, in_words
 
 from rejoule.replay.engines.sim import output_ids, prompt_ids
 from rejoule.replay.sim.limits import Limits
@@ -35,7 +47,7 @@ SIZES = {
 }  # fmt: skip
 ROOMY = Limits(16, 2048)
 CHUNKED = Limits(16, 100, long_prefill_token_threshold=48)
-CROWDED = Limits(16, 512)
+FULL = Limits(16, 512)
 RANKED = Limits(16, 512, policy="priority")
 
 
@@ -153,14 +165,33 @@ def test_random_loads_are_scheduled_in_equal_steps(model: Path) -> None:
     assert sum(len(step["preempted"]) for step in steps) > 1000
 
 
+def test_crowded_loads_are_scheduled_in_equal_steps(model: Path) -> None:
+    """612 that come at once to few blocks, in another order than they say: 2 of 3 have calls preempted."""
+    behind, ahead = (crowded_loads(async_scheduling) for async_scheduling in (False, True))
+    real = real_steps(model, [*behind, *ahead], "scheduler")
+    steps = assert_equal([*behind, *ahead], real)
+    assert digest(map(as_played, real[: len(behind)])) == CROWDED[False]
+    assert digest(map(as_played, real[len(behind) :])) == CROWDED[True]
+    assert len(steps) == 23_084
+    assert sum(len(step["preempted"]) for step in steps) == 1720
+
+
+def test_orders_worked_out_by_hand_are_those_of_vllm(model: Path) -> None:
+    """Each shows one rule, which ``tests/replay/sim/test_orders.py`` holds the simulator to."""
+    real = real_steps(model, [order.load for order in ORDERS.values()], "scheduler")
+    assert {rule: in_words(as_played(steps)) for rule, steps in zip(ORDERS, real, strict=True)} == {
+        rule: order.steps for rule, order in ORDERS.items()
+    }
+
+
 def test_workloads_are_computed_in_equal_steps(
     model: Path, workloads: dict[str, tuple[Planned, ...]], tmp_path: Path
 ) -> None:
     """The four workloads, with room, in chunks, with few KV blocks and by priority; the step tap tells the same."""
     loads = [
-        Load(limits, calls, BLOCK, blocks(calls) if limits in (CROWDED, RANKED) else 600)
+        Load(limits, calls, BLOCK, blocks(calls) if limits in (FULL, RANKED) else 600)
         for calls in workloads.values()
-        for limits in (ROOMY, CHUNKED, CROWDED, RANKED)
+        for limits in (ROOMY, CHUNKED, FULL, RANKED)
     ]
     taps = [tmp_path / f"tap-{i}.jsonl" for i in range(len(loads))]
     real = real_steps(model, loads, "model", taps)

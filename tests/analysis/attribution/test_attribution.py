@@ -13,6 +13,7 @@ from tests.analysis import builders
 
 from rejoule.analysis.attribution import Attribution, Costs, attribute, fit, predicted
 from rejoule.analysis.attribution.costs import _factor
+from rejoule.analysis.attribution.result import PhaseEnergy, total
 from rejoule.analysis.attribution.slices import slices_of
 from rejoule.traces.run import CallResult, Certificate, Configuration, Energy, PowerCap, Reading, Run, Step, ToolResult
 
@@ -172,6 +173,8 @@ def test_client_times_alone() -> None:
     assert whole.by_node()["x"].prefill_j == pytest.approx(50.0)
     assert whole.by_node() == {"x": pytest.approx(whole.by_node()["x"]), "y": pytest.approx(whole.by_node()["y"])}
     assert found(replace(_bare(calls, 1000.0), energy=Energy(1000.0, idle_j=100.0))).idle_j == pytest.approx(100.0)
+    idle = found(replace(_bare(calls, 1000.0), energy=Energy(1000.0, idle_j=1500.0)))
+    assert (idle.idle_j, idle.by_phase().total_j, idle.unattributed_j) == pytest.approx((1000.0, 0.0, 0.0))
 
 
 def test_client_times_cover_the_run() -> None:
@@ -277,9 +280,32 @@ def test_waiting_for_tools_is_told_from_idle() -> None:
     run = replace(builders.run(builders.trace(2)), tools=())
     idle = [s for s in run.steps or () if s.idle][-1]
     half = (idle.start_s + idle.end_s) / 2.0
-    tools = tuple(ToolResult(n, "w", "n", "t", idle.start_s, half) for n in "ab")
+    within = [idle.start_s + share * (half - idle.start_s) for share in (0.25, 0.75)]
+    tools = (ToolResult("a", "w", "n", "t", idle.start_s, half), ToolResult("b", "w", "n", "t", *within))
     assert found(run).tool_wait_j == 0.0
     assert found(replace(run, tools=tools)).tool_wait_j == pytest.approx((idle.energy_j or 0.0) / 2.0)
+    throughout = (ToolResult("a", "w", "n", "t", 0.0, run.makespan_s),)
+    assert found(replace(run, tools=throughout)).tool_wait_j == pytest.approx(found(run).idle_j)
+
+
+def test_what_is_computed_again_has_its_share_of_the_prompts_joules() -> None:
+    """Of 100 tokens of which 60 had been computed before the call was preempted, 6 tenths."""
+    calls = tuple(CallResult(c, "w", c, 0.0, 0.0, 4.0, 3.0, 100, 0, 2) for c in "ab")
+    steps = (
+        Step(0.0, 1.0, 1, 90.0, prefill=(("a", 60, 0), ("b", 100, 0)), prefill_context=(0, 0)),
+        Step(1.0, 2.0, 1, 10.0, decode=(("b", 1),), preempted=("a",)),
+        Step(2.0, 3.0, 1, 50.0, prefill=(("a", 100, 0),), prefill_context=(0,)),
+        Step(3.0, 4.0, 1, 10.0, decode=(("a", 1),)),
+    )
+    a, b = (found(replace(_bare(calls, 160.0), steps=steps)).by_node()[name] for name in "ab")
+    assert (a.again_j, b.again_j) == pytest.approx((30.0, 0.0))
+
+
+def test_a_sum_with_a_part_that_is_not_known_is_not_known() -> None:
+    """Joules of tokens computed again, where one of the calls has none."""
+    known = PhaseEnergy(2.0, 1.0, again_j=0.5)
+    assert total([known, known]).again_j == 1.0
+    assert total([known, replace(known, again_j=None)]).again_j is None
 
 
 def found_by(run: Run, costs: Costs) -> Attribution:

@@ -240,6 +240,45 @@ def test_a_quoted_answer_is_cached_up_to_its_last_computed_token() -> None:
     assert engine.advance()[-1].cached_tokens == 159 // 16 * 16
 
 
+def test_a_preempted_request_has_one_first_token_and_finds_nothing_of_its_own() -> None:
+    """Computed again it hits what it left in the cache, which is not told as found: nobody else had computed it."""
+    engine = engine_with([(0.0, 60, 60, 0), (0.0, 60, 60, 1)], replace(CONFIG, num_gpu_blocks=11))
+    events = [event for event in drain(engine) if event.id == "r1"]
+    assert [cached for r in engine.log.records for name, _, cached in r.prefill if name == "r1"] == [0, 0, 32]
+    assert [(event.kind, event.cached_tokens) for event in events] == [("first_token", 0), ("finished", 0)]
+    assert events[-1].preemptions == 1
+
+
+def test_whoever_the_api_server_hands_on_first_is_admitted_first() -> None:
+    """A short prompt that is sent while a long one is read comes after it, though alone it would have been sooner."""
+    engine = StepEngine(EngineConfig(SLOW, max_num_seqs=1))
+    for name, tokens, output in (("seated", 10, 100), ("long", 100_000, 1)):
+        engine.add(SimRequest(name, [1] * tokens, output), 0.0)
+    engine.advance(0.005)
+    engine.add(SimRequest("short", [2] * 10, 1))
+    assert [event.id for event in drain(engine) if event.kind == "finished"] == ["seated", "long", "short"]
+
+
+@pytest.mark.parametrize(("ahead", "within_w"), [(False, 0.5), (True, 7.0)], ids=["synchronous", "asynchronous"])
+def test_the_cap_goes_by_the_mean_of_what_was_drawn(ahead: bool, within_w: float) -> None:
+    """Over its window, whatever came: bursts, decodes in one go, rest between requests and while a launch takes long.
+
+    Scheduled ahead, records cut the time at outputs, and their mean power is not that of every moment.
+    """
+    config = EngineConfig(SLOW, max_num_seqs=64, max_num_batched_tokens=2048, async_scheduling=ahead)
+    engine = engine_with([(0.15 * i + 0.5 * (i // 6), 4000 if i % 3 else 300, 30 + i, 0) for i in range(12)], config)
+    mean_w, told = engine.power.idle_w, 0
+    while engine.busy or engine.next_event_s is not None:
+        engine.advance()
+        for record in engine.log.records[told:]:
+            length_s = record.end_s - record.start_s
+            drawn_w = record.energy_j / length_s
+            mean_w = drawn_w + (mean_w - drawn_w) * math.exp(-length_s / SLOW.power.cap_window_s)
+        told = len(engine.log.records)
+        assert engine.power._mean(engine.now_s) == pytest.approx(mean_w, abs=within_w)
+    assert any(r.cap_bound for r in engine.log.records) and not all(r.cap_bound for r in engine.log.records)
+
+
 def test_a_macro_step_costs_what_single_steps_cost() -> None:
     """Interpolating a stretch of decoding errs by less than 0.1 % against evaluating every step."""
     load = [(0.0, 3000, 2000, 0), (0.0, 100, 2000, 1)]
@@ -326,9 +365,13 @@ def test_impossible_knobs_are_refused_with_a_remedy(change: dict[str, int], says
 
 
 def test_a_request_larger_than_the_cache_is_refused() -> None:
-    """What could never be scheduled is refused at once instead of waiting for ever."""
-    with pytest.raises(RejouleError, match="KV blocks"):
-        StepEngine(CONFIG).add(SimRequest("a", [1] * 1000, 10))
+    """What could never be scheduled is refused at once instead of waiting for ever; what fills the cache is served."""
+    for prompt, output in ((1000, 10), (615, 10), (10, 615)):
+        with pytest.raises(RejouleError, match="KV blocks"):
+            StepEngine(CONFIG).add(SimRequest("a", [1] * prompt, output))
+    engine = StepEngine(CONFIG)
+    engine.add(SimRequest("a", [1] * 614, 10))
+    assert [event.kind for event in drain(engine)] == ["first_token", "finished"]
 
 
 @settings(max_examples=80, deadline=None)

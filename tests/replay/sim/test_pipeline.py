@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,6 +101,20 @@ def test_the_gpu_draws_its_resting_power_all_the_time() -> None:
     assert (launch.start_s, launch.begins_s, launch.landed) == (2.0, 2.5, None)
     pipeline.fly(StepRecord(launch.start_s, 2.51, 1, 3.0, 1980.0, False, True, 0.01, 0.0), (), launch.begins_s)
     assert pipeline.land(2.52).record.energy_j == pytest.approx(3.0 + 0.52 * power.idle_w)
+
+
+def test_the_cap_knows_of_rest_between_steps() -> None:
+    """Where the next step begins later than the one in flight is computed, the mean power falls meanwhile."""
+    power = PowerModel(H200, LatencyModel(H200, 1), None, None)
+    window_s, idle_w = H200.power.cap_window_s, power.idle_w
+    pipeline = Pipeline(power, ahead=True)
+    launch = pipeline.launch(Demand(0.1, 0.0, 0.0, 0.001))
+    power.hold(650.0, launch.begins_s)
+    pipeline.fly(StepRecord(launch.start_s, 0.1, 1, 0.0, 1980.0, False, True, 0.1, 0.0), (), launch.begins_s)
+    begins_s = pipeline.launch(Demand(0.1, 0.0, 0.0, 0.001, first_s=0.3)).begins_s
+    assert begins_s == pytest.approx(0.301)
+    busy_w = 650.0 - (650.0 - idle_w) * math.exp(-0.1 / window_s)
+    assert power._mean(begins_s) == pytest.approx(idle_w + (busy_w - idle_w) * math.exp(-0.201 / window_s))
 
 
 def test_joules_lie_where_the_time_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -181,6 +182,8 @@ def test_power_of_tensor_parallel_gpus_is_of_all_and_caps_are_of_each() -> None:
     """Four GPUs draw four times what one may; a cap of 250 W lets them have 1000 W."""
     model = power(LLAMA_70B, 250)
     demand = LatencyModel(LLAMA_70B).demand(decode(64))
+    free = power(LLAMA_70B).operate(demand)
+    assert free.power_w > 400 and not free.cap_bound
     operation = model.operate(demand)
     assert operation.cap_bound
     assert 970 < operation.power_w <= 1000
@@ -217,6 +220,30 @@ def test_a_burst_runs_above_the_cap_until_the_mean_reaches_it() -> None:
     assert 0.02 < sum(step.step_s for step in free) < 0.15
     assert bound[-1].power_w <= 700
     assert bound[-1].clock_mhz < 1600
+
+
+@pytest.mark.parametrize(("share", "bursts"), [(0.8, True), (1.0, False)])
+def test_the_controller_judges_the_mean_of_one_gpu(share: float, bursts: bool) -> None:
+    """Two that together draw 1.6 times what one may have room for a burst; at twice of it they have none."""
+    profile = load_profile("h200-llama-3.1-8b-tp2")
+    model, demand = power(profile), LatencyModel(profile).demand(PREFILL)
+    model.hold(2 * share * model.cap_w, 0.0)
+    assert model.settling(demand, 10.0) == bursts
+    assert (model.run(demand, 10.0).power_w > 2 * model.cap_w) == bursts
+
+
+def test_a_step_on_whose_way_the_mean_reaches_the_cap_does_all_of_its_work() -> None:
+    """Its time is of two parts, at a burst's clock and at the cap's; work and joules are of both, the mean is kept."""
+    model, demand = power(H200), LatencyModel(H200).demand(PREFILL)
+    model.hold(0.9 * model.cap_w, 0.0)
+    step, free, steady = model.run(demand, 10.0), model.burst(demand), model.operate(demand)
+    share = (step.clock_mhz - steady.clock_mhz) / (free.clock_mhz - steady.clock_mhz)
+    assert 0.0 < share < 1.0
+    assert step.step_s * (share / free.step_s + (1 - share) / steady.step_s) == pytest.approx(1.0)
+    assert step.power_w == pytest.approx(share * free.power_w + (1 - share) * steady.power_w)
+    since = math.exp(-(1 - share) * step.step_s / H200.power.cap_window_s)
+    mean_w = steady.power_w + (model.cap_w - steady.power_w) * since
+    assert model._mean(10.0 + step.step_s) == pytest.approx(mean_w, rel=1e-9)
 
 
 def test_a_burst_draws_no_more_than_the_peak() -> None:

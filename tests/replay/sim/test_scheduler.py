@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.vllm.loads import VERIFIED, digest, play, verified_loads
+from tests.vllm.loads import CROWDED, VERIFIED, crowded_loads, digest, play, verified_loads
 
 from rejoule.replay.sim.hashing import block_hashes
 from rejoule.replay.sim.jobs import Job, SimRequest
@@ -76,7 +76,7 @@ class NaiveJob:
     prompt: int
     priority: int
     salt: str | None
-    number: int
+    arrival_s: float
     computed: int = 0
     produced: int = 0
     blocks: list[Block] = field(default_factory=list)
@@ -86,8 +86,8 @@ class NaiveJob:
         return self.prompt + self.produced
 
     @property
-    def rank(self) -> tuple[int, int]:
-        return self.priority, self.number
+    def rank(self) -> tuple[int, float]:
+        return self.priority, self.arrival_s
 
 
 @dataclass
@@ -198,6 +198,8 @@ class Load:
     policy: Policy
     caching: bool
     threshold: int
+    arrivals_s: Sequence[float] | None = None
+    """When they say that they arrived, if not in the order in which they came."""
 
     @property
     def limits(self) -> Limits:
@@ -233,6 +235,7 @@ def loads(draw: st.DrawFn) -> Load:
         draw(st.sampled_from(["fcfs", "priority"])),
         draw(st.booleans()),
         draw(st.sampled_from([0, 0, 1, 3, 9])),
+        draw(st.none() | st.permutations(range(len(requests)))),
     )
 
 
@@ -291,10 +294,11 @@ def test_every_step_has_the_batch_that_vllm_would_choose(load: Load) -> None:
     while todo or fast.busy:
         while todo and todo[0][1][0] <= step:
             number, (_, request) = todo.pop(0)
-            fast.add(Job(request, 0.0, number))
+            arrival_s = float(load.arrivals_s[number] if load.arrivals_s else number)
+            fast.add(Job(request, arrival_s, number))
             tokens = [*request.prompt_ids, *(request.output_ids if request.output_ids is not None else [])]
             slow.waiting.append(
-                NaiveJob(request.id, tokens, len(request.prompt_ids), request.priority, request.cache_salt, number)
+                NaiveJob(request.id, tokens, len(request.prompt_ids), request.priority, request.cache_salt, arrival_s)
             )
         step += 1
         assert step < 2000
@@ -302,6 +306,9 @@ def test_every_step_has_the_batch_that_vllm_would_choose(load: Load) -> None:
         missed = {job.request.id for job in plan.skipped}
         batch = {name: 1 for name in fast.decoding.jobs if name not in missed}
         batch |= {chunk.job.request.id: chunk.tokens for chunk in plan.chunks}
+        assert plan.decodes == len(batch) - len(plan.chunks)
+        contexts = {name: base + fast.decoding.tick for name, base in fast.decoding.bases.items()}
+        assert plan.decode_context == sum(contexts[name] for name in contexts.keys() - missed)
         preempted = [job.request.id for job in plan.preempted]
         _, finished = fast.commit(1)
         assert (batch, preempted, sorted(job.request.id for job in finished)) == slow.step()
@@ -312,37 +319,74 @@ def test_every_step_has_the_batch_that_vllm_would_choose(load: Load) -> None:
 
 @pytest.mark.parametrize("ahead", [False, True], ids=["synchronous", "asynchronous"])
 def test_every_step_is_the_one_that_vllm_was_seen_to_make(ahead: bool) -> None:
-    """200 random loads take exactly the steps that they took in vLLM, which ``tests/vllm/test_steps.py`` looks at."""
+    """Random loads take exactly the steps that they took in vLLM, which ``tests/vllm/test_steps.py`` looks at."""
     assert digest(map(play, verified_loads(ahead))) == VERIFIED[ahead]
+    assert digest(map(play, crowded_loads(ahead))) == CROWDED[ahead]
+
+
+def ends(pool: BlockPool, limits: Limits, requests: Sequence[SimRequest], most: int) -> list[tuple[object, ...]]:
+    """Every prompt chunk and every end, by step, of requests that are there at once, ``most`` steps in one go."""
+    scheduler = Scheduler(pool, limits)
+    for number, request in enumerate(requests):
+        scheduler.add(Job(request, 0.0, number))
+    log: list[tuple[object, ...]] = []
+    while scheduler.busy:
+        plan = scheduler.plan()
+        log += [(scheduler.decoding.tick, chunk.job.request.id, chunk.tokens, chunk.context) for chunk in plan.chunks]
+        steps = scheduler.steady_steps(most)
+        scheduler.extend(steps)
+        _, finished = scheduler.commit(steps)
+        log += [(scheduler.decoding.tick, job.request.id, 0, job.preemptions) for job in finished]
+    return log
 
 
 @settings(max_examples=150, deadline=None)
 @given(loads(), st.integers(2, 40), st.booleans())
 def test_many_steps_at_once_are_the_same_as_one_by_one(load: Load, most: int, ahead: bool) -> None:
     """Decoding k steps in one go takes the same blocks and finishes the same requests as k single steps."""
-    outcomes = []
-    for limit in (1, most):
-        pool = BlockPool(load.blocks, BLOCK, load.caching)
-        scheduler = Scheduler(pool, replace(load.limits, async_scheduling=ahead))
-        for number, (_, request) in enumerate(load.requests):
-            scheduler.add(Job(request, 0.0, number))
-        log = []
-        while scheduler.busy:
-            plan = scheduler.plan()
-            log += [
-                (scheduler.decoding.tick, chunk.job.request.id, chunk.tokens, chunk.context) for chunk in plan.chunks
-            ]
-            steps = scheduler.steady_steps(limit)
-            scheduler.extend(steps)
-            _, finished = scheduler.commit(steps)
-            log += [(scheduler.decoding.tick, job.request.id, 0, job.preemptions) for job in finished]
-        outcomes.append(log)
-    assert outcomes[0] == outcomes[1]
+    limits, requests = replace(load.limits, async_scheduling=ahead), [request for _, request in load.requests]
+    single, several = (ends(BlockPool(load.blocks, BLOCK, load.caching), limits, requests, n) for n in (1, most))
+    assert single == several
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["synchronous", "asynchronous"])
+def test_many_steps_at_once_are_the_same_where_blocks_are_short(ahead: bool) -> None:
+    """Nobody is admitted late after a preemption, nor without what others have generated by then."""
+    for load in crowded_loads(ahead):
+        requests = [
+            SimRequest(call.id, call.prompt, len(call.output), call.output, call.priority, call.salt)
+            for call in load.calls
+        ]
+        single, several = (
+            ends(BlockPool(load.num_gpu_blocks, load.block_size, load.enable_prefix_caching), load.limits, requests, n)
+            for n in (1, 40)
+        )
+        assert single == several
+
+
+@pytest.mark.parametrize("steps", range(5))
+@pytest.mark.parametrize("ahead", [False, True], ids=["synchronous", "asynchronous"])
+def test_an_aborted_request_gives_up_its_seat_and_blocks(steps: int, ahead: bool) -> None:
+    """Waiting, in the middle of its prompt, or decoding; one that is complete does when the next step is chosen."""
+    pool = BlockPool(16, BLOCK)
+    scheduler = Scheduler(pool, Limits(4, 8, async_scheduling=ahead))
+    job = Job(SimRequest("a", list(range(12)), 3), 0.0, 0)
+    scheduler.add(job)
+    for _ in range(steps):
+        scheduler.plan()
+        scheduler.commit(1)
+    scheduler.abort(job)
+    if job in scheduler.seated():
+        assert ahead and steps == 4
+        scheduler.plan()
+        scheduler.commit(1)
+    assert not scheduler.busy
+    assert pool.free_blocks == pool.capacity
 
 
 def test_reset_is_refused_while_requests_hold_blocks() -> None:
-    """As in vLLM, the prefix cache can only be reset when nothing runs."""
-    pool = BlockPool(16, BLOCK)
+    """As in vLLM, the prefix cache can only be reset when nothing runs; all blocks are blank then."""
+    pool = BlockPool(9, BLOCK)
     scheduler = Scheduler(pool, Limits(4, 64))
     scheduler.add(Job(SimRequest("a", list(range(9)), 2), 0.0, 0))
     scheduler.plan()
@@ -352,3 +396,8 @@ def test_reset_is_refused_while_requests_hold_blocks() -> None:
     scheduler.commit(1)
     assert pool.reset()
     assert pool.cache.find(block_hashes(list(range(9)), BLOCK), 2) == []
+    for number in (1, 2, 1):
+        scheduler.add(Job(SimRequest("b", [number] * 32, 1), 0.0, number))
+        ((_, tokens, _, _),) = scheduler.plan().chunks
+        assert tokens == 32
+        scheduler.commit(1)

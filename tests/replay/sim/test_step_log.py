@@ -26,8 +26,19 @@ def test_gaps_count_as_idle_and_steps_as_busy() -> None:
         log.add(STEP)
         log.add(idle_record(0.5, 2.0, 30.0, 1980.0))
         log.add(STEP._replace(start_s=2.0, end_s=2.25, cap_bound=False, attainable=False))
-        assert (log.energy_j, log.idle_j, log.busy_s, log.bound_s, log.attainable) == (230.0, 30.0, 0.75, 0.5, False)
-        assert len(log.records) == 3 * keep
+        log.add(STEP._replace(start_s=2.25, end_s=3.25, steps=2))
+        assert (log.energy_j, log.idle_j, log.busy_s, log.bound_s, log.attainable) == (330.0, 30.0, 1.75, 1.5, False)
+        assert len(log.records) == 4 * keep
+
+
+def test_joules_of_the_next_step_in_the_time_of_the_last_record_are_added_to_it() -> None:
+    """The total has them, whether records are kept or not."""
+    for keep in (True, False):
+        log = StepLog(keep)
+        log.add(STEP)
+        log.add_joules(25.0)
+        assert log.energy_j == 125.0
+        assert [record.energy_j for record in log.records] == [125.0] * keep
 
 
 def test_a_record_names_who_decodes_without_those_who_miss_the_step() -> None:

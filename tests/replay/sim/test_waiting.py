@@ -15,14 +15,14 @@ def drained(queue: WaitingQueue) -> list[int]:
 
 
 def test_preempted_requests_go_first_the_last_one_before_all() -> None:
-    """First come, first served, but for those who had a seat already."""
+    """First come, first served, whenever they say that they arrived, but for those who had a seat already."""
     queue, (a, b, c, d) = WaitingQueue("fcfs"), jobs(0, 0, 0, 0)
-    for job in (b, d):
+    for job in (d, a):
         queue.add(job)
+    queue.put_back(b)
     queue.put_back(c)
-    queue.put_back(a)
-    assert [job.number for job in queue.jobs()] == [0, 2, 1, 3]
-    assert drained(queue) == [0, 2, 1, 3]
+    assert [job.number for job in queue.jobs()] == [2, 1, 3, 0]
+    assert drained(queue) == [2, 1, 3, 0]
 
 
 def test_priorities_hold_for_preempted_requests_too() -> None:
@@ -37,7 +37,7 @@ def test_priorities_hold_for_preempted_requests_too() -> None:
 
 def test_removing_keeps_the_order_of_the_others() -> None:
     """One taken out of the middle leaves the rest in order; removing it again changes nothing."""
-    queue, waiting = WaitingQueue("fcfs"), jobs(0, 0, 0, 0, 0)
+    queue, waiting = WaitingQueue("priority"), jobs(0, 0, 0, 0, 0)
     for job in reversed(waiting):
         queue.add(job)
     for _ in range(2):
