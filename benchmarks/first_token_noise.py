@@ -21,7 +21,8 @@ from rejoule.traces.run import Configuration, Run, configuration_key
 from rejoule.traces.runs import RunFolder, load_runs
 
 REPEATED: Final = (
-    "workloads-watched", "workloads", "unseen-workloads-trials", "options", "scheduling/batching", "scheduling/policies",
+    "workloads-watched", "workloads", "unseen-workloads-trials", "options",
+    "scheduling/batching", "scheduling/policies",
 )  # fmt: skip
 """Folders of runs of the same work in several trials; the first is of the home card, that of the default profile."""
 PLACED: Final = 3
