@@ -27,6 +27,7 @@ from rejoule.traces.errors import RejouleError
 from rejoule.traces.modelled import modelled_notes
 from rejoule.traces.preempted import fullest_note, preemption_notes
 from rejoule.traces.run import Run, configuration_key, knobs
+from rejoule.traces.run_options import as_served, of_the_run
 from rejoule.traces.words import counted
 
 Split = Literal["workload", "node", "agent", "phase", "workflow"]
@@ -142,7 +143,8 @@ def extremes(found: Sequence[Spent], runs: Sequence[Run]) -> Extremes:
     known = sorted((spent for spent in alike if spent.gpu_j is not None), key=lambda spent: spent.gpu_j or 0.0)
     off = model_error(runs)
     others = other_loads(found, lambda spent: spent.configuration)
-    trials = [(spent.label, [r for r in runs if knobs(r.configuration) == spent.configuration]) for spent in found]
+    settings = [(run, _served(knobs(run.configuration))) for run in runs]
+    trials = [(s.label, [run for run, held in settings if held == _served(s.configuration)]) for s in found]
     said = (*off.notes, *modelled_notes(runs), *fullest_note(trials, FULL_SHARE), *others)
     error, notes = off.of("workload", LEAD), tuple(dict.fromkeys(said))
     trace = found[0].trace
@@ -152,11 +154,17 @@ def extremes(found: Sequence[Spent], runs: Sequence[Run]) -> Extremes:
     return Extremes(trace, known[0].label, known[-1].label, error, notes)
 
 
+def _served(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if not of_the_run(name)}
+
+
 def error_notes(runs: Sequence[Run]) -> tuple[str, ...]:
     """What differences between these runs' configurations are worth where they are modelled, and what was modelled
     unseen; of one configuration, there are no differences."""
     by_trace = {name: [run for run in runs if run.trace == name] for name in dict.fromkeys(run.trace for run in runs)}
-    several = [mine for mine in by_trace.values() if len({configuration_key(r.configuration) for r in mine}) > 1]
+    several = [
+        mine for mine in by_trace.values() if len({configuration_key(as_served(r.configuration)) for r in mine}) > 1
+    ]
     return tuple(
         dict.fromkeys((*(note for mine in several for note in model_error(mine).notes), *modelled_notes(runs)))
     )

@@ -18,9 +18,9 @@ from rejoule.analysis.advice.search import State, next_cells
 from rejoule.analysis.advice.success import SHARE, Success, success, success_notes, why_untold
 from rejoule.analysis.advice.surface import Guess
 from rejoule.analysis.comparison.allowance import Allowance, model_error
-from rejoule.analysis.pairing import parse_filters, setting
+from rejoule.analysis.pairing import called, meant, parse_filters, setting
 from rejoule.analysis.summary.cells import Cell, Workload, gather
-from rejoule.analysis.summary.naming import several, source_label
+from rejoule.analysis.summary.naming import measured_apart, several, source_label
 from rejoule.analysis.summary.usable import usable
 from rejoule.analysis.summary.words import metric_named
 from rejoule.traces.errors import RejouleError
@@ -84,7 +84,7 @@ def _of(
 ) -> Advice | None:
     metric = metric_named(A_WORKFLOW)
     cells, notes = usable(replace(workload, cells=workload.alike), metric)
-    notes += workload.other_loads
+    notes += [*workload.other_loads, *measured_apart(s.run.configuration for c in cells for s in c.trials)]
     if not cells:
         return None
     plan = matrix(cells, more, [metric, *(one.metric for one in wanted)])
@@ -172,9 +172,10 @@ def _best(ran: Sequence[Candidate], least: Least) -> tuple[Candidate | None, boo
 def _today(plan: Matrix, every: Mapping[Key, Candidate], today: Sequence[str]) -> Candidate | None:
     """The configuration in use; unless told, that with no knob set, if it was run."""
     if today:
-        wanted = parse_filters(today)
-        if unknown := [name for name in wanted if name not in plan.names]:
+        given = parse_filters(today)
+        if unknown := [name for name in given if not called(name, plan.names)]:
             raise RejouleError(f"{unknown[0]} does not vary here", f"choose among {', '.join(plan.names) or 'no knob'}")
+        wanted = {meant(name, plan.names): value for name, value in given.items()}
         fit = [one for one in every.values() if all(one.settings[name] == value for name, value in wanted.items())]
         if not fit:
             raise RejouleError(

@@ -14,7 +14,7 @@ from rejoule.analysis.sensitivity.interplay import Interplay, interplays
 from rejoule.analysis.sensitivity.noise import repeated, values
 from rejoule.analysis.sensitivity.shares import shares
 from rejoule.analysis.summary.cells import Cell, Workload, gather
-from rejoule.analysis.summary.naming import source_label
+from rejoule.analysis.summary.naming import measured_apart, source_label
 from rejoule.analysis.summary.summary import METRICS, Metric
 from rejoule.analysis.summary.units import change, percent
 from rejoule.analysis.summary.usable import usable
@@ -125,6 +125,7 @@ def _of_workload(workload: Workload, metric: Metric, others: Sequence[Metric]) -
         )
     plan = design(cells)
     runs = [s.run for cell in cells for s in cell.trials]
+    notes += measured_apart(run.configuration for run in runs)
     simulated = all(run.configuration.engine == "sim" for run in runs)
     mine = values(cells, metric.value, simulated)
     logs = [log or 0.0 for log in mine.logs]

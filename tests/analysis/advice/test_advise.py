@@ -208,6 +208,18 @@ def test_the_load_is_no_setting_to_consider() -> None:
         of([run_of(c) for c in configurations()], more={"output_scale": [0.5]})
 
 
+def test_how_runs_are_measured_is_no_setting_to_consider_and_no_cell() -> None:
+    """Nor is a name that no knob has."""
+    plain = [run_of(c) for c in configurations()]
+    idle = [replace(run, configuration=replace(run.configuration, options={"idle_s": 0})) for run in plain]
+    found = of([*plain, *idle])
+    assert len(found.candidates) == len(plain) and any("more than one idle s," in note for note in found.notes)
+    assert not any("there twice" in note for note in found.notes)
+    for name, told in (("idle_s", "how a run is measured"), ("batch", "no run has a knob 'batch'")):
+        with pytest.raises(RejouleError, match=told):
+            of(idle, more={name: [1]})
+
+
 def test_trials_say_how_sure_it_is() -> None:
     """A bound within the interval may be missed; without a second trial nothing is known of an interval."""
     random = np.random.default_rng(1)

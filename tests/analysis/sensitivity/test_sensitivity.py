@@ -221,6 +221,15 @@ def test_kinds_of_joules_are_not_mixed() -> None:
         sensitivities(runs_of(crossed(), by_size), {"agentic": TRACE}, "watts")
 
 
+@pytest.mark.parametrize("option", ["idle_s", "warm_up", "step_tap", "ready_timeout_s", "sampler"])
+def test_how_runs_were_measured_is_no_knob(option: str) -> None:
+    """Runs that differ in it are trials of one configuration, and that is said."""
+    found = of(runs_of(crossed((1, 8), (None,), **{option: (0, 1)}), by_size))
+    assert [e.knob for e in found.effects] == ["max_num_seqs"] and found.cells == 2
+    assert found.effects[0].change == pytest.approx(8**-0.3 - 1)
+    assert any(note.startswith(f"measured with more than one {option.replace('_', ' ')},") for note in found.notes)
+
+
 def test_seeds_are_draws_and_no_knob() -> None:
     """Runs that differ in the seed alone are trials of one configuration, whose spread is the noise."""
     seeds = [replace(c, seed=seed) for c in crossed((1, 8), (None,)) for seed in range(6)]
