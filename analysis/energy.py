@@ -133,7 +133,8 @@ class Extremes:
     """Labels; ``None`` where the two are not told apart."""
     most: str | None
     error: float | None
-    """Of modelled differences, relative; ``None`` where none is known, or none were modelled."""
+    """Of the difference between the two ends, where modelled, relative: with what their own caps add; ``None`` where
+    none is known, or fewer than two tell."""
     notes: tuple[str, ...]
 
 
@@ -141,15 +142,19 @@ def extremes(found: Sequence[Spent], runs: Sequence[Run]) -> Extremes:
     """Of the configurations of one trace, which these are the runs of."""
     alike = under_one_load(found, lambda spent: spent.configuration)
     known = sorted((spent for spent in alike if spent.gpu_j is not None), key=lambda spent: spent.gpu_j or 0.0)
-    off = model_error(runs)
     others = other_loads(found, lambda spent: spent.configuration)
     settings = [(run, _served(knobs(run.configuration))) for run in runs]
     trials = [(s.label, [run for run, held in settings if held == _served(s.configuration)]) for s in found]
-    said = (*off.notes, *modelled_notes(runs), *fullest_note(trials, FULL_SHARE), *others)
-    error, notes = off.of("workload", LEAD), tuple(dict.fromkeys(said))
-    trace = found[0].trace
+    said = (*model_error(runs).notes, *modelled_notes(runs), *fullest_note(trials, FULL_SHARE), *others)
+    notes, trace = tuple(dict.fromkeys(said)), found[0].trace
+    if len(known) < 2:
+        return Extremes(trace, None, None, None, notes)
+    ends = [
+        run for run, held in settings if held in (_served(known[0].configuration), _served(known[-1].configuration))
+    ]
+    error = model_error(ends).of("workload", LEAD)
     least = MARGIN if error is None else max(MARGIN, error)
-    if len(known) < 2 or (known[-1].gpu_j or 0.0) <= (known[0].gpu_j or 0.0) * (1.0 + least):
+    if (known[-1].gpu_j or 0.0) <= (known[0].gpu_j or 0.0) * (1.0 + least):
         return Extremes(trace, None, None, error, notes)
     return Extremes(trace, known[0].label, known[-1].label, error, notes)
 

@@ -17,7 +17,12 @@ from tests.analysis import builders
 import rejoule
 from rejoule.analysis.advice import Advice, advise, objectives
 from rejoule.analysis.advice.file import experiment
+from rejoule.analysis.advice.known import known
+from rejoule.analysis.advice.matrix import matrix
 from rejoule.analysis.advice.surface import Place, fitted
+from rejoule.analysis.comparison.allowance import model_error
+from rejoule.analysis.summary.cells import gather
+from rejoule.analysis.summary.words import metric_named
 from rejoule.replay.cli.experiment_file import read
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Configuration, Run, knobs
@@ -273,6 +278,14 @@ def test_what_a_cap_may_be_off_by_is_that_of_its_own_cells(tmp_path: Path) -> No
     (one,) = advise(made.runs, made.traces, objectives(["workflow.p50=9999s"]))
     wide = {c.settings["power_cap_w"]: (c.joules.high or inf) / (c.joules.low or 1) for c in one.candidates if c.joules}
     assert 1.0 < wide[700.0] < 1.2 < wide[250.0]
+    # Of cells that were never run, too: by their own caps.
+    metric = metric_named("joules.workflow")
+    (workload,) = gather(made.runs, made.traces)
+    plan = matrix(workload.cells, {"power_cap_w": [650.0], "max_num_seqs": [4]}, [metric])
+    off = known(plan, metric, model_error(made.runs)).model
+    assert plan.names == ("max_num_seqs", "power_cap_w")
+    errors = [off[4, cap] for cap in (700.0, 650.0, 250.0)]
+    assert 0.0 < (errors[0] or inf) < (errors[1] or inf) < (errors[2] or inf) < inf
 
 
 def test_measured_cells_count_and_simulated_ones_are_scaled_to_them() -> None:

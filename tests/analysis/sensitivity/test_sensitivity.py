@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.analysis import builders
 
+from rejoule.analysis.cli.sensitivity import _caption
 from rejoule.analysis.sensitivity import Sensitivity, sensitivities
 from rejoule.analysis.sensitivity.shares import shares
 from rejoule.traces.errors import RejouleError
@@ -185,6 +186,23 @@ def test_the_models_error_is_counted() -> None:
     )
     assert of(small).effects[0].verdict == "cannot tell" and of(large).effects[0].verdict == "moves"
     assert of(large).effects[0].allowance == 0.07
+
+
+def test_what_a_cap_may_be_off_by_is_that_of_the_cells_compared() -> None:
+    """A knob is judged at each setting by what is known there, and the least and the greatest of it are said."""
+    error = {"knobs": ["max_num_seqs"], "differences": 9, "metrics": {"GPU energy": {"p95": 0.05, "median": 0.02}}}
+    curve = {"known_from_w": 500.0, "caps": [{"at": 300.0, "metrics": {"GPU energy": 0.4}}]}
+    engine = {"profile": "made-up", "expected_error": error, "clock_curve": curve}
+
+    def found(caps: Sequence[float | None]) -> Sensitivity:
+        runs = runs_of(crossed((1, 8), caps), lambda c: 0.2 if c.max_num_seqs == 8 else 0.0)
+        return of([replace(run, engine={**run.engine, **engine}) for run in runs])
+
+    batch = next(e for e in found((300.0, None)).effects if e.knob == "max_num_seqs")
+    assert batch.allowance_least == 0.05 and batch.allowance == pytest.approx(0.45)
+    assert batch.verdict == "moves" and found((300.0,)).effects[0].verdict == "cannot tell"
+    assert sum("clock curve assumed" in note for note in found((300.0, None)).notes) == 1
+    assert "batch size 5.0 % to 45 %" in _caption(found((300.0, None)))
 
 
 def test_a_switch_is_told_from_its_default() -> None:
