@@ -10,7 +10,7 @@ docs/advice.md.
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -159,7 +159,9 @@ def table(sets: Sequence[Sequence[Found]]) -> Iterable[str]:
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="python -m benchmarks.advise", description=(__doc__ or "").split("\n")[0])
+    parser = ArgumentParser(
+        prog="python -m benchmarks.advise", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", type=int, default=100, help="of each set")
     parser.add_argument("--seed", type=int, action="append", help="of a set's first case; repeated")
     parser.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")
