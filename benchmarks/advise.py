@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.progress import track
 
 from rejoule.analysis.advice import Advice, advise, objectives
+from rejoule.analysis.summary.cells import gather
 from rejoule.analysis.summary.summary import Summary, summarise
 from rejoule.analysis.summary.words import metric_named
 from rejoule.traces.model import Trace
@@ -133,7 +134,7 @@ def searched(
     while True:
         left = len(runs) // 4 - len(chosen)
         (found,) = advise(
-            [runs[key] for key in chosen], {name: trace}, wanted, levels, confirm=max(0, min(AT_A_TIME, left))
+            gather([runs[key] for key in chosen], {name: trace}), wanted, levels, confirm=max(0, min(AT_A_TIME, left))
         )
         if not found.confirm:
             answer = found.best or found.only

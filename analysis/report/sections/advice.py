@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rejoule.analysis.advice import Advice, Candidate, Estimate, advise_of
+from rejoule.analysis.advice import Advice, Candidate, Estimate, advise
 from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.doubts import below
 from rejoule.analysis.report.markup import listed, paragraph, table
@@ -24,7 +24,7 @@ def html(material: Material) -> str | None:
     if all(len(workload.cells) < 2 for workload in material.workloads):
         return None
     try:
-        found = advise_of(material.workloads, material.objectives, confirm=0)
+        found = advise(material.workloads, material.objectives, confirm=0)
     except RejouleError as error:
         return paragraph(error.what, "note")
     unasked = "" if material.objectives else paragraph(UNASKED, "note")

@@ -73,7 +73,7 @@ def run_of(
 
 
 def of(runs: Sequence[Run], *slo: str, **more: object) -> Advice:
-    (one,) = advise(runs, {"agentic": TRACE}, objectives(slo), **more)  # type: ignore[arg-type]
+    (one,) = advise(gather(runs, {"agentic": TRACE}), objectives(slo), **more)  # type: ignore[arg-type]
     return one
 
 
@@ -169,7 +169,7 @@ def test_a_workload_without_joules_is_named_beside_the_others() -> None:
     blind = [
         replace(run, trace="dark", energy=replace(run.energy, gpu_j=None)) for run in map(run_of, configurations())
     ]
-    (found,) = advise([*map(run_of, configurations()), *blind], {"agentic": TRACE, "dark": TRACE})
+    (found,) = advise(gather([*map(run_of, configurations()), *blind], {"agentic": TRACE, "dark": TRACE}))
     assert "dark: no run has joules that may be used" in found.notes
 
 
@@ -275,7 +275,7 @@ def test_what_a_cap_may_be_off_by_is_that_of_its_own_cells(tmp_path: Path) -> No
     with pytest.warns(rejoule.RejouleWarning, match="clock curve assumed"):
         rejoule.replay_traces({"made-up": random_trace(1)}, tmp_path / "runs", {}, sweep=sweep, progress=False)
     made = load_runs(tmp_path / "runs")
-    (one,) = advise(made.runs, made.traces, objectives(["workflow.p50=9999s"]))
+    (one,) = advise(gather(made.runs, made.traces), objectives(["workflow.p50=9999s"]))
     wide = {c.settings["power_cap_w"]: (c.joules.high or inf) / (c.joules.low or 1) for c in one.candidates if c.joules}
     assert 1.0 < wide[700.0] < 1.2 < wide[250.0]
     # Of cells that were never run, too: by their own caps.
