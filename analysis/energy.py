@@ -27,6 +27,7 @@ from rejoule.traces.errors import RejouleError
 from rejoule.traces.modelled import modelled_notes
 from rejoule.traces.preempted import fullest_note, preemption_notes
 from rejoule.traces.run import Run, configuration_key, knobs
+from rejoule.traces.run_options import as_served, of_the_run
 from rejoule.traces.words import counted
 
 Split = Literal["workload", "node", "agent", "phase", "workflow"]
@@ -132,7 +133,8 @@ class Extremes:
     """Labels; ``None`` where the two are not told apart."""
     most: str | None
     error: float | None
-    """Of modelled differences, relative; ``None`` where none is known, or none were modelled."""
+    """Of the difference between the two ends, where modelled, relative: with what their own caps add; ``None`` where
+    none is known, or fewer than two tell."""
     notes: tuple[str, ...]
 
 
@@ -140,23 +142,34 @@ def extremes(found: Sequence[Spent], runs: Sequence[Run]) -> Extremes:
     """Of the configurations of one trace, which these are the runs of."""
     alike = under_one_load(found, lambda spent: spent.configuration)
     known = sorted((spent for spent in alike if spent.gpu_j is not None), key=lambda spent: spent.gpu_j or 0.0)
-    off = model_error(runs)
     others = other_loads(found, lambda spent: spent.configuration)
-    trials = [(spent.label, [r for r in runs if knobs(r.configuration) == spent.configuration]) for spent in found]
-    said = (*off.notes, *modelled_notes(runs), *fullest_note(trials, FULL_SHARE), *others)
-    error, notes = off.of("workload", LEAD), tuple(dict.fromkeys(said))
-    trace = found[0].trace
+    settings = [(run, _served(knobs(run.configuration))) for run in runs]
+    trials = [(s.label, [run for run, held in settings if held == _served(s.configuration)]) for s in found]
+    said = (*model_error(runs).notes, *modelled_notes(runs), *fullest_note(trials, FULL_SHARE), *others)
+    notes, trace = tuple(dict.fromkeys(said)), found[0].trace
+    if len(known) < 2:
+        return Extremes(trace, None, None, None, notes)
+    ends = [
+        run for run, held in settings if held in (_served(known[0].configuration), _served(known[-1].configuration))
+    ]
+    error = model_error(ends).of("workload", LEAD)
     least = MARGIN if error is None else max(MARGIN, error)
-    if len(known) < 2 or (known[-1].gpu_j or 0.0) <= (known[0].gpu_j or 0.0) * (1.0 + least):
+    if (known[-1].gpu_j or 0.0) <= (known[0].gpu_j or 0.0) * (1.0 + least):
         return Extremes(trace, None, None, error, notes)
     return Extremes(trace, known[0].label, known[-1].label, error, notes)
+
+
+def _served(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if not of_the_run(name)}
 
 
 def error_notes(runs: Sequence[Run]) -> tuple[str, ...]:
     """What differences between these runs' configurations are worth where they are modelled, and what was modelled
     unseen; of one configuration, there are no differences."""
     by_trace = {name: [run for run in runs if run.trace == name] for name in dict.fromkeys(run.trace for run in runs)}
-    several = [mine for mine in by_trace.values() if len({configuration_key(r.configuration) for r in mine}) > 1]
+    several = [
+        mine for mine in by_trace.values() if len({configuration_key(as_served(r.configuration)) for r in mine}) > 1
+    ]
     return tuple(
         dict.fromkeys((*(note for mine in several for note in model_error(mine).notes), *modelled_notes(runs)))
     )

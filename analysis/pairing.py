@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -84,27 +84,50 @@ _SPELT: Final = {"None": None, "none": None, "True": True, "False": False}
 _OPTIONS: Final = {"power_cap": "power_cap_w", "sm_clock": "sm_clock_mhz", "edges": "edge_set"}
 
 
+_GROUPS: Final = (OPTION, "policy_options.")
 _DEFAULTS: Final = frozenset(f"{OPTION}{name}" for name in DEFAULTS)
 
 
 def _knob_name(given: str) -> str:
-    if given.startswith((OPTION, "policy_options.")):
+    if given.startswith(_GROUPS):
         return given
-    name = given.lstrip("-").replace("-", "_")
+    name = _plain(given)
     return f"{OPTION}{name}" if name in DEFAULTS else _OPTIONS.get(name, name)
 
 
+def called(given: str, names: Collection[str]) -> tuple[str, ...]:
+    """Those of ``names`` that a knob may be meant by: its own, or else options of the engine or of a policy, which are
+    called so without their group, too."""
+    if given in names:
+        return (given,)
+    return tuple(n for n in names if n.startswith(_GROUPS) and _plain(n.partition(".")[2]) == _plain(given))
+
+
+def meant(given: str, names: Collection[str]) -> str:
+    """The one that is ``called`` so. Raises RejouleError where there is none, or several."""
+    found = called(given, names)
+    if not found:
+        raise RejouleError(f"no run has a knob '{given}'", f"choose among {', '.join(sorted(names))}")
+    if len(found) > 1:
+        raise RejouleError(f"'{given}' is {' and '.join(found)}", f"name one of them as it is here, as in {found[0]}=…")
+    return found[0]
+
+
+def _plain(name: str) -> str:
+    """As an option is called in Python, however a command line spells it."""
+    return name.lstrip("-").replace("-", "_")
+
+
 def select(runs: Sequence[Run], filters: Mapping[str, Any]) -> tuple[Run, ...]:
-    """The runs whose configuration, or ``trace``, has these values."""
+    """The runs whose configuration, or ``trace``, has these values; knobs are named as ``called`` takes them."""
     names = dict.fromkeys(name for run in runs for name in knobs(run.configuration))
     if not any(is_foreign(run.configuration) for run in runs):
         # What nobody gave is at its default in all of them.
         names |= dict.fromkeys(name for name in filters if name in _DEFAULTS)
+    filters = {meant(name, (*names, "trace")): wanted for name, wanted in filters.items()}
     settings = [{name: setting(run.configuration, name) for name in names} | {"trace": run.trace} for run in runs]
     for name, wanted in filters.items():
-        held = {str(found[name]): found[name] for found in settings if name in found}
-        if not held:
-            raise RejouleError(f"no run has a knob '{name}'", f"choose among {', '.join(sorted((*names, 'trace')))}")
+        held = {str(found[name]): found[name] for found in settings}
         if wanted not in held.values():
             raise RejouleError(f"no run has {name}={_word(wanted)}", f"its values here are {_listed(held.values())}")
     chosen = tuple(

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from rejoule.analysis.summary.limits import limits
+from rejoule.traces.modelled import modelled_notes
 from rejoule.traces.ran_on import stated
 from rejoule.traces.refused import FILE as REFUSED
 from rejoule.traces.refused import Refused
@@ -21,7 +22,7 @@ from rejoule.traces.run import Certificate, Conditions, Energy, PowerCap, Run, k
 from rejoule.traces.runs import Experiment, RunFolder
 from rejoule.traces.seal import file_digest
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class RunEvidence:
     """The version that made the run."""
     rejected: tuple[str, ...]
     """Why its joules should not be used."""
+    calibrated: bool | None = None
+    """Whether the profile that it was simulated with was fitted to measurements; ``None`` where no profile says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class Evidence:
     runs: tuple[RunEvidence, ...]
     left_out: tuple[LeftOut, ...]
     limits: tuple[str, ...]
+    modelled: tuple[str, ...] = ()
+    """What stands against reading simulated figures as measured: what their profiles, options and caps are worth."""
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -116,6 +121,16 @@ def of_runs(runs: Sequence[Run], experiment: Experiment, refused: Sequence[Refus
         tuple(map(_run, runs)),
         tuple(LeftOut(name, reasons.get(name, "not finished")) for name in missing),
         tuple(limits(runs)),
+        tuple(modelled_notes(runs)),
+    )
+
+
+def as_of(version: int, found: Evidence) -> Evidence:
+    """What a file of an older format says of the same runs."""
+    if version >= FORMAT_VERSION:
+        return found
+    return replace(
+        found, format_version=version, modelled=(), runs=tuple(replace(run, calibrated=None) for run in found.runs)
     )
 
 
@@ -150,6 +165,7 @@ def _run(run: Run) -> RunEvidence:
         stated(run.configuration, run.engine),
         run.engine.get("rejoule"),
         () if around is None else around.rejected,
+        run.engine.get("calibrated"),
     )
 
 

@@ -17,7 +17,7 @@ from math import fsum, hypot, sqrt
 from typing import Any, Final
 
 from rejoule.analysis.comparison.unseen import unseen_notes
-from rejoule.analysis.summary.naming import describe, label, varying
+from rejoule.analysis.summary.naming import describe, measured_apart, varying
 from rejoule.traces.engine_options import DEFAULTS, GPUS, KV_MEMORY
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.figures import tensor_parallel, told_tensor_parallel
@@ -295,9 +295,7 @@ def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run
     notes += dict.fromkeys(note for key in shared for note in _blocks(simulated[key], measured[key]))
     profiles = sorted({_profile(run) for key in shared for run in simulated[key]})
     notes += dict.fromkeys(f"measured runs differ: {drift}" for key in shared for drift in drifts(measured[key]))
-    apart = dict.fromkeys(n for key in shared for n in varying(r.configuration for r in measured[key]) if of_the_run(n))
-    if apart:
-        notes.append(f"measured with more than one {', '.join(map(label, apart))}, and taken for trials of one thing")
+    notes += dict.fromkeys(note for key in shared for note in measured_apart(r.configuration for r in measured[key]))
     notes += dict.fromkeys(note for key in shared for note in warmth_notes(measured[key]))
     notes += worth_notes(run for key in shared for run in simulated[key])
     notes += unseen_notes(run for key in shared for run in (*simulated[key], *measured[key]))

@@ -10,7 +10,7 @@ docs/advice.md.
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.progress import track
 
 from rejoule.analysis.advice import Advice, advise, objectives
+from rejoule.analysis.summary.cells import gather
 from rejoule.analysis.summary.summary import Summary, summarise
 from rejoule.analysis.summary.words import metric_named
 from rejoule.traces.model import Trace
@@ -133,7 +134,7 @@ def searched(
     while True:
         left = len(runs) // 4 - len(chosen)
         (found,) = advise(
-            [runs[key] for key in chosen], {name: trace}, wanted, levels, confirm=max(0, min(AT_A_TIME, left))
+            gather([runs[key] for key in chosen], {name: trace}), wanted, levels, confirm=max(0, min(AT_A_TIME, left))
         )
         if not found.confirm:
             answer = found.best or found.only
@@ -159,7 +160,9 @@ def table(sets: Sequence[Sequence[Found]]) -> Iterable[str]:
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="python -m benchmarks.advise", description=(__doc__ or "").split("\n")[0])
+    parser = ArgumentParser(
+        prog="python -m benchmarks.advise", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", type=int, default=100, help="of each set")
     parser.add_argument("--seed", type=int, action="append", help="of a set's first case; repeated")
     parser.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")

@@ -183,7 +183,7 @@ def numbers(words: str) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--caps", type=numbers, default=[500.0, 350.0, 250.0])

@@ -221,7 +221,9 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    options = argparse.ArgumentParser(prog="python -m benchmarks.full_kv")
+    options = argparse.ArgumentParser(
+        prog="python -m benchmarks.full_kv", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--seeds", type=int, default=SEEDS)
     options.add_argument("--json", action="store_true", help="the simulated figures alone, for machines")
     options.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")

@@ -158,7 +158,11 @@ def unsaid(run: Run) -> Run:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(prog="python -m benchmarks.full_kv_measured")
+    options = argparse.ArgumentParser(
+        prog="python -m benchmarks.full_kv_measured",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     options.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")
     given = options.parse_args()
     for folder in filter(Path.exists, FOLDERS):

@@ -244,7 +244,9 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    options = argparse.ArgumentParser(prog="python -m benchmarks.policies")
+    options = argparse.ArgumentParser(
+        prog="python -m benchmarks.policies", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")
     return options.parse_args()

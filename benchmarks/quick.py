@@ -216,7 +216,7 @@ def made(parent: Profile, count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default=PROFILE)
     parser.add_argument("--grid", type=Path)
     parser.add_argument("--runs", type=Path)

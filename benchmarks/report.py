@@ -67,7 +67,7 @@ async def measured(page: Path) -> tuple[float, float]:
         return load, drawn
 
 
-@click.command()
+@click.command(help=__doc__)
 @click.option("--calls", default=100_000, show_default=True, help="Of each of two runs.")
 def main(calls: int) -> None:
     if FOUND is None:

@@ -124,7 +124,7 @@ def _alone(calls: int, way: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("calls", nargs="*", type=int, help="numbers of calls")
     parser.add_argument("--json", action="store_true", help="print one JSON object a run")
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)

@@ -226,7 +226,7 @@ def stand_in(out: Path) -> list[Run]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=DATA)
     parser.add_argument("--profile", default=PROFILE)
     parser.add_argument("--out", type=Path, default=Path(), help="where profiles are written")

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rejoule.replay.exactness.cache_verdict import Caches
 from rejoule.replay.policy.interface import Capacity
 from rejoule.traces.model import Call
 from rejoule.traces.run import CallResult, Conditions, Energy, PowerCap, Reading, Step, Tier
@@ -21,8 +22,8 @@ class Measured:
     readings: tuple[Reading, ...] | None = None
     conditions: Conditions | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
-    block_size: int | None = None
-    """Tokens in a block of a prefix cache that was cold at the start; ``None`` if that is not known."""
+    caches: Caches | None = None
+    """Its prefix caches, where they were cold at the start and everything of them is told; else ``None``."""
     violations: Sequence[str] = ()
     """What kept the run from being the experiment that it was meant to be."""
 

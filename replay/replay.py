@@ -14,7 +14,7 @@ from rejoule.replay.exactness.expected_cache import Served
 from rejoule.replay.exactness.left_behind import beyond, text_of
 from rejoule.replay.exactness.models import Models
 from rejoule.replay.exactness.requests import digest
-from rejoule.replay.exactness.tiers import SALT, Lengths, Tokens
+from rejoule.replay.exactness.tiers import SALT, Asked, Lengths, Tokens
 from rejoule.replay.passes import Driven, drive_pass, edges_of, joined, known_of
 from rejoule.replay.policy.acting import where
 from rejoule.replay.policy.gate import Chosen
@@ -200,13 +200,24 @@ def _warmth(trace: Trace, results: Sequence[CallResult], configuration: Configur
 def _cache_verdict(
     trace: Trace, results: Sequence[CallResult], measured: Measured, configuration: Configuration
 ) -> CacheVerdict:
-    if measured.block_size is None:
+    if measured.caches is None:
         return CacheVerdict()
+    # What was refused was never computed, nor looked up.
+    results = [result for result in results if not result.refused]
     calls = {call.id: call for call in trace.calls}
     rules = Tokens(configuration, Models(("",)), "logits-processor")
     asked = {result.id: rules.ask(calls[result.id]) for result in results}
-    served = [
-        Served(r.id, r.sent_s, r.end_s, asked[r.id].prompt, asked[r.id].output_ids or (), r.first_token_s)
-        for r in results
-    ]
-    return cache_verdict(results, served, measured.block_size, measured.engine.get("num_gpu_blocks"))
+    served = [_served(r, asked[r.id]) for r in results]
+    return cache_verdict(results, served, measured.caches)
+
+
+def _served(result: CallResult, asked: Asked) -> Served:
+    """A call as the server saw it. The answer of one that failed is as long as is told; before its first token there is
+    none, and where it broke off nobody knows more than how long it was to be."""
+    output = asked.output_ids or ()
+    if result.error is not None and result.output_tokens is not None:
+        output = output[: result.output_tokens]
+    elif result.error is not None and result.first_token_s is None:
+        output = ()
+    done = result.error is None
+    return Served(result.id, result.sent_s, result.end_s, asked.prompt, output, result.first_token_s, done)

@@ -38,6 +38,13 @@ def full_from_s(computed: Iterable[tuple[float, int]], block_size: int, blocks: 
 
 def eviction_notes(runs: Sequence[Run]) -> Iterator[str]:
     """What a reader must know of runs of which some found less for want of room; older runs do not say."""
+    several = [run for run in runs if _unknown(run)]
+    if several:
+        engines = ", ".join(dict.fromkeys(str(run.engine["data_parallel_size"]) for run in several))
+        yield (
+            f"the server has {engines} engines with a prefix cache each, and which of them answered a call is not "
+            "known (step_tap=true tells): whether calls found what was computed before them is not judged"
+        )
     full = [run for run in runs if run.certificate.evicted_calls]
     if full:
         short, calls = sum(run.certificate.evicted_calls or 0 for run in full), sum(len(run.calls) for run in full)
@@ -47,6 +54,13 @@ def eviction_notes(runs: Sequence[Run]) -> Iterator[str]:
             f"computed before, when blocks may have been evicted (there are {blocks}); more KV blocks (num_gpu_blocks, "
             "gpu_memory_utilization) end that"
         )
+
+
+def _unknown(run: Run) -> bool:
+    """Whether its calls were looked up in one of several caches, and nobody knows in which."""
+    held = run.certificate
+    engines = run.engine.get("data_parallel_size") or 1
+    return engines > 1 and held.expected_cached_tokens is not None and held.evicted_calls is None
 
 
 def told_apart(run: Run) -> Run:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rejoule.traces.figures import figures
+from rejoule.traces.modelled import uncalibrated
 from rejoule.traces.percentiles import PERCENTS, percentile
 from rejoule.traces.run import Run, knobs
 from rejoule.traces.summary import latencies_s, total
@@ -33,6 +34,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "dram_j": energy.dram_j,
         "idle_j": energy.idle_j,
         "gpu_source": energy.source.get("gpu"),
+        "uncalibrated": uncalibrated(run),
         "gpu_uncertainty_j": energy.uncertainty_j.get("gpu"),
         "cap_in_force_w": run.power_cap.in_force_w,
         "cap_bound_fraction": run.power_cap.bound_fraction,

@@ -2,15 +2,15 @@
 
 ::
 
-    for found in advise(runs, traces, objectives(["workflow.p99=20s"])):
+    for found in advise(gather(runs, traces), objectives(["workflow.p99=20s"])):
         found.best, found.saving, found.confirm
 """
 
-from rejoule.analysis.advice.advice import advise, advise_of
+from rejoule.analysis.advice.advice import advise
 from rejoule.analysis.advice.answer import Advice
 from rejoule.analysis.advice.candidates import Candidate
 from rejoule.analysis.advice.known import Estimate
 from rejoule.analysis.advice.least import Least, least
 from rejoule.analysis.advice.objective import Objective, objectives
 
-__all__ = ["Advice", "Candidate", "Estimate", "Least", "Objective", "advise", "advise_of", "least", "objectives"]
+__all__ = ["Advice", "Candidate", "Estimate", "Least", "Objective", "advise", "least", "objectives"]

@@ -18,16 +18,15 @@ from rejoule.analysis.advice.search import State, next_cells
 from rejoule.analysis.advice.success import SHARE, Success, success, success_notes, why_untold
 from rejoule.analysis.advice.surface import Guess
 from rejoule.analysis.comparison.allowance import Allowance, model_error
-from rejoule.analysis.pairing import parse_filters, setting
-from rejoule.analysis.summary.cells import Cell, Workload, gather
-from rejoule.analysis.summary.naming import several, source_label
+from rejoule.analysis.pairing import called, meant, parse_filters, setting
+from rejoule.analysis.summary.cells import Cell, Workload
+from rejoule.analysis.summary.naming import measured_apart, several, source_label
 from rejoule.analysis.summary.usable import usable
 from rejoule.analysis.summary.words import metric_named
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.model import Trace
 from rejoule.traces.modelled import worth_notes
 from rejoule.traces.preempted import preemption_notes
-from rejoule.traces.run import Configuration, Run
+from rejoule.traces.run import Configuration
 
 CONFIRMED: Final = 3
 """Cells that are named to be run next, at most."""
@@ -38,24 +37,6 @@ UNTOLD: Final = (
 
 
 def advise(
-    runs: Sequence[Run],
-    traces: Mapping[str, Trace],
-    wanted: Sequence[Objective] = (),
-    more: Mapping[str, Sequence[Any]] | None = None,
-    today: Sequence[str] = (),
-    confirm: int = CONFIRMED,
-    least: Least = A_WORKFLOW,
-) -> tuple[Advice, ...]:
-    """For every workload of these runs; simulated and measured ones may stand side by side.
-
-    ``more`` has further values of knobs to think of, ``today`` is ``KNOB=VALUE`` of the configuration in use,
-    ``confirm`` how many cells may be named to be run next, and ``least`` what the best has the least of. Raises
-    RejouleError where no joules are known, or no such knob, and for joules a success where nobody said what succeeded.
-    """
-    return advise_of(gather(runs, traces), wanted, more, today, confirm, least)
-
-
-def advise_of(
     workloads: Sequence[Workload],
     wanted: Sequence[Objective] = (),
     more: Mapping[str, Sequence[Any]] | None = None,
@@ -63,7 +44,12 @@ def advise_of(
     confirm: int = CONFIRMED,
     least: Least = A_WORKFLOW,
 ) -> tuple[Advice, ...]:
-    """The same of runs that were gathered before."""
+    """For each of these workloads; simulated and measured runs may stand side by side.
+
+    ``more`` has further values of knobs to think of, ``today`` is ``KNOB=VALUE`` of the configuration in use,
+    ``confirm`` how many cells may be named to be run next, and ``least`` what the best has the least of. Raises
+    RejouleError where no joules are known, or no such knob, and for joules a success where nobody said what succeeded.
+    """
     each = {workload.name: _of(workload, wanted, more or {}, today, confirm, least) for workload in workloads}
     found = [one for one in each.values() if one is not None]
     if not found:
@@ -84,7 +70,7 @@ def _of(
 ) -> Advice | None:
     metric = metric_named(A_WORKFLOW)
     cells, notes = usable(replace(workload, cells=workload.alike), metric)
-    notes += workload.other_loads
+    notes += [*workload.other_loads, *measured_apart(s.run.configuration for c in cells for s in c.trials)]
     if not cells:
         return None
     plan = matrix(cells, more, [metric, *(one.metric for one in wanted)])
@@ -172,9 +158,10 @@ def _best(ran: Sequence[Candidate], least: Least) -> tuple[Candidate | None, boo
 def _today(plan: Matrix, every: Mapping[Key, Candidate], today: Sequence[str]) -> Candidate | None:
     """The configuration in use; unless told, that with no knob set, if it was run."""
     if today:
-        wanted = parse_filters(today)
-        if unknown := [name for name in wanted if name not in plan.names]:
+        given = parse_filters(today)
+        if unknown := [name for name in given if not called(name, plan.names)]:
             raise RejouleError(f"{unknown[0]} does not vary here", f"choose among {', '.join(plan.names) or 'no knob'}")
+        wanted = {meant(name, plan.names): value for name, value in given.items()}
         fit = [one for one in every.values() if all(one.settings[name] == value for name, value in wanted.items())]
         if not fit:
             raise RejouleError(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import exp, fsum, inf, isfinite, log, log1p, sqrt
 from typing import Final, Literal
 
-from rejoule.analysis.advice.matrix import Key, Matrix, is_measured
+from rejoule.analysis.advice.matrix import Key, Matrix, configured, is_measured
 from rejoule.analysis.advice.objective import Objective
 from rejoule.analysis.advice.surface import Guess, Place, Surface, fitted
 from rejoule.analysis.comparison.allowance import Allowance
@@ -15,6 +15,7 @@ from rejoule.analysis.sensitivity.noise import Values, values
 from rejoule.analysis.statistics import CONFIDENCE
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.summary import METRICS, Metric
+from rejoule.traces.run import PowerCap, Run
 from rejoule.traces.student import normal_cdf, t_quantile
 
 Verdict = Literal["keeps", "may miss", "misses", "not known"]
@@ -43,9 +44,9 @@ class Known:
     of 0 is ``-inf``."""
     surface: Surface | None
     """``None`` where too little is known for one, and where all is."""
-    model: float | None
-    """What the model may be off by, a standard error of the logarithm; ``None`` if not known, 0 where measured. Cells
-    that were run have one of their own: what a cap may be off by is nothing to those without it."""
+    model: Mapping[Key, float | None] = field(default_factory=dict)
+    """What the model may be off by in cells that were never run, under their own caps, as a standard error of the
+    logarithm; ``None`` if not known, none where all was measured."""
     untold: frozenset[Key] = frozenset()
     """Cells that were run, or are the same, and do not tell the figure: what others say is not said of them."""
     everywhere: Guess | None = None
@@ -59,7 +60,8 @@ class Known:
         if key in self.guesses or key in self.untold or self.surface is None:
             return self.told(key)
         found = self.surface.at(place)
-        return Guess(found.log, inf if self.model is None else sqrt(found.error**2 + self.model**2))
+        model = self.model.get(key, 0.0)
+        return Guess(found.log, inf if model is None else sqrt(found.error**2 + model**2))
 
 
 def known(plan: Matrix, metric: Metric, off: Allowance, slopes: Sequence[float] = ()) -> Known:
@@ -70,7 +72,6 @@ def known(plan: Matrix, metric: Metric, off: Allowance, slopes: Sequence[float] 
     keys, cells = list(plan.cells), list(plan.cells.values())
     found = values(cells, metric.value, False)
     scope = "workload" if metric in METRICS else "workflows"
-    model = _standard(off.of(scope, metric.name))
     scale = 0.0 if metric.recorded else log(plan.scaled_by.get(metric.name, 1.0))
     guesses: dict[Key, Guess] = {}
     for i, (key, cell) in enumerate(zip(keys, cells, strict=True)):
@@ -86,11 +87,23 @@ def known(plan: Matrix, metric: Metric, off: Allowance, slopes: Sequence[float] 
     guesses |= {key: guesses[twin.key] for key, twin in plan.twins.items() if twin.key in guesses}
     untold = frozenset(key for key in plan.ran if key not in guesses)
     if metric.recorded:
-        return Known(metric, guesses, None, 0.0, untold, _common(guesses))
+        return Known(metric, guesses, None, untold=untold, everywhere=_common(guesses))
     shown = {key: guess.log for key, guess in guesses.items() if isfinite(guess.log)}
     places = [plan.place(key) for key in shown]
     surface = fitted(places, list(shown.values()), slopes, found.spread or 0.0) if plan.never_run else None
-    return Known(metric, guesses, surface, 0.0 if all(map(is_measured, cells)) else model, untold)
+    seen = next((s.run for cell in cells if not is_measured(cell) for s in cell.trials), None)
+    model = (
+        {}
+        if seen is None
+        else {key: _standard(off.of_one(scope, metric.name, [_under(plan, key, seen)])) for key in plan.never_run}
+    )
+    return Known(metric, guesses, surface, model, untold)
+
+
+def _under(plan: Matrix, key: Key, run: Run) -> Run:
+    """A modelled run as if its configuration were that of a cell: whether its cap would have bound is not known."""
+    settings = dict(zip(plan.names, key, strict=True))
+    return replace(run, configuration=configured(run.configuration, settings), power_cap=PowerCap())
 
 
 def _standard(allowed: float | None) -> float | None:

@@ -12,14 +12,15 @@ from typing import Any, Final
 from rejoule.analysis.advice.places import JOULES_BY_TIME, along, ordered
 from rejoule.analysis.advice.reach import SEATS, same_with
 from rejoule.analysis.advice.surface import Place
-from rejoule.analysis.pairing import setting
+from rejoule.analysis.pairing import meant, setting
 from rejoule.analysis.summary.cells import Cell
 from rejoule.analysis.summary.load import LOAD
-from rejoule.analysis.summary.naming import varying
+from rejoule.analysis.summary.naming import turned
 from rejoule.analysis.summary.summary import Metric
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.errors import RejouleError
-from rejoule.traces.run import OPTION, Configuration, Run
+from rejoule.traces.run import OPTION, Configuration, Run, knobs
+from rejoule.traces.run_options import of_the_run
 
 Key = tuple[Any, ...]
 """A configuration: its values of the knobs that vary."""
@@ -116,6 +117,10 @@ def _same(cell: Cell, name: str, values: Sequence[Any]) -> Mapping[Any, str]:
 
 def matrix(cells: Sequence[Cell], more: Mapping[str, Sequence[Any]], figures: Sequence[Metric]) -> Matrix:
     """``more`` has values of knobs that were not run, to be thought of as well. Raises RejouleError."""
+    there = dict.fromkeys((*knobs(Configuration()), *(n for cell in cells for n in knobs(cell.configuration))))
+    more = {name if "." in name else meant(name, there): values for name, values in more.items()}
+    if watched := next(filter(of_the_run, more), None):
+        raise RejouleError(f"{watched} is how a run is measured, and not a setting", "consider values of other knobs")
     if asked := next((name for name in more if name in LOAD), None):
         raise RejouleError(
             f"{asked} is what is asked of the server, and not a setting", "consider values of other knobs alone"
@@ -166,7 +171,7 @@ def _ratios(
 
 
 def _names(cells: Sequence[Cell], more: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
-    found = [name for name in varying(cell.configuration for cell in cells) if name not in APART and _is_knob(name)]
+    found = [name for name in turned(cell.configuration for cell in cells) if name not in APART and _is_knob(name)]
     return tuple(dict.fromkeys((*found, *more)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rejoule.analysis.causes.split import CauseName, Rule
-from rejoule.analysis.summary.naming import label, varying
+from rejoule.analysis.summary.naming import label, turned
 from rejoule.traces.run import OPTION, Run
 
 SCHEDULING: Final = frozenset(
@@ -32,7 +32,7 @@ BOUND: Final = 0.02
 
 def costly(runs: Sequence[Run]) -> tuple[str, ...]:
     """What tells the sides apart and may change what the same step costs at the same clock."""
-    options = [n for n in varying(r.configuration for r in runs) if n.startswith(OPTION) and n not in SCHEDULING]
+    options = [n for n in turned(r.configuration for r in runs) if n.startswith(OPTION) and n not in SCHEDULING]
     odd = [label(name) for name in options]
     for name, words in (("profile_digest", "profile"), ("model", "model"), ("version", "engine's version")):
         if len({str(run.engine.get(name)) for run in runs}) > 1:
@@ -44,7 +44,7 @@ def costly(runs: Sequence[Run]) -> tuple[str, ...]:
 
 def clocked(a: Sequence[Run], b: Sequence[Run]) -> bool | None:
     """Whether measured sides ran at other clocks; ``None`` where nothing tells."""
-    if any(n in ("power_cap_w", "sm_clock_mhz") for n in varying(r.configuration for r in (*a, *b))):
+    if any(n in ("power_cap_w", "sm_clock_mhz") for n in turned(r.configuration for r in (*a, *b))):
         return True
     means = [[r.conditions.sm_clock_mhz for r in side if r.conditions is not None] for side in (a, b)]
     clocks = [_mean(value for value in side if value is not None) for side in means]

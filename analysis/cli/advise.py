@@ -64,14 +64,16 @@ def advise(
     from rejoule.analysis.advice import objectives
     from rejoule.analysis.advice.file import experiment
     from rejoule.analysis.pairing import parse_filters, parse_values, select
+    from rejoule.analysis.summary.cells import gather
     from rejoule.traces.errors import RejouleError
 
     budgets = [f"{figure}={bound}" for figure, bound in (("power", power), ("joules.workflow", joules)) if bound]
     wanted, of = objectives([*slo, *budgets]), least_of(least)
     folders = [load_folder(path) for path in runs]
+    chosen = select([run for folder in folders for run in folder.runs], parse_filters(only))
+    traces = {name: trace for folder in folders for name, trace in folder.traces.items()}
     found = advised(
-        select([run for folder in folders for run in folder.runs], parse_filters(only)),
-        {name: trace for folder in folders for name, trace in folder.traces.items()},
+        gather(chosen, traces),
         wanted,
         parse_values(consider),
         today,

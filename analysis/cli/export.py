@@ -76,12 +76,13 @@ def _check(stated: Path, runs: Path | None, as_json: bool) -> None:
     measured = sum(run.measured for run in found.runs)
     if as_json:
         body = {"file": str(stated), "runs": len(found.runs), "measured_runs": measured, "files": len(found.files)}
+        body["modelled"] = found.modelled
         print_json({**body, "compared": runs is not None, "differences": apart})
     else:
         modelled = len(found.runs) - measured
         click.echo(f"{stated}: is what was written; {measured} measured runs, {modelled} modelled or without energy")
         rejected = [f"{run.id}: {'; '.join(run.rejected)}" for run in found.runs if run.rejected]
-        for line in (*(f"do not use the joules of {line}" for line in rejected), *found.limits):
+        for line in (*(f"do not use the joules of {line}" for line in rejected), *found.limits, *found.modelled):
             say(f"note: {line}", "dim")
         if runs is None:
             say("its run folder was not compared: name RUNS to do so", "yellow")

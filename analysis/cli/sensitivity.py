@@ -11,7 +11,7 @@ import click
 from rejoule.analysis.cli.reading import FOLDER, load_folder, print_json, working
 
 if TYPE_CHECKING:
-    from rejoule.analysis.sensitivity import Sensitivity
+    from rejoule.analysis.sensitivity import Effect, Sensitivity
 
 
 @click.command()
@@ -79,6 +79,16 @@ def _short(name: str) -> str:
     return name.replace("workflow latency ", "workflow ").replace("time to first token ", "first token ")
 
 
+def _allowed(effect: Effect) -> str | None:
+    """What its changes may be off by: the least and the greatest, where those are not one."""
+    from rejoule.analysis.summary.units import percent
+
+    if effect.allowance is None:
+        return None
+    ends = dict.fromkeys(percent(size) for size in (effect.allowance_least, effect.allowance))
+    return " to ".join(ends)
+
+
 def _caption(found: Sensitivity) -> str:
     from rejoule.analysis.summary.units import percent
 
@@ -87,7 +97,7 @@ def _caption(found: Sensitivity) -> str:
         words.append(f"equal runs leave ±{percent(found.noise)} of a difference open ({found.noise_degrees} degrees)")
     elif found.modelled:
         words.append("equal runs are equal")
-        known = [f"{e.label} {percent(e.allowance)}" for e in found.effects if e.allowance is not None]
+        known = [f"{e.label} {size}" for e in found.effects if (size := _allowed(e)) is not None]
         if known:
             words.append(f"moves counts what the model's differences may be off by: {', '.join(known)}")
     return "; ".join(words)

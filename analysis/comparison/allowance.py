@@ -64,6 +64,8 @@ class Allowance:
     notes: tuple[str, ...] = ()
     free: Mapping[str, float] = field(default_factory=dict)
     """The same without what an assumed clock curve adds."""
+    curve: tuple[str, ...] = ()
+    """Those of the notes that are about it."""
     example: bool = False
     """Whether the model's part was found on another GPU or model: allowed for, and yet the model's own is not known."""
 
@@ -108,7 +110,8 @@ def model_error(runs: Sequence[Run]) -> Allowance:
         for name, error in found.errors.items()
         if (widths := [w for run in modelled if (w := width(run, name)) is not None]) and len(widths) == len(modelled)
     }
-    return Allowance(errors, (*found.notes, *curve_notes(modelled)), found.errors, found.example)
+    curve = tuple(curve_notes(modelled))
+    return Allowance(errors, (*found.notes, *curve), found.errors, curve, found.example)
 
 
 def _model_error(modelled: Sequence[Run]) -> Allowance:

@@ -10,8 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from rejoule.analysis.export.exported import Exported, Source
-from rejoule.analysis.proof import FORMAT_VERSION, Evidence, of_folder
-from rejoule.analysis.summary.naming import source_label
+from rejoule.analysis.proof import FORMAT_VERSION, Evidence, as_of, of_folder
 from rejoule.traces.decoding import DamagedError, decoded
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.refused import load_refused
@@ -30,8 +29,7 @@ def export(source: Source) -> Exported:
         found = of_folder(source.folder, source.refused)
     except OSError as error:
         raise RejouleError(f"cannot read {error.filename}: {error.strerror}", "repeat the export") from error
-    notes = (f"energy: {source_label(source.runs)}", *source.left_out)
-    return Exported({"evidence.json": sealed(found)}, notes, single=True)
+    return Exported({"evidence.json": sealed(found)}, source.notes, single=True)
 
 
 def read(path: Path) -> Evidence:
@@ -54,7 +52,7 @@ def differences(stated: Evidence, runs: Path) -> list[str]:
     if found:
         return found
     folder = load_runs(runs)
-    now = of_folder(folder, load_refused(runs))
+    now = as_of(stated.format_version, of_folder(folder, load_refused(runs)))
     if _plain(replace(now, files={})) == _plain(replace(stated, files={})):
         return []
     return list(_fields(stated, now)) or ["the evidence says something else than its run folder"]
@@ -88,7 +86,7 @@ def _fields(stated: Evidence, now: Evidence) -> Iterator[str]:
             a, b = _plain(run), _plain(runs[run.id])
             names = ", ".join(key for key in b if a.get(key) != b[key])
             yield f"{run.id}: {names} not as in its files"
-    for name in ("traces", "trials", "seed", "left_out", "limits"):
+    for name in ("traces", "trials", "seed", "left_out", "limits", "modelled"):
         if _plain(getattr(stated, name)) != _plain(getattr(now, name)):
             yield f"{name} not as in the folder"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rejoule.analysis.summary.naming import source_label
+from rejoule.traces.modelled import modelled_notes
 from rejoule.traces.refused import Refused
 from rejoule.traces.run import Run
 from rejoule.traces.runs import RunFolder
@@ -17,6 +19,11 @@ class Source:
     folder: RunFolder
     runs: Sequence[Run]
     refused: Sequence[Refused]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Whose joules these are, what is not measured of them, and what is left out: said with every format."""
+        return (f"energy: {source_label(self.runs)}", *modelled_notes(self.runs), *self.left_out)
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -17,15 +17,16 @@ from rejoule.analysis.summary.workflows import told
 def export(source: Source) -> Exported:
     """A headline, a table of configurations and one of the best one's nodes for each workload, and what to know."""
     workloads = gather(source.runs, source.folder.traces)
-    said = (f"energy: {source_label(source.runs)}", *source.left_out)
     lines: list[str] = []
     for workload in workloads:
         lines += _workload(workload)
     care = [*(line for workload in workloads for line in doubts(workload)), *common_doubts(workloads)]
     if care:
         lines += ["**Read with care**", "", *(f"- {plain(line)}" for line in care), ""]
+    # What is modelled is among what is to be read with care.
+    said = (f"energy: {source_label(source.runs)}", *source.left_out)
     lines += [*(f"- {plain(line)}" for line in said), f"- ReJoule {plain(source.folder.experiment.rejoule_version)}"]
-    return Exported({"report.md": ("\n".join(lines) + "\n").encode()}, said, single=True)
+    return Exported({"report.md": ("\n".join(lines) + "\n").encode()}, source.notes, single=True)
 
 
 def plain(text: str) -> str:

@@ -15,6 +15,7 @@ from rejoule.analysis.pictures.pareto import pareto
 from rejoule.analysis.pictures.timeline import timeline
 from rejoule.analysis.summary.cells import Workload, gather
 from rejoule.analysis.summary.naming import source_label
+from rejoule.traces.modelled import uncalibrated
 
 
 def export(source: Source) -> Exported:
@@ -23,10 +24,11 @@ def export(source: Source) -> Exported:
     for workload in gather(source.runs, source.folder.traces):
         runs = [s.run for cell in workload.cells for s in cell.trials]
         for picture in pictures(workload):
-            said = f"{workload.name} · energy {source_label(runs)}"
+            unfitted = " · uncalibrated" if any(map(uncalibrated, runs)) else ""
+            said = f"{workload.name} · energy {source_label(runs)}{unfitted}"
             name = f"{_fit(workload.name)}-{picture.name}"
             files[f"{_free(name, files)}.svg"] = standalone(picture, said).encode()
-    return Exported(files, (f"energy: {source_label(source.runs)}", *source.left_out))
+    return Exported(files, source.notes)
 
 
 def pictures(workload: Workload) -> Iterator[Picture]:

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from rejoule.analysis.export.exported import Source
 from rejoule.analysis.summary.lines import line
-from rejoule.analysis.summary.naming import source_label
 from rejoule.analysis.summary.summary import Summary, trials
 from rejoule.traces.frames import run_row
 from rejoule.traces.run import Run, configuration_key
@@ -30,10 +29,10 @@ def tables(source: Source) -> dict[str, Columns]:
 
 
 def notes(source: Source) -> tuple[str, ...]:
-    """Whose joules these are, and what the tables leave out."""
+    """Those of the source, and what the tables leave out."""
     withheld = {s.run.id: s.attribution.withheld for s in _summaries(source.runs) if s.attribution is not None}
     blind = [run.id for run in source.runs if run.steps is None]
-    found = [f"energy: {source_label(source.runs)}", *source.left_out]
+    found = [*source.notes]
     found += [f"{name}: joules by call and node are withheld: {reason}" for name, reason in withheld.items() if reason]
     if blind:
         found.append(

@@ -16,6 +16,7 @@ from rejoule.analysis.findings.place import Place, places
 from rejoule.analysis.findings.reading import ERROR_UNKNOWN, Answer, Reading, answered
 from rejoule.analysis.findings.strongest import strongest
 from rejoule.analysis.summary.lines import run_notes
+from rejoule.analysis.summary.naming import measured_apart
 from rejoule.traces.runs import RunFolder
 
 TESTS: Final[Mapping[Test, Callable[[Finding, Sequence[Place]], Iterator[Reading]]]] = {
@@ -47,7 +48,8 @@ def notes(folders: Sequence[RunFolder], found: Sequence[Answer]) -> tuple[str, .
     said = [*in_the_model(found)]
     if len(folders) > 1:
         said.append("configurations are compared within a folder, not across folders")
-    said += [note for folder in folders for note in run_notes(folder.runs)]
+    for folder in folders:
+        said += [*run_notes(folder.runs), *measured_apart(run.configuration for run in folder.runs)]
     return tuple(dict.fromkeys(said))
 
 

@@ -14,10 +14,11 @@ import orjson
 from rejoule.analysis.findings.finding import USERS, Where
 from rejoule.analysis.pairing import setting
 from rejoule.analysis.summary.cells import Cell, Workload, gather
-from rejoule.analysis.summary.naming import describe, varying
+from rejoule.analysis.summary.naming import describe, turned
 from rejoule.traces.arrivals import users_of
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.run import OPTION, Configuration, Run, knobs
+from rejoule.traces.run_options import as_served
 from rejoule.traces.runs import RunFolder
 
 _WITH: Final[Mapping[str, tuple[str, ...]]] = {
@@ -71,7 +72,7 @@ class Place:
         groups: dict[bytes, list[Cell]] = {}
         for cell in self._held(knob, Where() if where is None else where):
             groups.setdefault(rest_of(cell.configuration, (knob,)), []).append(cell)
-        names = varying(cell.configuration for cell in self.cells)
+        names = turned(cell.configuration for cell in self.cells)
         found = []
         for cells in groups.values():
             by_value = {value_of(cell.configuration, knob): cell for cell in cells}
@@ -135,7 +136,7 @@ def value_of(configuration: Configuration, knob: str) -> Any:
 
 def levers(place: Place) -> tuple[str, ...]:
     """The knobs that vary, lengths left out: on the same work they cannot be turned."""
-    names = varying(cell.configuration for cell in place.cells)
+    names = turned(cell.configuration for cell in place.cells)
     owned = [prefix for prefixes in _WITH.values() for prefix in prefixes]
     idle = (*LENGTHS, *_LOAD)
     return tuple(n for n in names if n not in idle and not any(n.startswith(prefix) for prefix in owned))
@@ -179,7 +180,9 @@ def chosen(values: Sequence[Any], wanted: Any) -> list[Any]:
 def rest_of(configuration: Configuration, free: Sequence[str]) -> bytes:
     """All knobs but those that are free, equal for equal ones."""
     found = {f"{OPTION}{name}": value for name, value in DEFAULTS.items()} | {
-        name: value for name, value in knobs(configuration).items() if value is not None or not name.startswith(OPTION)
+        name: value
+        for name, value in knobs(as_served(configuration)).items()
+        if value is not None or not name.startswith(OPTION)
     }
     kept = {name: value for name, value in found.items() if not any(_belongs(name, knob) for knob in free)}
     return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS, default=str)

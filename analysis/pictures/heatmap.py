@@ -11,7 +11,7 @@ from rejoule.analysis.pictures.picture import Picture
 from rejoule.analysis.pictures.svg import Markup, drawing, element, picked, words
 from rejoule.analysis.summary.cells import Cell, Workload
 from rejoule.analysis.summary.facts import cap_mark
-from rejoule.analysis.summary.naming import describe, label, varying
+from rejoule.analysis.summary.naming import describe, label, turned
 from rejoule.analysis.summary.units import amount
 from rejoule.traces.clock_curve import marks_note
 from rejoule.traces.run import knobs
@@ -31,7 +31,7 @@ FIGURES: Final[Sequence[tuple[str, str, str, Callable[[Cell], float | None]]]] =
 
 def heatmaps(workload: Workload) -> list[Picture]:
     """Energy and latency over the first two knobs that vary, once for each setting of the others."""
-    names = varying(c.configuration for c in workload.cells)
+    names = turned(c.configuration for c in workload.cells)
     across = "max_num_seqs" if "max_num_seqs" in names else next(iter(names), None)
     down = next((n for n in ("power_cap_w", *names) if n in names and n != across), None)
     if across is None or down is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rejoule.analysis.comparison.allowance import between_trials
 from rejoule.analysis.comparison.unseen import unseen_notes
@@ -21,6 +21,12 @@ def common_doubts(workloads: Sequence[Workload]) -> list[str]:
     """What stands against them all: what an uncalibrated profile and an assumed clock curve leave open."""
     runs = [s.run for workload in workloads for cell in workload.cells for s in cell.trials]
     return [*worth_notes(runs), *curve_notes(runs)]
+
+
+def below(workloads: Sequence[Workload], notes: Iterable[str]) -> list[str]:
+    """What a section says beside: each once, without what stands at the head of the page."""
+    above = set(common_doubts(workloads))
+    return [note for note in dict.fromkeys(notes) if note not in above]
 
 
 def doubts(workload: Workload) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from rejoule.analysis.summary.cells import Cell, Workload
 from rejoule.analysis.summary.facts import cap_mark
-from rejoule.analysis.summary.naming import describe, label, varying
+from rejoule.analysis.summary.naming import describe, label, turned
 from rejoule.analysis.summary.summary import Metric
 from rejoule.analysis.summary.units import UNKNOWN, amount, rounded
 from rejoule.analysis.summary.words import BY_NAME, WORDS
@@ -20,7 +20,7 @@ def map_data(workload: Workload) -> dict[str, Any] | None:
     """Knobs with their settings in order, where each configuration lies among them, and its figures; ``None`` where
     nothing was varied."""
     cells = workload.cells
-    names = _ordered(varying(c.configuration for c in cells))
+    names = _ordered(turned(c.configuration for c in cells))
     if len(cells) < 2 or not names:
         return None
     settings = {n: list(dict.fromkeys(_key(c, n) for c in sorted(cells, key=lambda c: _order(c, n)))) for n in names}

@@ -14,7 +14,7 @@ from rejoule.analysis.report.badge import badge
 from rejoule.analysis.report.material import Material
 from rejoule.analysis.report.sections import ORDER
 from rejoule.analysis.summary.cells import Workload
-from rejoule.analysis.summary.naming import label, varying
+from rejoule.analysis.summary.naming import label, turned
 from rejoule.traces.model import Trace
 from rejoule.traces.refused import Refused
 from rejoule.traces.run import Run
@@ -83,7 +83,7 @@ def _facts(runs: Sequence[Run], workloads: Sequence[Workload], experiment: Exper
         "engine": _distinct(f"{c.engine} {v}".strip() for c, v in zip(configurations, engine, strict=True)),
         "model": _distinct(str(run.engine["model"]) for run in runs if run.engine.get("model")),
         "profile": _distinct(c.profile for c in configurations if c.profile),
-        "varied": ", ".join(map(label, varying(configurations))),
+        "varied": ", ".join(map(label, turned(configurations))),
         "runs": f"{len(runs)} of {len(experiment.runs)}" if len(runs) != len(experiment.runs) else str(len(runs)),
         "workflows": " + ".join(str(len(w.trace.workflows)) for w in workloads if w.trace is not None),
         "trials": str(experiment.trials),

@@ -10,7 +10,7 @@ from math import inf, prod
 from typing import Final
 
 from rejoule.analysis.summary.cells import Cell
-from rejoule.analysis.summary.naming import describe, label, varying
+from rejoule.analysis.summary.naming import describe, label, turned
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.run import OPTION, Configuration, knobs
 
@@ -78,7 +78,7 @@ class Design:
 
 def design(cells: Sequence[Cell]) -> Design:
     """Knobs are what differs between the cells; what a policy knows, and its options, belong to the policy."""
-    names = dict.fromkeys(map(_own, varying(cell.configuration for cell in cells)))
+    names = dict.fromkeys(map(_own, turned(cell.configuration for cell in cells)))
     return Design(tuple(Knob(name, _levels(name, cells)) for name in names), tuple(cells))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import expm1, fsum
 from typing import Literal
@@ -32,7 +33,10 @@ class Effect:
     settings: int
     """Of the other knobs, at which both levels were run."""
     allowance: float | None
-    """Relative: what changes between modelled runs may be off by; ``None`` if that is not known, or measured."""
+    """Relative: what changes between modelled runs may be off by, the greatest of those that were compared; ``None`` if
+    that is not known of all, or measured."""
+    allowance_least: float | None
+    """The least of them: under other caps a change may be known better."""
     share: float | None
     """Of the figure's variance over all cells (``shares``); ``None`` where not all combinations were run."""
     verdict: Verdict
@@ -42,9 +46,18 @@ class Effect:
 
 
 def effect(
-    design: Design, values: Values, knob: int, figure: str, share: float | None, allowance: float | None
+    design: Design,
+    values: Values,
+    knob: int,
+    figure: str,
+    share: float | None,
+    allowances: Mapping[tuple[int, int], float | None],
 ) -> Effect:
+    """``allowances`` has what the change between two cells that differ in this knob alone may be off by."""
     held = design.knobs[knob]
+    known = [error for error in allowances.values() if error is not None]
+    told = bool(known) and len(known) == len(allowances)
+    allowance, allowance_least = (max(known), min(known)) if told else (None, None)
     compared = [(a, b, i, j) for a, b, i, j in design.pairs(knob) if values.known(i, j)]
     if not compared:
         return Effect(
@@ -58,6 +71,7 @@ def effect(
             most=None,
             settings=0,
             allowance=allowance,
+            allowance_least=allowance_least,
             share=share,
             verdict="not separable",
             reason=_tied(design, knob),
@@ -67,7 +81,8 @@ def effect(
         found[a, b].append(values.difference(i, j))
     start, end = max(found, key=lambda levels: abs(_mean(found[levels])))
     logs = found[start, end]
-    verdict, reason = _verdict(values, [(values.difference(i, j), i, j) for _, _, i, j in compared], allowance)
+    differences = [(values.difference(i, j), allowances[i, j], i, j) for _, _, i, j in compared]
+    verdict, reason = _verdict(values, differences)
     return Effect(
         held.name,
         held.label,
@@ -79,6 +94,7 @@ def effect(
         expm1(max(logs)),
         len(logs),
         allowance,
+        allowance_least,
         share,
         verdict,
         reason,
@@ -98,14 +114,12 @@ def _tied(design: Design, knob: int) -> str:
     return f"it always changed with {', '.join(together)}" if together else "no two configurations differ in it alone"
 
 
-def _verdict(
-    values: Values, compared: list[tuple[float, int, int]], allowance: float | None
-) -> tuple[Verdict, str | None]:
-    moved = [values.differs(d, allowance, len(compared), i, j) for d, i, j in compared]
+def _verdict(values: Values, compared: list[tuple[float, float | None, int, int]]) -> tuple[Verdict, str | None]:
+    moved = [values.differs(d, off, len(compared), i, j) for d, off, i, j in compared]
     if None in moved:
         return "cannot tell", "no configuration was run twice, so nothing is known of what equal runs differ by"
     # All comparisons must be within the margin, so none of them needs a correction (Berger, Technometrics 24, 1982).
-    if all(values.within_margin(d, i, j) for d, i, j in compared):
+    if all(values.within_margin(d, i, j) for d, _, i, j in compared):
         return "inert", None
     if any(moved):
         return "moves", None

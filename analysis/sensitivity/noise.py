@@ -11,9 +11,10 @@ from typing import Final
 from rejoule.analysis.comparison.change import MARGIN, ROUNDING
 from rejoule.analysis.statistics import CONFIDENCE
 from rejoule.analysis.summary.cells import Cell
-from rejoule.analysis.summary.naming import describe, set_apart, varying
+from rejoule.analysis.summary.naming import describe, set_apart, turned
 from rejoule.analysis.summary.summary import Summary
 from rejoule.traces.run import configuration_key
+from rejoule.traces.run_options import as_served
 from rejoule.traces.student import t_cdf, t_quantile
 
 SEED: Final = "seed"
@@ -85,12 +86,12 @@ class Values:
 
 def repeated(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     """Those that differ in the seed alone, as one: a seed is a draw of the same, and nothing that anybody sets."""
-    names = varying(cell.configuration for cell in cells)
+    names = turned(cell.configuration for cell in cells)
     if SEED not in names:
         return tuple(cells)
     groups = defaultdict[str, list[Cell]](list)
     for cell in cells:
-        groups[configuration_key(replace(cell.configuration, seed=0))].append(cell)
+        groups[configuration_key(replace(as_served(cell.configuration), seed=0))].append(cell)
     told = [name for name in names if name != SEED]
     return tuple(
         replace(

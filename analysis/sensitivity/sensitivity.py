@@ -14,11 +14,12 @@ from rejoule.analysis.sensitivity.interplay import Interplay, interplays
 from rejoule.analysis.sensitivity.noise import repeated, values
 from rejoule.analysis.sensitivity.shares import shares
 from rejoule.analysis.summary.cells import Cell, Workload, gather
-from rejoule.analysis.summary.naming import source_label
+from rejoule.analysis.summary.naming import measured_apart, source_label
 from rejoule.analysis.summary.summary import METRICS, Metric
 from rejoule.analysis.summary.units import change, percent
 from rejoule.analysis.summary.usable import usable
 from rejoule.analysis.summary.words import metric_named
+from rejoule.traces.clock_curve import curve_notes
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.model import Trace
 from rejoule.traces.modelled import worth_notes
@@ -125,16 +126,26 @@ def _of_workload(workload: Workload, metric: Metric, others: Sequence[Metric]) -
         )
     plan = design(cells)
     runs = [s.run for cell in cells for s in cell.trials]
+    notes += measured_apart(run.configuration for run in runs)
     simulated = all(run.configuration.engine == "sim" for run in runs)
     mine = values(cells, metric.value, simulated)
     logs = [log or 0.0 for log in mine.logs]
     parts = shares(plan.levels, logs) if len(cells) == plan.combinations else None
-    off = [_error(plan, k) for k in range(len(plan.knobs))]
+    off = [_errors(plan, k) for k in range(len(plan.knobs))]
     scope = "workload" if metric in METRICS else "workflows"
     effects = [
-        effect(plan, mine, k, metric.name, None if parts is None else parts[k], off[k].of(scope, metric.name))
+        effect(
+            plan,
+            mine,
+            k,
+            metric.name,
+            None if parts is None else parts[k],
+            {cells: error.of(scope, metric.name) for cells, error in off[k].items()},
+        )
         for k in range(len(plan.knobs))
     ]
+    # Of each pair of cells, its own caps; they are said of all at once.
+    apart = [note for each in off for error in each.values() for note in error.notes if note not in error.curve]
     # As ratios: to half as much is as far as to twice as much.
     effects.sort(key=lambda e: (e.change is None, -abs(log1p(e.change or 0.0))))
     return Sensitivity(
@@ -149,17 +160,15 @@ def _of_workload(workload: Workload, metric: Metric, others: Sequence[Metric]) -
         mine.half_width,
         mine.degrees,
         any(not run.measured for run in runs),
-        tuple(
-            dict.fromkeys((*notes, *(note for each in off for note in each.notes), *worth_notes(runs), *_holes(plan)))
-        ),
+        tuple(dict.fromkeys((*notes, *apart, *curve_notes(runs), *worth_notes(runs), *_holes(plan)))),
         expm1(max(logs) - min(logs)),
     )
 
 
-def _error(plan: Design, knob: int) -> Allowance:
-    """Of differences between cells that differ in this knob alone."""
-    rows = plan.rows(knob)
-    return model_error([s.run for i in rows[0].values() for s in plan.cells[i].trials]) if rows else Allowance()
+def _errors(plan: Design, knob: int) -> dict[tuple[int, int], Allowance]:
+    """Of the difference between each two cells that differ in this knob alone."""
+    trials = [[summary.run for summary in cell.trials] for cell in plan.cells]
+    return {(i, j): model_error([*trials[i], *trials[j]]) for _, _, i, j in plan.pairs(knob)}
 
 
 def _beside(

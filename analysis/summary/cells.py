@@ -13,7 +13,7 @@ from rejoule.analysis.statistics import Mean, mean
 from rejoule.analysis.summary.evidence import Evidence, pooled
 from rejoule.analysis.summary.lines import agents, line
 from rejoule.analysis.summary.load import other_loads, under_one_load
-from rejoule.analysis.summary.naming import describe, is_foreign, set_apart, varying
+from rejoule.analysis.summary.naming import describe, is_foreign, measured_apart, set_apart, turned
 from rejoule.analysis.summary.summary import Summary, trials
 from rejoule.analysis.summary.trust import withheld
 from rejoule.traces.chosen import policy_notes
@@ -21,6 +21,7 @@ from rejoule.traces.model import Trace
 from rejoule.traces.parrot_told import parrot_notes
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import Configuration, Run, configuration_key, knobs
+from rejoule.traces.run_options import as_served
 from rejoule.traces.warmth import coldest, warmth_notes
 
 K = TypeVar("K", bound=str | None)
@@ -48,7 +49,8 @@ class Cell:
         """What a reader must know of how alike the trials are, and of their policy."""
         runs = [s.run for s in self.trials]
         found = [f"its trials differ: {drift}" for drift in drifts(runs)]
-        return (*warmth_notes([*runs, *self.warmer]), *policy_notes(runs), *parrot_notes(runs), *found)
+        apart = measured_apart(run.configuration for run in runs)
+        return (*warmth_notes([*runs, *self.warmer]), *policy_notes(runs), *parrot_notes(runs), *apart, *found)
 
     def mean(self, value: Callable[[Summary], float | None]) -> Mean | None:
         """Over the trials in which it is known."""
@@ -237,14 +239,15 @@ def gather(
 ) -> tuple[Workload, ...]:
     """Workloads in the order of the traces, their configurations by batch size and cap.
 
-    Configurations are told apart by what varies in these runs, or, where these are a choice, among all of them.
+    Configurations are told apart by what varies in these runs, or, where these are a choice, among all of them; not by
+    how their runs were measured, which makes trials of one that say so.
     """
     by_trace: dict[str, dict[str, list[Run]]] = {name: {} for name in traces}
     for run in runs:
-        by_trace.setdefault(run.trace, {}).setdefault(configuration_key(run.configuration), []).append(run)
+        by_trace.setdefault(run.trace, {}).setdefault(configuration_key(as_served(run.configuration)), []).append(run)
     found = []
     for name, groups in by_trace.items():
-        names = varying(run.configuration for run in (runs if among is None else among) if run.trace == name)
+        names = turned(run.configuration for run in (runs if among is None else among) if run.trace == name)
         shown = tuple(n for n in GRID if n in names) or (GRID[0],)
         rest = tuple(n for n in names if n not in GRID)
         cells = [_cell(group, (*shown, *rest), rest) for group in groups.values()]

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from rejoule.traces.engine_options import SAID, option_words
 from rejoule.traces.run import OPTION, Configuration, Run, knobs
+from rejoule.traces.run_options import of_the_run
 from rejoule.traces.summary import policy_word
 
 
@@ -29,6 +30,17 @@ def varying(configurations: Iterable[Configuration]) -> tuple[str, ...]:
     settings = [knobs(c) for c in configurations]
     names = dict.fromkeys(name for found in settings for name in found)
     return tuple(n for n in names if any(found.get(n) != settings[0].get(n) for found in settings))
+
+
+def turned(configurations: Iterable[Configuration]) -> tuple[str, ...]:
+    """The same without what says how runs were measured: knobs whose values a comparison may be about."""
+    return tuple(name for name in varying(configurations) if not of_the_run(name))
+
+
+def measured_apart(configurations: Iterable[Configuration]) -> tuple[str, ...]:
+    """What must be said of trials that were not all measured in one way."""
+    names = [label(name) for name in varying(configurations) if of_the_run(name)]
+    return (f"measured with more than one {', '.join(names)}, and taken for trials of one thing",) if names else ()
 
 
 def describe(configuration: Configuration, names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ judge's engine, whose costs have another form than the fitted ones, seen through
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -68,7 +68,9 @@ def _held(name: str, told: Sequence[Told]) -> str:
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="python -m benchmarks.causes", description=__doc__.split("\n")[0])
+    parser = ArgumentParser(
+        prog="python -m benchmarks.causes", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("--experiments", type=int, default=1000)
     parser.add_argument("--measured", type=int, default=500)
     parser.add_argument("--first", type=int, default=0, help="seed of the first of each")

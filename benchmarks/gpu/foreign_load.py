@@ -15,14 +15,12 @@ import time
 from pathlib import Path
 from typing import Final
 
-import torch
-
 LINE_S: Final = 0.05
 WARM_S: Final = 1.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", type=Path)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--duty", type=float, default=0.25, help="share of each period in which it works when alone")
@@ -30,6 +28,8 @@ def main() -> None:
     parser.add_argument("--on-s", type=float, default=0.0, help="seconds of load in each burst; 0 is always")
     parser.add_argument("--off-s", type=float, default=0.0, help="seconds between bursts")
     asked = parser.parse_args()
+    import torch
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     source = torch.Generator(device=device).manual_seed(0)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32

@@ -7,7 +7,7 @@ held against the truth. The tables of docs/attribution.md.
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -70,7 +70,9 @@ def _kept(rows: list[Row], found: Iterable[Row]) -> Iterator[Row]:
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="python -m benchmarks.judge", description=__doc__.split("\n")[0])
+    parser = ArgumentParser(
+        prog="python -m benchmarks.judge", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="four runs of each load")
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--only", default="", help="loads whose name holds this")

@@ -8,7 +8,7 @@ docs/attribution.md.
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -69,7 +69,9 @@ def _share(said: Iterator[bool]) -> str:
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="python -m benchmarks.judge.diffs", description=__doc__.split("\n")[0])
+    parser = ArgumentParser(
+        prog="python -m benchmarks.judge.diffs", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("--diffs", type=int, default=100)
     parser.add_argument("--trials", default=",".join(map(str, TRIALS)))
     parser.add_argument("--only", default="", help="loads whose name holds this")

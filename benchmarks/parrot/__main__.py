@@ -41,7 +41,7 @@ START_S = 90
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trace", type=Path)
     trace = load(parser.parse_args().trace)
     checkout = Path(os.environ["PARROT"])

@@ -218,7 +218,7 @@ def table(rows: Sequence[str]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=20_000, help="spoilt files, read in this process")
     parser.add_argument("--commands", type=int, default=200, help="spoilt files, read by the command line")
     parser.add_argument("--servers", type=int, default=len(BROKEN), help="kinds of broken servers")

@@ -13,6 +13,7 @@ from rejoule.replay.energy.gpus import GpuWatch
 from rejoule.replay.energy.nvml import has_gpu
 from rejoule.replay.engine import Measured, RealServer
 from rejoule.replay.engines.http import HttpEngine
+from rejoule.replay.exactness.cache_verdict import Caches
 from rejoule.replay.exactness.models import Models, models_for
 from rejoule.replay.exactness.splicing import Spliced
 from rejoule.replay.exactness.tiers import Lengths, Rules, Tokens, check_tokens
@@ -20,7 +21,7 @@ from rejoule.replay.knobs.gpu_session import check_knobs
 from rejoule.replay.policy.acting import server_options
 from rejoule.replay.vllm.plugin.arguments import server_arguments
 from rejoule.replay.vllm.plugin.forcing import Forcing
-from rejoule.replay.vllm.plugin.steps import steps_between
+from rejoule.replay.vllm.plugin.steps import engines_between, steps_between
 from rejoule.replay.vllm.server import (
     ColdCache,
     ManagedServer,
@@ -194,12 +195,24 @@ class VllmEngine(HttpEngine):
 
     async def finish(self) -> Measured:
         measured = await super().finish()
-        steps = None if self._tap is None else steps_between(self._tap, self._origin, self._end)
+        engines = self._described.get("data_parallel_size") or 1
+        # Several engines step side by side: the steps of one are not the run's.
+        steps = None if self._tap is None or engines > 1 else steps_between(self._tap, self._origin, self._end)
         engine = {**measured.engine, **self._described, "cold_cache": self._cold.cold, "cold_proof": self._cold.proof}
         noticed = () if self._cold.cold else (f"the prefix cache was not cold: {self._cold.proof}",)
         cached = self._cold.cold and self._described.get("prefix_caching") is not False and self.tier == "tokens"
-        block_size = self._described.get("block_size") if cached else None
-        return replace(measured, steps=steps, engine=engine, block_size=block_size, violations=noticed)
+        caches = self._caches(engines) if cached else None
+        return replace(measured, steps=steps, engine=engine, caches=caches, violations=noticed)
+
+    def _caches(self, engines: int) -> Caches | None:
+        size = self._described.get("block_size")
+        if size is None:
+            return None
+        if engines == 1:
+            return Caches(size, (self._described.get("num_gpu_blocks"),))
+        if self._tap is None or (found := engines_between(self._tap, engines, self._origin, self._end)) is None:
+            return Caches(size, (None,) * engines)
+        return Caches(size, *found)
 
     async def _death(self) -> RejouleError | None:
         return None if self._server.alive() else await self._server.died()

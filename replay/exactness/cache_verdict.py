@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil, inf
 from typing import NamedTuple
 
@@ -23,14 +23,54 @@ class CacheVerdict:
     """Calls that found less than that, when there may have been no room."""
 
 
-def cache_verdict(
-    results: Sequence[CallResult], served: Sequence[Served], block_size: int, blocks: int | None
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """The prefix caches of a server: one, or one of each data-parallel engine."""
+
+    block_size: int
+    blocks: tuple[int | None, ...]
+    """How many each has; ``None`` if that is not known."""
+    of: Mapping[str, int] | None = None
+    """Of several, in which a call was looked up; ``None`` if nobody knows. A call that is not there was in none."""
+
+
+def cache_verdict(results: Sequence[CallResult], served: Sequence[Served], caches: Caches) -> CacheVerdict:
+    """Of what each call of ``results`` asked and was answered; with a cache's blocks unknown, none had to be evicted.
+
+    Of several caches each is judged by the calls that were looked up in it. Where nobody knows which those are, who
+    found little may have been looked up in one that held little: only more than all can have held is a violation.
+    """
+    if len(caches.blocks) == 1:
+        return _of_one(results, served, caches.block_size, caches.blocks[0])
+    if caches.of is None:
+        found = _of_one(results, served, caches.block_size, None, at_least=False)
+        return replace(found, evicted_calls=None)
+    parts = []
+    for cache, blocks in enumerate(caches.blocks):
+        mine = {call for call, at in caches.of.items() if at == cache}
+        kept = [r for r in results if r.id in mine], [one for one in served if one.id in mine]
+        parts.append(_of_one(*kept, caches.block_size, blocks))
+    bounds = [part.expected_tokens for part in parts if part.expected_tokens is not None]
+    return CacheVerdict(
+        tuple(violation for part in parts for violation in part.violations),
+        (sum(low for low, _ in bounds), sum(high for _, high in bounds)) if bounds else None,
+        sum(part.evicted_calls or 0 for part in parts),
+    )
+
+
+def _of_one(
+    results: Sequence[CallResult],
+    served: Sequence[Served],
+    block_size: int,
+    blocks: int | None,
+    at_least: bool = True,
 ) -> CacheVerdict:
-    """Of what each call of ``results`` asked and was answered; with ``blocks`` unknown, none had to be evicted."""
     passes: dict[int, list[Served]] = {}
     for one in served:
         passes.setdefault(pass_of(one.id), []).append(one)
     bounds = {name: found for each in passes.values() for name, found in cached_bounds(each, block_size).items()}
+    if not at_least:
+        bounds = {name: (0, most) for name, (_, most) in bounds.items()}
     asked = {one.id: one for one in served}
     uses = [_use(asked[result.id], result, block_size) for result in results]
     violations, evicted = [], 0

@@ -26,7 +26,10 @@ class Served:
     end_s: float
     prompt: Sequence[int]
     output: Sequence[int]
+    """That it can have made, at most."""
     first_token_s: float | None = None
+    done: bool = True
+    """Whether it made all of it; of a call that failed, nothing is known to have stayed."""
 
 
 def cached_bounds(served: Sequence[Served], block_size: int) -> dict[str, tuple[int, int]]:
@@ -36,7 +39,8 @@ def cached_bounds(served: Sequence[Served], block_size: int) -> dict[str, tuple[
     possibly_s: dict[bytes, list[tuple[float, str]]] = {}
     for call in served:
         # The last token of an answer is never computed.
-        for block in blocks[call.id][: (len(call.prompt) + len(call.output) - 1) // block_size]:
+        sure = len(call.prompt) + len(call.output) - 1 if call.done else 0
+        for block in blocks[call.id][: sure // block_size]:
             surely_s[block] = min(surely_s.get(block, call.end_s), call.end_s)
         for block in blocks[call.id]:
             first = possibly_s.setdefault(block, [])
@@ -64,7 +68,7 @@ def last_held_s(call: Served, tokens: int, served: Iterable[Served]) -> float:
     """When the last of the calls was sent that had ended before this one was sent and held the first ``tokens`` of its
     prompt; minus infinity if none had."""
     head = [*call.prompt[:tokens]]
-    before = (one for one in served if one.end_s <= call.sent_s)
+    before = (one for one in served if one.done and one.end_s <= call.sent_s)
     return max((one.sent_s for one in before if [*one.prompt, *one.output][:tokens] == head), default=-inf)
 
 

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct
 
+from rejoule.replay.sim.links import linked
 from rejoule.replay.sim.profile import (
     ClockCurve,
     ExpectedError,
@@ -116,10 +117,14 @@ def compose(gpu_name: str, model_name: str, tensor_parallel: int = 1) -> Profile
 
 
 def put_together(gpu_name: str, gpu: GpuFile, model_name: str, tensor_parallel: int = 1) -> Profile:
-    """``compose`` with any GPU; what was fitted to other models on it counts as calibrated, on one of it."""
+    """``compose`` with any GPU; what was fitted to other models on it counts as calibrated, on one of it. What it does
+    not say of links is its data sheet's."""
     model = _read(FOLDER / "models" / f"{model_name}.json", _ModelFile)
-    name = f"{gpu_name}-{model_name}" + (f"-tp{tensor_parallel}" if tensor_parallel > 1 else "")
     alone = tensor_parallel == 1
+    if not alone:
+        links = linked(gpu, gpu_sheet(gpu.gpu.name))
+        gpu = msgspec.structs.replace(gpu, gpu=links.gpu, timing=links.timing, power=links.power, sources=links.sources)
+    name = f"{gpu_name}-{model_name}" + ("" if alone else f"-tp{tensor_parallel}")
     return Profile(
         name=name,
         source=f"{gpu.source} {model.source}",

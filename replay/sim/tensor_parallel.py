@@ -6,22 +6,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from rejoule.replay.sim.links import OF_LINKS, linked
 from rejoule.replay.sim.profile import Profile
 from rejoule.replay.sim.serving import BLOCK_SIZE, default_serving
 from rejoule.replay.sim.shipped import gpu_sheet, shipped_on
 from rejoule.traces.errors import RejouleError
 
-LINKS: Final = (
-    "all_reduce_s",
-    "all_reduce_efficiency",
-    "two_shot_s",
-    "two_shot_efficiency",
-    "nccl_s",
-    "nccl_efficiency",
-    "host_workers_s",
-    "host_all_reduce_s",
-)
-"""Times that one GPU alone shows nothing of."""
 ALONE: Final = "of one GPU: "
 """How the source of a constant begins that was fitted to one GPU by itself, and stays."""
 
@@ -38,33 +28,32 @@ def on_gpus(profile: Profile, gpus: int) -> Profile:
 
 
 def spread(profile: Profile, gpus: int) -> Profile:
-    """A ``profile`` of one GPU on so many: its constants, those of their links from the GPU's data sheet, and KV blocks
-    anew; nothing of it is measured on several. Raises RejouleError as ``on_gpus`` does."""
+    """A ``profile`` of one GPU on so many: its constants, from the GPU's data sheet what it does not say of links, and
+    KV blocks anew; nothing of it is measured on several. Raises RejouleError as ``on_gpus`` does."""
     if gpus < 1 or profile.tensor_parallel > 1:
         raise RejouleError(
             f"{profile.name} is of {profile.tensor_parallel} GPUs, and tensor_parallel_size is {gpus}",
             f"leave it out, or take a profile of one GPU or of {gpus}" if gpus > 0 else "take 1 or more",
         )
-    sheet = gpu_sheet(profile.gpu.name)
-    timing, power = profile.timing, profile.power
-    sources = {name: f"{ALONE}{text}" if text.startswith("fitted") else text for name, text in profile.sources.items()}
-    gpu = profile.gpu
-    if sheet is not None:
-        timing = replace(timing, **{name: getattr(sheet.timing, name) for name in LINKS})
-        power = replace(power, link_w=sheet.power.link_w)
-        gpu = replace(gpu, link_bytes_per_s=gpu.link_bytes_per_s or sheet.gpu.link_bytes_per_s, link=sheet.gpu.link)
-        told = (*(f"timing.{name}" for name in LINKS), "power.link_w", "gpu.link")
-        sources |= {name: sheet.sources[name] for name in told if name in sheet.sources}
+    links = linked(profile, gpu_sheet(profile.gpu.name))
+    exchanged = {name for name, *_ in OF_LINKS}
+    sources = {
+        name: f"{ALONE}{text}" if text.startswith("fitted") and name not in exchanged else text
+        for name, text in links.sources.items()
+    }
+    assumed = "what they exchange is assumed" + (f", but for its own {', '.join(links.own)}" if links.own else "")
     name = f"{profile.name} on {gpus} GPUs"
-    blocks = default_serving(name, profile.model, gpu, gpus).num_gpu_blocks * BLOCK_SIZE // profile.serving.block_size
+    blocks = (
+        default_serving(name, profile.model, links.gpu, gpus).num_gpu_blocks * BLOCK_SIZE // profile.serving.block_size
+    )
     return replace(
         profile,
         name=name,
-        source=f"{profile.source} Put on {gpus} GPUs, which it was never measured on: what they exchange is assumed.",
+        source=f"{profile.source} Put on {gpus} GPUs, which it was never measured on: {assumed}.",
         calibrated=False,
-        gpu=gpu,
-        timing=timing,
-        power=power,
+        gpu=links.gpu,
+        timing=links.timing,
+        power=links.power,
         serving=replace(profile.serving, num_gpu_blocks=blocks),
         tensor_parallel=gpus,
         sources=sources | {"serving.num_gpu_blocks": "what vLLM would choose; see default_serving"},

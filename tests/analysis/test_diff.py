@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -283,6 +284,33 @@ def test_a_value_is_offered_as_it_is_read(value: Any) -> None:
     runs = [replace(one(8)[0], configuration=replace(one(8)[0].configuration, options=o)) for o in ({"own": value}, {})]
     (offered,) = (words.removeprefix("options.own is ").removesuffix(", none") for words in [choices(runs)])
     assert select(runs, parse_filters([f"options.own={offered}"])) == (runs[0],)
+
+
+def with_options(options: Mapping[str, Any], policy: Mapping[str, Any] | None = None) -> Run:
+    (held,) = one(8)
+    configuration = replace(held.configuration, options=options)
+    if policy is not None:
+        configuration = replace(configuration, policy="las", policy_options=policy)
+    return replace(held, configuration=configuration)
+
+
+@pytest.mark.parametrize("word", ["idle_s=0", "idle-s=0", "--idle-s=0", "options.idle_s=0"])
+def test_an_option_is_chosen_by_its_own_name_too(word: str) -> None:
+    runs = [with_options({}), with_options({"idle_s": 0}), with_options({"idle_s": 3, "--idle": 1})]
+    assert select(runs, parse_filters([word])) == (runs[1],)
+    assert select(runs, {word.partition("=")[0]: 0}) == (runs[1],)
+
+
+def test_a_name_that_several_options_have_is_refused_with_them() -> None:
+    """One of the engine's and one of a policy's; a knob's own name is that knob."""
+    runs = [with_options({"weight": 1, "seed": 5}, {"weight": 2})]
+    with pytest.raises(
+        RejouleError, match=r"'weight' is options\.weight and policy_options\.weight.*options\.weight=…"
+    ):
+        select(runs, parse_filters(["weight=1"]))
+    assert select(runs, parse_filters(["options.weight=1", "policy_options.weight=2", "seed=0"])) == (runs[0],)
+    with pytest.raises(RejouleError, match=r"no run has a knob 'wait'.*choose among .*options\.weight"):
+        select(runs, parse_filters(["wait=1"]))
 
 
 def test_filters() -> None:

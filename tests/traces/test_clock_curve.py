@@ -10,7 +10,7 @@ from tests.analysis import builders
 
 from rejoule.analysis.comparison.allowance import model_error
 from rejoule.analysis.diff import compare
-from rejoule.analysis.energy import error_notes
+from rejoule.analysis.energy import error_notes, extremes, spent
 from rejoule.analysis.pairing import pair
 from rejoule.analysis.pictures.heatmap import heatmaps
 from rejoule.analysis.summary.cells import gather
@@ -91,6 +91,18 @@ def test_the_width_stands_beside_every_capped_figure() -> None:
     for picture in heatmaps(workload):
         assert "±20 %" in picture.svg and "±6.7 %" in picture.svg
         assert "clock curve assumed" in picture.note
+
+
+def test_the_ends_of_a_matrix_of_caps_are_told_apart_by_their_own_widths() -> None:
+    """Another configuration's cap, of which less is known, does not keep them from being told apart."""
+
+    def drawn(made: Run, times: float) -> Run:
+        return replace(made, energy=replace(made.energy, gpu_j=times * (made.energy.gpu_j or 0.0)))
+
+    runs = [drawn(run(500), 1.0), drawn(run(300), 1.05), drawn(run(), 1.15)]
+    end = extremes(spent(runs), runs)
+    assert end.error == pytest.approx(0.2 / 3 + 0.05, rel=0.01) and (end.least, end.most) == ("500 W cap", "no cap")
+    assert any("±20 % at 300 W" in note for note in end.notes)
 
 
 def test_a_difference_in_caps_allows_for_the_width_and_the_models_error() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from rejoule.analysis.advice import Advice, Candidate, Estimate, advise_of
+from rejoule.analysis.advice import Advice, Candidate, Estimate, advise
 from rejoule.analysis.report.badge import badge
+from rejoule.analysis.report.doubts import below
 from rejoule.analysis.report.markup import listed, paragraph, table
 from rejoule.analysis.report.material import Material
 from rejoule.analysis.summary.units import amount, percent
@@ -23,11 +24,11 @@ def html(material: Material) -> str | None:
     if all(len(workload.cells) < 2 for workload in material.workloads):
         return None
     try:
-        found = advise_of(material.workloads, material.objectives, confirm=0)
+        found = advise(material.workloads, material.objectives, confirm=0)
     except RejouleError as error:
         return paragraph(error.what, "note")
     unasked = "" if material.objectives else paragraph(UNASKED, "note")
-    notes = listed(dict.fromkeys(note for one in found for note in one.notes), "notes")
+    notes = listed(below(material.workloads, (note for one in found for note in one.notes)), "notes")
     return f"<p>{badge(material.runs)}</p>{''.join(map(_one, found))}{unasked}{notes}"
 
 

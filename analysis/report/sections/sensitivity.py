@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rejoule.analysis.report.badge import badge
-from rejoule.analysis.report.doubts import common_doubts
+from rejoule.analysis.report.doubts import below
 from rejoule.analysis.report.markup import listed, paragraph, table
 from rejoule.analysis.report.material import Material
 from rejoule.analysis.sensitivity import Effect, Sensitivity, sensitivities_of
@@ -17,9 +17,7 @@ def html(material: Material) -> str | None:
         found = sensitivities_of(material.workloads)
     except RejouleError:
         return None
-    # What the profile is worth stands at the head of the page.
-    above = set(common_doubts(material.workloads))
-    notes = listed(dict.fromkeys(note for one in found for note in one.notes if note not in above), "notes")
+    notes = listed(below(material.workloads, (note for one in found for note in one.notes)), "notes")
     return f"<p>{badge(material.runs)}</p>{''.join(map(_one, found))}{notes}"
 
 

@@ -53,7 +53,7 @@ def make(out: Path, groups: Sequence[Group] = GROUPS) -> list[RunFolder]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", nargs="?", type=Path, default=Path("studies-paper"))
     parser.add_argument("--no-report", action="store_true")
     parser.add_argument("--page", action="store_true", help="write the page from the runs that are there")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic, sleep
 
-from rejoule.replay.vllm.plugin.tap import TapStep, read_tap
+from rejoule.replay.vllm.plugin.tap import TapStep, read_tap, read_tap_header
 from rejoule.traces.run import Step
 
 FLUSH_S = 3.0
@@ -20,6 +20,27 @@ def steps_between(tap: Path, start_s: float, end_s: float) -> tuple[Step, ...] |
 
     ``None`` if there is no tap, or it wrote nothing in that time.
     """
+    found = _between(tap, start_s, end_s)
+    return contiguous(found, start_s, end_s) if found else None
+
+
+def engines_between(
+    tap: Path, engines: int, start_s: float, end_s: float
+) -> tuple[tuple[int | None, ...], dict[str, int]] | None:
+    """Of each of several data-parallel engines its KV blocks, and by which of them each call was computed.
+
+    ``tap`` is that of the first; ``None`` if one of them has none.
+    """
+    taps = [tap, *(tap.with_name(f"{tap.name}.{rank}") for rank in range(1, engines))]
+    found = [_between(each, start_s, end_s) for each in taps]
+    if any(steps is None for steps in found):
+        return None
+    blocks = tuple(read_tap_header(each).get("num_gpu_blocks") for each in taps)
+    return blocks, {r.id: rank for rank, steps in enumerate(found) for step in steps or () for r in step.requests}
+
+
+def _between(tap: Path, start_s: float, end_s: float) -> list[TapStep] | None:
+    """The tapped steps, once all of them are written; ``None`` if there is no tap."""
     deadline_s = monotonic() + FLUSH_S
     while True:
         if not tap.exists() or not (size := tap.stat().st_size):
@@ -27,7 +48,7 @@ def steps_between(tap: Path, start_s: float, end_s: float) -> tuple[Step, ...] |
         found = [s for s in read_tap(tap) if start_s <= s.scheduled_ns / 1e9 and s.processed_ns / 1e9 <= end_s + 1e-3]
         sleep(SETTLED_S)
         if tap.stat().st_size == size or monotonic() > deadline_s:
-            return contiguous(found, start_s, end_s) if found else None
+            return found
 
 
 def contiguous(tapped: Iterable[TapStep], start_s: float, end_s: float) -> tuple[Step, ...]:

@@ -17,7 +17,12 @@ from tests.analysis import builders
 import rejoule
 from rejoule.analysis.advice import Advice, advise, objectives
 from rejoule.analysis.advice.file import experiment
+from rejoule.analysis.advice.known import known
+from rejoule.analysis.advice.matrix import matrix
 from rejoule.analysis.advice.surface import Place, fitted
+from rejoule.analysis.comparison.allowance import model_error
+from rejoule.analysis.summary.cells import gather
+from rejoule.analysis.summary.words import metric_named
 from rejoule.replay.cli.experiment_file import read
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Configuration, Run, knobs
@@ -68,7 +73,7 @@ def run_of(
 
 
 def of(runs: Sequence[Run], *slo: str, **more: object) -> Advice:
-    (one,) = advise(runs, {"agentic": TRACE}, objectives(slo), **more)  # type: ignore[arg-type]
+    (one,) = advise(gather(runs, {"agentic": TRACE}), objectives(slo), **more)  # type: ignore[arg-type]
     return one
 
 
@@ -164,7 +169,7 @@ def test_a_workload_without_joules_is_named_beside_the_others() -> None:
     blind = [
         replace(run, trace="dark", energy=replace(run.energy, gpu_j=None)) for run in map(run_of, configurations())
     ]
-    (found,) = advise([*map(run_of, configurations()), *blind], {"agentic": TRACE, "dark": TRACE})
+    (found,) = advise(gather([*map(run_of, configurations()), *blind], {"agentic": TRACE, "dark": TRACE}))
     assert "dark: no run has joules that may be used" in found.notes
 
 
@@ -206,6 +211,18 @@ def test_a_figure_that_a_run_does_not_tell_is_not_guessed_from_others() -> None:
 def test_the_load_is_no_setting_to_consider() -> None:
     with pytest.raises(RejouleError, match="what is asked of the server"):
         of([run_of(c) for c in configurations()], more={"output_scale": [0.5]})
+
+
+def test_how_runs_are_measured_is_no_setting_to_consider_and_no_cell() -> None:
+    """Nor is a name that no knob has."""
+    plain = [run_of(c) for c in configurations()]
+    idle = [replace(run, configuration=replace(run.configuration, options={"idle_s": 0})) for run in plain]
+    found = of([*plain, *idle])
+    assert len(found.candidates) == len(plain) and any("more than one idle s," in note for note in found.notes)
+    assert not any("there twice" in note for note in found.notes)
+    for name, told in (("idle_s", "how a run is measured"), ("batch", "no run has a knob 'batch'")):
+        with pytest.raises(RejouleError, match=told):
+            of(idle, more={name: [1]})
 
 
 def test_trials_say_how_sure_it_is() -> None:
@@ -258,9 +275,17 @@ def test_what_a_cap_may_be_off_by_is_that_of_its_own_cells(tmp_path: Path) -> No
     with pytest.warns(rejoule.RejouleWarning, match="clock curve assumed"):
         rejoule.replay_traces({"made-up": random_trace(1)}, tmp_path / "runs", {}, sweep=sweep, progress=False)
     made = load_runs(tmp_path / "runs")
-    (one,) = advise(made.runs, made.traces, objectives(["workflow.p50=9999s"]))
+    (one,) = advise(gather(made.runs, made.traces), objectives(["workflow.p50=9999s"]))
     wide = {c.settings["power_cap_w"]: (c.joules.high or inf) / (c.joules.low or 1) for c in one.candidates if c.joules}
     assert 1.0 < wide[700.0] < 1.2 < wide[250.0]
+    # Of cells that were never run, too: by their own caps.
+    metric = metric_named("joules.workflow")
+    (workload,) = gather(made.runs, made.traces)
+    plan = matrix(workload.cells, {"power_cap_w": [650.0], "max_num_seqs": [4]}, [metric])
+    off = known(plan, metric, model_error(made.runs)).model
+    assert plan.names == ("max_num_seqs", "power_cap_w")
+    errors = [off[4, cap] for cap in (700.0, 650.0, 250.0)]
+    assert 0.0 < (errors[0] or inf) < (errors[1] or inf) < (errors[2] or inf) < inf
 
 
 def test_measured_cells_count_and_simulated_ones_are_scaled_to_them() -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.analysis import builders
 
 from rejoule.analysis.advice import Advice, advise, least, objectives
+from rejoule.analysis.summary.cells import gather
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Configuration, Run
 
@@ -34,7 +35,7 @@ def run_of(batch: int, joules: float, told: Told, trial: int = 0, measured: bool
 
 
 def of(runs: Sequence[Run], *slo: str, by: str = "joules.success", **more: object) -> Advice:
-    (one,) = advise(runs, {"agentic": TRACE}, objectives(slo), least=least(by), **more)  # type: ignore[arg-type]
+    (one,) = advise(gather(runs, {"agentic": TRACE}), objectives(slo), least=least(by), **more)  # type: ignore[arg-type]
     return one
 
 

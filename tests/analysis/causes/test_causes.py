@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rejoule.analysis.causes import Causes, causes
 from rejoule.analysis.causes.result import Piece, unsure_notes
+from rejoule.analysis.causes.rules import costly
 from rejoule.analysis.pairing import Pair
 from rejoule.traces.run import Configuration, Run
 
@@ -117,6 +118,13 @@ def test_options_that_change_what_a_step_costs_are_named() -> None:
     found = why(run(), run(options={**OPTIONS, "enforce_eager": True}))
     cause = found.causes[0]
     assert cause.names == ("engine",) and cause.reason is not None and "CUDA graphs" in cause.reason
+
+
+def test_how_runs_were_measured_is_named_as_no_cause() -> None:
+    a = run()
+    measured = {"idle_s": 0, "step_tap": False}
+    b = replace(a, configuration=replace(a.configuration, options={**a.configuration.options, **measured}))
+    assert costly([a, b]) == ()
 
 
 def test_without_steps_it_is_said_that_causes_cannot_be_told() -> None:

@@ -77,6 +77,26 @@ def test_every_format_is_offered_and_says_whose_joules_it_has() -> None:
         assert made.files and all(made.files.values())
 
 
+def test_every_format_says_once_that_a_profile_was_not_fitted(folder: Path) -> None:
+    """In what it says of itself, and in the file."""
+    runs = [replace(r, engine={**r.engine, "profile": "made-up", "calibrated": False}) for r in load_runs(folder).runs]
+    held = load_runs(folder)
+    given = Source(replace(held, runs=tuple(runs)), runs, ())
+    for to in FORMATS:
+        made = exported(given, to)
+        assert sum("uncalibrated (made-up)" in note for note in made.notes) == 1
+        texts = [gzip.decompress(b) if name.endswith(".gz") else b for name, b in made.files.items()]
+        if to in ("perfetto", "markdown", "csv", "evidence"):
+            assert (
+                sum(text.count(b"uncalibrated (made-up)") for text in texts)
+                + sum(text.count(rb"uncalibrated \(made-up") for text in texts)
+                == 1
+            )
+        if to == "svg":
+            assert all(text.count(b"uncalibrated") == 1 for text in texts)
+    assert {row["uncalibrated"] for row in rows(exported(given, "csv"), "runs.csv")} == {"true"}
+
+
 def test_tables_add_up() -> None:
     """A row a call, node or step; the joules of nodes and what no call owes make up the run's; nothing known is 0."""
     run = builders.run(AGENTIC)
@@ -218,6 +238,29 @@ def test_evidence_is_checked(folder: Path, tmp_path: Path) -> None:
     )
     result = CliRunner().invoke(export, ["--check", str(forged), str(folder)])
     assert isinstance(result.exception, RejouleError)
+
+
+def test_evidence_of_before_profiles_were_told_still_holds(folder: Path, tmp_path: Path) -> None:
+    loaded = load_runs(folder)
+    (body,) = exported(Source(loaded, loaded.runs, ()), "evidence").files.values()
+    old = orjson.loads(body)
+    del old["digest"], old["modelled"]
+    for run in old["runs"]:
+        del run["calibrated"]
+    file = tmp_path / "old.json"
+    file.write_bytes(sealed(old | {"format_version": 1}))
+    assert differences(read(file), folder) == []
+
+
+def test_evidence_says_whether_the_profile_was_fitted() -> None:
+    """``None`` where no profile says, as of what was measured."""
+    from rejoule.analysis.proof import of_runs
+
+    run = builders.run(AGENTIC)
+    runs = [replace(run, engine={**run.engine, **told}) for told in ({}, {"calibrated": True}, {"calibrated": False})]
+    found = of_runs(runs, Experiment({}, (), 1, 0, "0.1.0"), ())
+    assert [one.calibrated for one in found.runs] == [None, True, False]
+    assert [note.startswith("uncalibrated") for note in found.modelled] == [True]
 
 
 def test_nothing_is_written_over_unasked(folder: Path, tmp_path: Path) -> None:

@@ -176,6 +176,13 @@ def test_a_run_without_its_trace() -> None:
     assert "card" not in page([one()], {}).classes
 
 
+def test_that_a_profile_was_not_fitted_is_said_once() -> None:
+    """At the head of the page, whatever sections rest on it."""
+    told = {"profile": "made-up", "calibrated": False}
+    runs = [replace(run, engine={**run.engine, **told}) for run in builders.grid(TRACES, [1, 4, 8], [300.0, None])]
+    assert sum(text.count("uncalibrated (made-up)") for text in page(runs).text.values()) == 1
+
+
 def test_failed_calls_are_warned_of() -> None:
     """Failed calls are counted in a warning, and their configuration is not called the best."""
     found = page([failed(), builders.run(AGENTIC, 1)])

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.analysis import builders
 
+from rejoule.analysis.cli.sensitivity import _caption
 from rejoule.analysis.sensitivity import Sensitivity, sensitivities
 from rejoule.analysis.sensitivity.shares import shares
 from rejoule.traces.errors import RejouleError
@@ -187,6 +188,23 @@ def test_the_models_error_is_counted() -> None:
     assert of(large).effects[0].allowance == 0.07
 
 
+def test_what_a_cap_may_be_off_by_is_that_of_the_cells_compared() -> None:
+    """A knob is judged at each setting by what is known there, and the least and the greatest of it are said."""
+    error = {"knobs": ["max_num_seqs"], "differences": 9, "metrics": {"GPU energy": {"p95": 0.05, "median": 0.02}}}
+    curve = {"known_from_w": 500.0, "caps": [{"at": 300.0, "metrics": {"GPU energy": 0.4}}]}
+    engine = {"profile": "made-up", "expected_error": error, "clock_curve": curve}
+
+    def found(caps: Sequence[float | None]) -> Sensitivity:
+        runs = runs_of(crossed((1, 8), caps), lambda c: 0.2 if c.max_num_seqs == 8 else 0.0)
+        return of([replace(run, engine={**run.engine, **engine}) for run in runs])
+
+    batch = next(e for e in found((300.0, None)).effects if e.knob == "max_num_seqs")
+    assert batch.allowance_least == 0.05 and batch.allowance == pytest.approx(0.45)
+    assert batch.verdict == "moves" and found((300.0,)).effects[0].verdict == "cannot tell"
+    assert sum("clock curve assumed" in note for note in found((300.0, None)).notes) == 1
+    assert "batch size 5.0 % to 45 %" in _caption(found((300.0, None)))
+
+
 def test_a_switch_is_told_from_its_default() -> None:
     found = of(
         runs_of(crossed((8,), (None,), enforce_eager=(True, False)), lambda c: 0.5 * bool(c.options["enforce_eager"]))
@@ -219,6 +237,15 @@ def test_kinds_of_joules_are_not_mixed() -> None:
         of(runs_of(crossed((1,), (None,)), by_size))
     with pytest.raises(RejouleError, match="no figure is called 'watts'"):
         sensitivities(runs_of(crossed(), by_size), {"agentic": TRACE}, "watts")
+
+
+@pytest.mark.parametrize("option", ["idle_s", "warm_up", "step_tap", "ready_timeout_s", "sampler"])
+def test_how_runs_were_measured_is_no_knob(option: str) -> None:
+    """Runs that differ in it are trials of one configuration, and that is said."""
+    found = of(runs_of(crossed((1, 8), (None,), **{option: (0, 1)}), by_size))
+    assert [e.knob for e in found.effects] == ["max_num_seqs"] and found.cells == 2
+    assert found.effects[0].change == pytest.approx(8**-0.3 - 1)
+    assert any(note.startswith(f"measured with more than one {option.replace('_', ' ')},") for note in found.notes)
 
 
 def test_seeds_are_draws_and_no_knob() -> None:

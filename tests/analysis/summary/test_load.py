@@ -30,7 +30,7 @@ def test_less_work_is_no_saving() -> None:
     workload = gather([*whole, *halved], TRACES)[0]
     assert {cell.configuration.output_scale for cell in workload.ranked} == {1.0}
     assert "output ×1" in findings(workload).caption and "0.5" not in findings(workload).caption
-    (advice,) = advise([*whole, *halved], TRACES)
+    (advice,) = advise(gather([*whole, *halved], TRACES))
     assert advice.best is not None and "0.5" not in advice.best.label
     end = extremes(spent([*whole, *halved]), [*whole, *halved])
     assert "0.5" not in f"{end.least} {end.most}"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
 from rejoule.replay.calibration.fit import ITS_OWN, OF_ONE
 from rejoule.replay.engines.sim import check_sim, engine_config, sim_identity
-from rejoule.replay.sim.shipped import compose, load_profile
-from rejoule.replay.sim.tensor_parallel import LINKS, on_gpus, spread
+from rejoule.replay.sim.links import LINKS, OF_LINKS
+from rejoule.replay.sim.profile import Profile
+from rejoule.replay.sim.shipped import FOLDER, compose, load_profile
+from rejoule.replay.sim.tensor_parallel import on_gpus, spread
 from rejoule.traces import RejouleError
 from rejoule.traces.ran_on import Known
 from rejoule.traces.run import Configuration
@@ -25,6 +31,66 @@ def test_what_was_fitted_stays_and_links_are_those_of_the_data_sheet() -> None:
     assert [getattr(TWO.timing, name) for name in LINKS] == [getattr(SHEET.timing, name) for name in LINKS]
     assert replace(TWO.power, link_w=0.0) == replace(ONE.power, link_w=0.0)
     assert (TWO.power.link_w, TWO.gpu.link) == (SHEET.power.link_w, "nvlink")
+
+
+def with_links(profile: Profile, given: dict[str, Any], sources: dict[str, str]) -> Profile:
+    parts: dict[str, dict[str, Any]] = {"timing": {}, "power": {}, "gpu": {}}
+    for name, value in given.items():
+        part, _, field = name.partition(".")
+        parts[part][field] = value
+    held = {part: replace(getattr(profile, part), **values) for part, values in parts.items()}
+    return replace(profile, name="mine", sources=profile.sources | sources, **held)
+
+
+OWN = {
+    "timing.all_reduce_s": 2e-5,
+    "timing.nccl_efficiency": 0.3,
+    "timing.host_workers_s": 1e-3,
+    "power.link_w": 33.0,
+    "gpu.link_bytes_per_s": 2e11,
+    "gpu.link": "peer",
+}
+
+
+def value(profile: Profile, name: str) -> object:
+    part, _, field = name.partition(".")
+    return getattr(getattr(profile, part), field)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_link_of_the_profiles_own_is_kept_and_said_to_be(name: str) -> None:
+    """Whether it was fitted or is only there: what its source says stays, and all else is the data sheet's."""
+    for sources in ({}, {name: "fitted; relative standard error 0.02"}):
+        mine = with_links(ONE, {name: OWN[name]}, sources)
+        two = on_gpus(mine, 2)
+        assert value(two, name) == OWN[name] and two.sources.get(name) == mine.sources.get(name)
+        others = [other for other, *_ in OF_LINKS if other != name]
+        assert [value(two, other) for other in others] == [value(SHEET, other) for other in others]
+        assert two.source.endswith(f"what they exchange is assumed, but for its own {name}.")
+
+
+def test_a_link_that_equals_a_default_is_its_own_where_it_has_a_source() -> None:
+    name = "timing.all_reduce_efficiency"
+    assert value(on_gpus(with_links(ONE, {name: 1.0}, {name: "mine"}), 2), name) == 1.0
+    assert value(on_gpus(with_links(ONE, {name: 1.0}, {}), 2), name) == value(SHEET, name)
+
+
+def test_no_link_of_a_shipped_profile_is_called_its_own() -> None:
+    for profile in (ONE, compose("h200", "llama-3.1-8b"), compose("l40s", "llama-3.1-8b")):
+        assert spread(profile, 2).source.endswith("what they exchange is assumed.")
+
+
+def test_a_file_of_a_gpu_on_several_has_the_same_links(tmp_path: Path) -> None:
+    """Whether they are asked for by the profile's name or by the option."""
+    sheet = json.loads((FOLDER / "gpus" / "h200.json").read_bytes())
+    for name in LINKS:
+        del sheet["timing"][name]
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(sheet | {"timing": sheet["timing"] | {"all_reduce_s": 2e-5}, "sources": {}}))
+    one, two = (load_profile(f"{path.with_suffix('')}-llama-3.1-8b{gpus}") for gpus in ("", "-tp2"))
+    for profile in (two, on_gpus(one, 2)):
+        assert profile.timing == replace(SHEET.timing, all_reduce_s=2e-5)
+        assert (profile.power, profile.gpu) == (SHEET.power, SHEET.gpu)
 
 
 def test_it_is_called_what_it_is_and_not_calibrated() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from rejoule.replay.vllm.injected.rejoule_vllm.recorder import Recorder, Writer
 from rejoule.replay.vllm.plugin.arguments import plugin_path
+from rejoule.replay.vllm.plugin.steps import engines_between
 from rejoule.replay.vllm.plugin.tap import (
     TapRequest,
     TapStep,
@@ -27,7 +28,7 @@ from rejoule.replay.vllm.plugin.tap import (
 )
 from rejoule.traces import RejouleError
 
-HEADER = {"id_suffix": True, "vllm": "0.30.0"}
+HEADER: dict[str, Any] = {"id_suffix": True, "vllm": "0.30.0"}
 
 
 @dataclass
@@ -96,8 +97,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "tap.jsonl"
 
 
-def engine(path: Path, *, speculative: bool = False) -> Engine:
-    return Engine(Recorder(Writer(path), HEADER, speculative=speculative))
+def engine(path: Path, *, speculative: bool = False, blocks: int | None = None) -> Engine:
+    return Engine(Recorder(Writer(path), HEADER | {"num_gpu_blocks": blocks}, speculative=speculative))
 
 
 def steps(engine: Engine, path: Path) -> tuple[TapStep, ...]:
@@ -123,6 +124,19 @@ def test_a_prompt_in_pieces_beside_a_decode(path: Path) -> None:
     ]
     assert all(s.scheduled_ns <= s.processed_ns for s in read)
     assert read_tap_header(path)["vllm"] == "0.30.0"
+
+
+def test_each_data_parallel_engine_tells_its_blocks_and_its_calls(path: Path) -> None:
+    """By a tap of its own, also where it computed nothing; without all of them nobody knows."""
+    begun_s = time.monotonic()
+    for rank, name in ((0, "a"), (2, "b")):
+        made = engine(path if rank == 0 else path.with_name(f"{path.name}.{rank}"), blocks=100 + rank)
+        made.step({name: 4}, new={name: (4, 0)}, emitted={name: 1})
+        made.recorder.writer.close()
+    ended_s = time.monotonic()
+    assert engines_between(path, 3, begun_s, ended_s) is None
+    engine(path.with_name(f"{path.name}.1"), blocks=101).recorder.writer.close()
+    assert engines_between(path, 3, begun_s, ended_s) == ((100, 101, 102), {"a": 0, "b": 2})
 
 
 def test_a_preempted_request_computes_again_what_it_had(path: Path) -> None:
