@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -145,6 +145,16 @@ def _others(gpu: GpuFile, model_name: str) -> dict[str, str]:
     """That what was fitted is of other models, if so."""
     fitted = gpu.provenance.get("base", "")
     return {OTHERS: fitted} if fitted and not any(b.endswith(f"-{model_name}") for b in fitted.split(", ")) else {}
+
+
+def worth_of(profile: Profile) -> dict[str, Any]:
+    """What every run on a profile states, so that its readers know what simulated figures are worth."""
+    return {
+        "calibrated": profile.calibrated,
+        "fitted_to_others": profile.provenance.get(OTHERS),
+        "gpus": profile.tensor_parallel,
+        "expected_error": msgspec.to_builtins(profile.expected_error),
+    }
 
 
 def shipped_on(profile: Profile, gpus: int) -> Profile | None:
