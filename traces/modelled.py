@@ -64,8 +64,9 @@ def worth(run: Run) -> Mapping[str, Any] | None:
 
 
 def uncalibrated(run: Run) -> bool:
-    """Whether a run was simulated with a profile that says that it was not fitted to measurements."""
-    return run.configuration.engine == "sim" and run.engine.get("calibrated") is False
+    """Whether a run was simulated, in virtual time or by a server, with a profile that says that it was not fitted to
+    measurements."""
+    return run.engine.get("calibrated") is False
 
 
 def is_modelled(run: Run) -> bool:

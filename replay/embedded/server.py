@@ -25,6 +25,7 @@ from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.engine import StepEngine
 from rejoule.replay.sim.jobs import SimRequest
 from rejoule.replay.sim.profile import profile_digest
+from rejoule.replay.sim.shipped import worth_of
 from rejoule.traces.errors import RejouleError
 
 T = TypeVar("T")
@@ -199,7 +200,7 @@ class Server:
                 "energy_j": self.engine.log.energy_j,
                 "source": f"model:{self.engine.config.profile.name}",
                 "profile_digest": self._profile_digest,
-                "gpus": self.engine.config.profile.tensor_parallel,
+                **worth_of(self.engine.config.profile),
                 "power_w": power_w,
                 "time_s": self.engine.now_s,
             }

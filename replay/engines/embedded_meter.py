@@ -10,6 +10,7 @@ import orjson
 from rejoule.replay.engines.wire import Wire, WireError
 
 PATH: Final = "/energy"
+TOLD: Final = ("profile_digest", "gpus", "calibrated", "fitted_to_others", "expected_error")
 
 
 class EmbeddedMeter:
@@ -20,7 +21,7 @@ class EmbeddedMeter:
     def __init__(self, wire: Wire, source: str, identity: Mapping[str, Any]) -> None:
         self.source = source
         self.identity = identity
-        """What is simulated: a profile, by its name and its content."""
+        """What is simulated: a profile, by its name and its content, and what it is worth."""
         self._wire = wire
 
     async def read_j(self) -> float | None:
@@ -37,7 +38,7 @@ async def open_embedded(wire: Wire) -> EmbeddedMeter | None:
     if body is None:
         return None
     source = str(body["source"])
-    told: dict[str, Any] = {name: body[name] for name in ("profile_digest", "gpus") if name in body}
+    told: dict[str, Any] = {name: body[name] for name in TOLD if name in body}
     return EmbeddedMeter(wire, source, {"profile": source.removeprefix("model:"), **told})
 
 

@@ -26,7 +26,7 @@ from rejoule.replay.sim.makeup import makeup
 from rejoule.replay.sim.margins import near_cap
 from rejoule.replay.sim.profile import Profile, fitted_to, profile_digest
 from rejoule.replay.sim.records import StepRecord
-from rejoule.replay.sim.shipped import OTHERS, TOGETHER, load_profile
+from rejoule.replay.sim.shipped import load_profile, worth_of
 from rejoule.replay.sim.tensor_parallel import on_gpus
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.clock_curve import CARDS_DIFFER
@@ -240,12 +240,8 @@ class SimEngine:
             steps=_steps(log.records, makeup(log.records, engine.latency, engine.power)),
             engine={
                 **self.identity,
-                "calibrated": profile.calibrated,
-                "fitted_to_others": profile.provenance.get(OTHERS),
-                "fitted_together": profile.provenance.get(TOGETHER),
-                "gpus": profile.tensor_parallel,
+                **worth_of(profile),
                 "measured_on": fitted_to(profile),
-                "expected_error": msgspec.to_builtins(profile.expected_error),
                 "clock_curve": msgspec.to_builtins(profile.clock_curve),
                 "near_cap": self._near_cap(),
                 "max_num_seqs": engine.limits.max_num_seqs,

@@ -36,10 +36,10 @@ from rejoule.replay.vllm.server import (
 )
 from rejoule.traces import RejouleError, Trace
 from rejoule.traces.run import Configuration
-from rejoule.traces.run_options import RUN_OPTIONS
+from rejoule.traces.run_options import RUN_OPTIONS, WATCHED
 
 OWN_OPTIONS: Final = (
-    "model", "python", "tier", "num_gpu_blocks", "largest_num_seqs", "ready_timeout_s", "step_tap", *RUN_OPTIONS,
+    "model", "python", "tier", "num_gpu_blocks", "largest_num_seqs", *WATCHED, *RUN_OPTIONS,
 )  # fmt: skip
 """Options of a configuration that are ReJoule's; all others are vLLM's own."""
 WHOLE: Final = ("configuration", "environment", "system")

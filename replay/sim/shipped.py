@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -150,6 +150,17 @@ def _fitted_to(gpu: GpuFile, model_name: str) -> dict[str, str]:
     if any(base.endswith(f"-{model_name}") for base in bases):
         return {TOGETHER: fitted} if len(bases) > 1 else {}
     return {OTHERS: fitted} if bases else {}
+
+
+def worth_of(profile: Profile) -> dict[str, Any]:
+    """What every run on a profile states, so that its readers know what simulated figures are worth."""
+    return {
+        "calibrated": profile.calibrated,
+        "fitted_to_others": profile.provenance.get(OTHERS),
+        "fitted_together": profile.provenance.get(TOGETHER),
+        "gpus": profile.tensor_parallel,
+        "expected_error": msgspec.to_builtins(profile.expected_error),
+    }
 
 
 def shipped_on(profile: Profile, gpus: int) -> Profile | None:

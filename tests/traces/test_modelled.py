@@ -20,8 +20,10 @@ from rejoule.analysis.sensitivity import sensitivities
 from rejoule.analysis.summary.cells import gather
 from rejoule.analysis.summary.lines import run_notes
 from rejoule.analysis.validate import validate
+from rejoule.replay.embedded.server import ServerThread
 from rejoule.replay.engines.open import open_engine
 from rejoule.replay.replay import replay
+from rejoule.replay.sim.config import EngineConfig
 from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.engine_options import NCCL_ALONE
 from rejoule.traces.modelled import modelled_notes, worth, worth_notes
@@ -66,6 +68,17 @@ def test_machines_are_told_the_same() -> None:
         >= told["example_error"]["figures"]["GPU energy"]["mean"]
         > 0
     )
+
+
+def test_a_server_of_a_simulated_engine_says_what_its_profile_is_worth() -> None:
+    """As a run in virtual time does: its joules are the same model's."""
+    config = EngineConfig(load_profile(SHEET))
+    with ServerThread(config, "sim", any_model=True, time_scale=100) as url:
+        plan = PlannedRun("served", "trace", Configuration(engine=f"{url}/v1"), 0)
+        served = asyncio.run(replay(builders.trace(2), plan, "", open_engine))
+    assert not served.measured and worth(served) == worth(simulated(SHEET))
+    assert list(worth_notes([served])) == list(worth_notes([simulated(SHEET)]))
+    assert summary(served)["uncalibrated"] is True
 
 
 def test_a_fitted_profile_and_a_measured_run_say_nothing_of_the_kind() -> None:
