@@ -17,7 +17,7 @@ from rejoule.replay.sim.latency import Demand, LatencyModel, StepTime, Work
 from rejoule.replay.sim.pipeline import span_s, workers_span_s
 from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.profile import PowerCurve, Profile, Timing
-from rejoule.replay.sim.tensor_parallel import ALONE
+from rejoule.replay.sim.shipped import ALONE
 from rejoule.traces.words import in_percent
 
 TIMING: Final = {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from rejoule.replay.sim.profile import (
     ClockCurve,
@@ -30,6 +32,19 @@ OTHERS: Final = "fitted to other models"
 """Of a profile's ``provenance``: to which, where none of them is its own."""
 TOGETHER: Final = "fitted to several models"
 """The same, where its own is among them."""
+LINKS: Final = (
+    "all_reduce_s",
+    "all_reduce_efficiency",
+    "two_shot_s",
+    "two_shot_efficiency",
+    "nccl_s",
+    "nccl_efficiency",
+    "host_workers_s",
+    "host_all_reduce_s",
+)
+"""Times that one GPU alone shows nothing of."""
+ALONE: Final = "of one GPU: "
+"""How the source of a constant begins that was fitted to one GPU by itself, and stays."""
 _Kind = TypeVar("_Kind")
 
 
@@ -46,6 +61,8 @@ class GpuFile(Struct, frozen=True, forbid_unknown_fields=True):
     layer: dict[str, NonNegative] = {}
     """By constant of ``timing``: what each layer of a model adds to it. A kernel that is launched is one of a layer."""
     provenance: dict[str, str] = {}
+    expected_error: ExpectedError | None = None
+    """What profiles that are put together of it were off by where it was not fitted; ``None`` where nobody measured."""
 
     def __post_init__(self) -> None:
         for name in self.layer:
@@ -54,7 +71,7 @@ class GpuFile(Struct, frozen=True, forbid_unknown_fields=True):
 
     def timing_of(self, model: ModelShape) -> Timing:
         """The constants of ``timing`` with a model's layers."""
-        return msgspec.structs.replace(
+        return replace(
             self.timing, **{name: getattr(self.timing, name) + each * model.layers for name, each in self.layer.items()}
         )
 
@@ -107,7 +124,8 @@ def load_profile(name: str) -> Profile:
 
 
 def compose(gpu_name: str, model_name: str, tensor_parallel: int = 1) -> Profile:
-    """An uncalibrated profile from a shipped GPU and a shipped model, with vLLM's defaults for the two.
+    """A profile from a shipped GPU and a shipped model, with vLLM's defaults for the two; uncalibrated but where the
+    GPU's constants were fitted.
 
     Raises RejouleError where the model does not fit, or cannot be split over so many GPUs.
     """
@@ -116,11 +134,11 @@ def compose(gpu_name: str, model_name: str, tensor_parallel: int = 1) -> Profile
 
 
 def put_together(gpu_name: str, gpu: GpuFile, model_name: str, tensor_parallel: int = 1) -> Profile:
-    """``compose`` with any GPU; what was fitted to other models on it counts as calibrated, on one of it."""
+    """``compose`` with any GPU; what was fitted to models on it counts as calibrated, on one of it."""
     model = _read(FOLDER / "models" / f"{model_name}.json", _ModelFile)
     name = f"{gpu_name}-{model_name}" + (f"-tp{tensor_parallel}" if tensor_parallel > 1 else "")
     alone = tensor_parallel == 1
-    return Profile(
+    profile = Profile(
         name=name,
         source=f"{gpu.source} {model.source}",
         calibrated=gpu.calibrated and alone,
@@ -132,19 +150,56 @@ def put_together(gpu_name: str, gpu: GpuFile, model_name: str, tensor_parallel: 
         tensor_parallel=tensor_parallel,
         sources={"model": model.source, **gpu.sources, "serving": "vLLM V1's defaults; see default_serving"},
         provenance=gpu.provenance | _fitted_to(gpu, model_name),
-        # Of tensor parallelism no example is known, and of what was fitted, none is needed.
-        expected_error=_read(UNCALIBRATED, ExpectedError) if alone and not gpu.provenance else None,
+        # Of tensor parallelism no example is known.
+        expected_error=_example(gpu) if alone else None,
         clock_curve=gpu.clock_curve,
     )
+    if alone or not gpu.provenance:
+        return profile
+    return linked(replace(profile, sources=of_one(profile.sources)))
+
+
+def linked(profile: Profile) -> Profile:
+    """A profile with what several GPUs exchange as their data sheet has it, if that ships."""
+    sheet = gpu_sheet(profile.gpu.name)
+    if sheet is None:
+        return profile
+    told = (*(f"timing.{name}" for name in LINKS), "power.link_w", "gpu.link")
+    return replace(
+        profile,
+        timing=replace(profile.timing, **{name: getattr(sheet.timing, name) for name in LINKS}),
+        power=replace(profile.power, link_w=sheet.power.link_w),
+        gpu=replace(
+            profile.gpu,
+            link_bytes_per_s=profile.gpu.link_bytes_per_s or sheet.gpu.link_bytes_per_s,
+            link=sheet.gpu.link,
+        ),
+        sources=profile.sources | {name: sheet.sources[name] for name in told if name in sheet.sources},
+    )
+
+
+def of_one(sources: Mapping[str, str]) -> dict[str, str]:
+    """What is said on several GPUs of constants that were fitted to one by itself."""
+    return {name: f"{ALONE}{text}" if text.startswith("fitted") else text for name, text in sources.items()}
+
+
+def _example(gpu: GpuFile) -> ExpectedError | None:
+    """What is known of profiles that are put together of it: of what was fitted to measurements, its own alone."""
+    return gpu.expected_error if gpu.provenance else _read(UNCALIBRATED, ExpectedError)
 
 
 def _fitted_to(gpu: GpuFile, model_name: str) -> dict[str, str]:
     """That what was fitted is of other models, or of this one and others, if so."""
     fitted = gpu.provenance.get("base", "")
-    bases = fitted.split(", ") if fitted else []
-    if any(base.endswith(f"-{model_name}") for base in bases):
-        return {TOGETHER: fitted} if len(bases) > 1 else {}
-    return {OTHERS: fitted} if bases else {}
+    models = [_model_of(base) for base in fitted.split(", ")] if fitted else []
+    if model_name in models:
+        return {TOGETHER: ", ".join(models)} if len(models) > 1 else {}
+    return {OTHERS: ", ".join(models)} if models else {}
+
+
+def _model_of(profile: str) -> str:
+    """The shipped model of a profile that was put together, by its name; of any other, the name."""
+    return max((model for model in model_names() if profile.endswith(f"-{model}")), key=len, default=profile)
 
 
 def shipped_on(profile: Profile, gpus: int) -> Profile | None:
@@ -157,9 +212,9 @@ def shipped_on(profile: Profile, gpus: int) -> Profile | None:
 
 
 def gpu_sheet(name: str) -> GpuFile | None:
-    """What ships of the GPU that its driver calls ``name``; ``None`` where nothing does."""
+    """What ships by data sheets of the GPU that its driver calls ``name``; ``None`` where nothing does."""
     sheets = (_read(FOLDER / "gpus" / f"{stem}.json", GpuFile) for stem in gpu_names())
-    return next((sheet for sheet in sheets if sheet.gpu.name == name), None)
+    return next((sheet for sheet in sheets if sheet.gpu.name == name and not sheet.provenance), None)
 
 
 def _complete(path: Path) -> Profile:

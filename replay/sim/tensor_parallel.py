@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec.structs import replace
 
 from rejoule.replay.sim.profile import Profile
 from rejoule.replay.sim.serving import BLOCK_SIZE, default_serving
-from rejoule.replay.sim.shipped import gpu_sheet, shipped_on
+from rejoule.replay.sim.shipped import OTHERS, linked, of_one, shipped_on
 from rejoule.traces.errors import RejouleError
-
-LINKS: Final = (
-    "all_reduce_s",
-    "all_reduce_efficiency",
-    "two_shot_s",
-    "two_shot_efficiency",
-    "nccl_s",
-    "nccl_efficiency",
-    "host_workers_s",
-    "host_all_reduce_s",
-)
-"""Times that one GPU alone shows nothing of."""
-ALONE: Final = "of one GPU: "
-"""How the source of a constant begins that was fitted to one GPU by itself, and stays."""
 
 
 def on_gpus(profile: Profile, gpus: int) -> Profile:
@@ -45,31 +29,19 @@ def spread(profile: Profile, gpus: int) -> Profile:
             f"{profile.name} is of {profile.tensor_parallel} GPUs, and tensor_parallel_size is {gpus}",
             f"leave it out, or take a profile of one GPU or of {gpus}" if gpus > 0 else "take 1 or more",
         )
-    sheet = gpu_sheet(profile.gpu.name)
-    timing, power = profile.timing, profile.power
-    sources = {name: f"{ALONE}{text}" if text.startswith("fitted") else text for name, text in profile.sources.items()}
-    gpu = profile.gpu
-    if sheet is not None:
-        timing = replace(timing, **{name: getattr(sheet.timing, name) for name in LINKS})
-        power = replace(power, link_w=sheet.power.link_w)
-        gpu = replace(gpu, link_bytes_per_s=gpu.link_bytes_per_s or sheet.gpu.link_bytes_per_s, link=sheet.gpu.link)
-        told = (*(f"timing.{name}" for name in LINKS), "power.link_w", "gpu.link")
-        sources |= {name: sheet.sources[name] for name in told if name in sheet.sources}
+    held = linked(profile)
     name = f"{profile.name} on {gpus} GPUs"
-    blocks = default_serving(name, profile.model, gpu, gpus).num_gpu_blocks * BLOCK_SIZE // profile.serving.block_size
+    tokens = default_serving(name, profile.model, held.gpu, gpus).num_gpu_blocks * BLOCK_SIZE
     return replace(
-        profile,
+        held,
         name=name,
         source=f"{profile.source} Put on {gpus} GPUs, which it was never measured on: what they exchange is assumed.",
         calibrated=False,
-        gpu=gpu,
-        timing=timing,
-        power=power,
-        serving=replace(profile.serving, num_gpu_blocks=blocks),
+        serving=replace(profile.serving, num_gpu_blocks=tokens // profile.serving.block_size),
         tensor_parallel=gpus,
-        sources=sources | {"serving.num_gpu_blocks": "what vLLM would choose; see default_serving"},
-        # Known of one GPU.
-        provenance={"base": profile.name},
+        sources=of_one(held.sources) | {"serving.num_gpu_blocks": "what vLLM would choose; see default_serving"},
+        # All else is known of one GPU.
+        provenance={"base": profile.name} | {k: v for k, v in profile.provenance.items() if k == OTHERS},
         held_out={},
         expected_error=None,
     )
