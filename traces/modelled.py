@@ -77,7 +77,7 @@ def worth(run: Run) -> Mapping[str, Any] | None:
     told = run.engine.get("expected_error") or {}
     if run.configuration.engine != "sim" or not (told.get("found_on") and told.get("figures")):
         return None
-    return {"found_on": told["found_on"], "figures": told["figures"]}
+    return {"found_on": told.get("figures_on") or told["found_on"], "figures": told["figures"]}
 
 
 def uncalibrated(run: Run) -> bool:
