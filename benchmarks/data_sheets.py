@@ -1,17 +1,18 @@
 """What a profile is worth that was put together from data sheets: python -m benchmarks.data_sheets [--write].
 
 Two such profiles of an H200 against the four workloads that were measured on three of them (benchmarks/h200, batch 1,
-8, 64 and 256). One ships: how long a decode step takes and what it draws were set by hand to one of the three cards.
-The other is what it would be had nobody measured an H200, as is so of most GPUs: bandwidth, peak and limits of the data
-sheet, and all else as assumed of an A100, watts in proportion to the limit. ``--write`` states the worse of the two, by
-figure, in every profile that is put together: what others are off by is not known.
+8, 64 and 256). One ships, as ``h200-data-sheet``: how long a decode step takes and what it draws were set by hand to
+one of the three cards. The other is what it would be had nobody measured an H200, as is so of most GPUs: bandwidth,
+peak and limits of the data sheet, and all else as assumed of an A100, watts in proportion to the limit. ``--write``
+states the worse of the two, by figure, in every profile that is put together of data sheets: what others are off by is
+not known.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
@@ -26,7 +27,7 @@ from rejoule.replay.sim.profile import DifferenceError, ExpectedError, FigureErr
 from rejoule.replay.sim.shipped import UNCALIBRATED, compose
 from rejoule.traces.runs import load_runs
 
-GPU, MODEL, ELSEWHERE = "h200", "llama-3.1-8b", "a100"
+GPU, MODEL, ELSEWHERE = "h200-data-sheet", "llama-3.1-8b", "a100"
 WATTS: Final = ("idle_w", "memory_w", "awake_w", "compute_w", "traffic_w", "cache_w")
 SHIPPED: Final = "as it ships"
 UNSEEN: Final = "had no H200 been measured"
@@ -60,13 +61,14 @@ def unseen() -> Profile:
     return replace(known, name=UNSEEN, timing=assumed.timing, power=replace(assumed.power, **watts))
 
 
-def worth(profile: Profile) -> Worth:
+def worth(profile: Profile, cards_of: Iterable[str] = MEASURED) -> Worth:
+    """By folder of the workloads measured on a card."""
     with written(profile) as path:
         runs = simulated(path)
     made = cells(runs)
     ratios: dict[str, list[float]] = defaultdict(list)
     cards = {}
-    for name in MEASURED:
+    for name in cards_of:
         measured = load_runs(DATA / name).runs
         cards[name] = validate(runs, measured)
         for figure, _, error in errors(made, cells(measured)):
@@ -97,12 +99,13 @@ def expected(found: Sequence[Worth]) -> ExpectedError:
     )
 
 
-def lines(found: Mapping[str, Worth]) -> Iterator[str]:
+def lines(found: Mapping[str, Worth], titles: Mapping[str, str] = CARDS) -> Iterator[str]:
+    """``titles`` are of cards, by folder."""
     for title, each in found.items():
-        yield f"\n**{title[0].upper()}{title[1:]}**: mean error, worst, of 16 cells a card\n"
-        yield f"| | {' | '.join(CARDS.values())} |\n| --- |{' --: |' * len(CARDS)}"
-        rows = {name: {row.metric: row for row in card.rows} for name, card in each.cards.items()}
-        for metric in rows[MEASURED[0]]:
+        yield f"\n**{title[0].upper()}{title[1:]}**: mean error, worst\n"
+        yield f"| | {' | '.join(titles.values())} |\n| --- |{' --: |' * len(titles)}"
+        rows = {name: {row.metric: row for row in each.cards[name].rows} for name in titles}
+        for metric in dict.fromkeys(metric for by in rows.values() for metric in by):
             values = [by.get(metric) for by in rows.values()]
             words = ("" if row is None else f"{row.bias:+.0%}, {row.worst.error:+.0%}" for row in values)
             yield f"| {metric} | {' | '.join(words)} |"

@@ -117,7 +117,7 @@ def hosts(profile: Profile, measured: Mapping[str, Sequence[Run]]) -> None:
 def other_grid(profile: Profile, measured: Mapping[str, Sequence[Run]]) -> None:
     """Whether a grid that was measured elsewhere foretells first tokens of other hosts better."""
     runs = load_runs(DATA / "grid-other-host").runs
-    base = load_profile(f"{PROFILE}-tp1")
+    base = load_profile("h200-data-sheet-llama-3.1-8b")
     timing = calibrate(base, "other", runs, timing_only=True).profile.timing
     other = replace(profile, timing=replace(timing, host_serial_s=profile.timing.host_serial_s))
     traces = load_runs(DATA / "workloads").traces

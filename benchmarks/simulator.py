@@ -29,7 +29,7 @@ from rejoule.replay.sim.shipped import compose
 from rejoule.traces.model import Call, Header, Trace
 from rejoule.traces.run import Configuration
 
-PROFILE = compose("h200", "llama-3.1-8b")
+PROFILE = compose("h200-data-sheet", "llama-3.1-8b")
 PROMPT, OUTPUT = 2048, 256
 AHEAD = 2048
 """Calls that wait or run at a time: twice the batch size."""

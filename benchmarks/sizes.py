@@ -38,7 +38,8 @@ from rejoule.traces import Trace
 from rejoule.traces.run import Configuration, Run, Step
 from rejoule.traces.runs import PlannedRun, load_runs
 
-GPU: Final = "h200"
+GPU: Final = "h200-data-sheet"
+"""Whose data sheet, limits and first guesses are taken."""
 SMALL, LARGE, CUT = "llama-3.1-8b", "qwen3-32b", "qwen3-32b-16-layers"
 MODELS: Final = (SMALL, LARGE, CUT)
 UNSEEN: Final = ("llama-2-7b", "qwen3-30b-a3b")

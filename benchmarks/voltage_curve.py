@@ -51,6 +51,7 @@ FILES: Final[Mapping[str, tuple[str, str]]] = {
     "h200-llama-3.1-8b": ("h200-llama-3.1-8b", "{}.json"),
     "h200-llama-3.1-8b-tp2": ("h200-llama-3.1-8b-tp2", "{}.json"),
     "h200": ("h200-llama-3.1-8b-tp1", "gpus/{}.json"),
+    "h200-data-sheet": ("h200-data-sheet-llama-3.1-8b", "gpus/{}.json"),
     "h100": ("h100-llama-3.1-8b", "gpus/{}.json"),
     "a100": ("a100-llama-3.1-8b", "gpus/{}.json"),
     "a100-40gb": ("a100-40gb-llama-3.1-8b", "gpus/{}.json"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from rejoule.traces.clock_curve import curve_notes
+from rejoule.traces.clock_curve import CARDS_DIFFER, curve_notes
 from rejoule.traces.engine_options import DEFAULTS, GPUS, option_word
 from rejoule.traces.run import Run
 from rejoule.traces.words import in_percent
@@ -15,6 +15,9 @@ ALWAYS: Final = frozenset({"num_gpu_blocks"})
 """How many blocks there are is a size of the profile's own, not another way to run."""
 LIMIT: Final = "concurrency"
 """A knob that was turned alone too, where a profile knows of it."""
+FIT: Final = "rejoule calibrate fits it to your GPU"
+SHOWN: Final = 12
+"""Characters of a UUID, which tell cards apart."""
 FIGURES: Final[Mapping[str, str]] = {
     "GPU energy": "joules",
     "workflow time": "workflow time",
@@ -32,35 +35,49 @@ def modelled_notes(runs: Iterable[Run]) -> Iterator[str]:
 
 
 def worth_notes(runs: Iterable[Run]) -> Iterator[str]:
-    """What figures are worth of profiles fitted to no measurements, or to those of other models: each once."""
-    runs = tuple(runs)
-    others = {str(run.engine.get("profile")): run.engine.get("fitted_to_others") for run in runs}
-    for profile, models in others.items():
-        if models:
-            yield f"fitted to other models ({profile}): to {models}; what is its own model's alone is not measured"
-    told = {str(run.engine.get("profile")): worth(run) for run in runs if uncalibrated(run)}
-    for profile, known in told.items():
-        if known is None:
-            yield f"uncalibrated ({profile}): how far off its figures are is not known; rejoule calibrate fits it"
-            continue
-        errors = {words: known["figures"][name] for name, words in FIGURES.items() if name in known["figures"]}
-        sizes = ", ".join(
-            f"{in_percent(error['mean'])} in {words} (worst {in_percent(error['worst'])})"
-            for words, error in errors.items()
-        )
-        yield (
-            f"uncalibrated ({profile}): on {known['found_on']} such a profile was off by {sizes}; an example, not a "
-            "bound; rejoule calibrate fits it to your GPU"
-        )
+    """What figures are worth of profiles fitted to no measurements, or on other models or cards: each said once."""
+    simulated = {str(run.engine.get("profile")): run for run in runs if run.configuration.engine == "sim"}
+    for profile, run in simulated.items():
+        if others := run.engine.get("fitted_to_others"):
+            yield f"fitted to other models ({profile}): to {others}; what is its own model's alone is not measured"
+        known = worth(run)
+        if known is not None and not uncalibrated(run):
+            yield (
+                f"{_put_together(profile, run)}; on {known['found_on']} such a profile was off by {_sizes(known)}: an "
+                f"example, not a bound, as cards differ by up to {in_percent(CARDS_DIFFER)} in joules; {FIT}"
+            )
+        elif known is not None:
+            yield (
+                f"uncalibrated ({profile}): on {known['found_on']} such a profile was off by {_sizes(known)}; an "
+                f"example, not a bound; {FIT}"
+            )
+        elif uncalibrated(run):
+            yield f"uncalibrated ({profile}): how far off its figures are is not known; {FIT}"
+
+
+def _put_together(profile: str, run: Run) -> str:
+    """Of which models and cards the constants of a profile are that were fitted, and not to it alone."""
+    together = run.engine.get("fitted_together")
+    models = f" to {together}, its own model among them," if together else ""
+    cards = ", ".join(gpu[:SHOWN] for gpu in (run.engine.get("measured_on") or {}).get("gpus", ()))
+    return f"put together ({profile}): of constants fitted{models} on {cards or 'a card that it does not name'}"
+
+
+def _sizes(known: Mapping[str, Any]) -> str:
+    errors = {words: known["figures"][name] for name, words in FIGURES.items() if name in known["figures"]}
+    return ", ".join(
+        f"{in_percent(error['mean'])} in {words} (worst {in_percent(error['worst'])})"
+        for words, error in errors.items()
+    )
 
 
 def worth(run: Run) -> Mapping[str, Any] | None:
     """What a modelled run's figures themselves are worth by an example: ``found_on`` which GPU and model, ``figures``,
     of each the ``mean`` and the ``worst`` error, relative; ``None`` where no example is known, or nobody asks."""
     told = run.engine.get("expected_error") or {}
-    if not (uncalibrated(run) and told.get("found_on") and told.get("figures")):
+    if run.configuration.engine != "sim" or not (told.get("found_on") and told.get("figures")):
         return None
-    return {"found_on": told["found_on"], "figures": told["figures"]}
+    return {"found_on": told.get("figures_on") or told["found_on"], "figures": told["figures"]}
 
 
 def uncalibrated(run: Run) -> bool:

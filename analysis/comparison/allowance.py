@@ -13,7 +13,7 @@ from rejoule.analysis.summary.naming import label, varying
 from rejoule.analysis.summary.units import percent
 from rejoule.traces.clock_curve import BY, CARDS_DIFFER, curve_notes, width
 from rejoule.traces.engine_options import DEFAULTS
-from rejoule.traces.modelled import is_known, tested
+from rejoule.traces.modelled import is_known, tested, uncalibrated
 from rejoule.traces.run import OPTION, Run
 from rejoule.traces.run_options import of_the_run
 from rejoule.traces.words import counted
@@ -150,8 +150,9 @@ def _model_error(modelled: Sequence[Run]) -> Allowance:
     )
     which = f"{told['differences']} differences in {_listed(told['knobs'])}"
     if example:
+        fitted = "was not fitted to measurements" if uncalibrated(modelled[0]) else "is of constants fitted elsewhere"
         why = (
-            f"modelled by {next(iter(names))}, which was not fitted to measurements: on {example} {which} "
+            f"modelled by {next(iter(names))}, which {fitted}: on {example} {which} "
             f"that such a profile predicted were off{size}; intervals and verdicts allow for that of 95 of 100, an "
             "example and not a bound"
         )

@@ -10,7 +10,7 @@ from rejoule.traces import Trace
 from rejoule.traces.model import Call, ToolCall
 from rejoule.traces.testing import made_call, made_tool, made_trace, made_workflow
 
-PROFILES: Final = ("h200-llama-3.1-8b", "a100-llama-3.1-8b", "h100-qwen3-8b", "h200-qwen3-30b-a3b")
+PROFILES: Final = ("h200-llama-3.1-8b", "a100-llama-3.1-8b", "h100-qwen3-8b", "h200-data-sheet-qwen3-30b-a3b")
 VOCABULARY: Final = (1000, 30_000)
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from rejoule.replay.sim.profile import ModelShape
-from rejoule.replay.sim.shipped import FOLDER, load_profile
+from rejoule.replay.sim.shipped import FOLDER, compose
 
-ON: Final = "h200"
+ON: Final = "h200-data-sheet"
 """Any GPU that holds the models: only their shapes are read."""
 KINDS: Final = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
 NORMED: Final = frozenset({"qwen3"})
@@ -28,7 +28,7 @@ def config(name: str) -> dict[str, Any]:
     kind = name.partition("-")[0]
     if name not in {path.stem for path in (FOLDER / "models").glob("*.json")} or kind not in KINDS:
         sys.exit(f"no shape {name}: take a dense one of {', '.join(KINDS)}")
-    model = load_profile(f"{ON}-{name}-tp1").model
+    model = compose(ON, name).model
     if model.experts > 1:
         sys.exit(f"{name} has experts: take a dense shape")
     return {

@@ -22,7 +22,8 @@ grid() { # NAME BASE MODEL BLOCKS
     if [ "$engine" = vllm ]; then
         options+=(--option "model=$3" --option load_format=dummy --option max_model_len=16384 --option warm_up=false --option cool_down_s=3)
     else
-        options+=(--profile "${PROFILE:-h200}-${2#h200-}")
+        local shape=${2#h200-}
+        options+=(--profile "${PROFILE:-h200}-${shape#data-sheet-}")
     fi
     rejoule replay "$out/$1.jsonl.zst" -o "$out/$1" --engine "$engine" --max-num-seqs $seats --arrivals burst "${options[@]}" --json > "$out/$1.json"
 }
@@ -30,8 +31,8 @@ grid() { # NAME BASE MODEL BLOCKS
 for stage in $stages; do
     case $stage in
         small) grid small h200-llama-3.1-8b "$small" 40000 ;;
-        cut) grid cut "h200-$cut" "$(realpath "$out")/$cut" 12500 ;;
-        large) grid large "h200-$large" "$model" 12500 ;;
+        cut) grid cut "h200-data-sheet-$cut" "$(realpath "$out")/$cut" 12500 ;;
+        large) grid large "h200-data-sheet-$large" "$model" 12500 ;;
         judge)
             # One server for all: as many calls at a time as a batch would be.
             experiment judge "$traces" 1 29 << TOML

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from rejoule.replay.calibration.calibrate import MEMORY_SOURCE, UNDETERMINED, calibrate
 from rejoule.replay.calibration.sizes import LAYER, LAYERED, SHARED, Size, calibrate_gpu
+from rejoule.replay.sim.links import linked
 from rejoule.replay.sim.profile import Profile
-from rejoule.replay.sim.shipped import GpuFile, compose, load_profile, put_together
+from rejoule.replay.sim.shipped import GpuFile, compose, gpu_sheet, load_profile, put_together
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.run import Run
 
@@ -73,12 +74,20 @@ def constants(grids: Mapping[str, Sequence[Run]]) -> tuple[list[Constants], list
 def fitted(grids: Mapping[str, Sequence[Run]]) -> Constants:
     """As ``rejoule calibrate`` fits one model, or several."""
     words = words_of(tuple(grids))
-    sizes = [Size(load_profile(f"{GPU}-{model}"), runs) for model, runs in grids.items()]
+    sizes = [Size(base(model), runs) for model, runs in grids.items()]
     if len(sizes) > 1:
         several = calibrate_gpu(words, sizes)
         return Constants(words, several.file, several.known, several.notes)
     alone = calibrate(sizes[0].base, words, sizes[0].runs)
     return Constants(words, _file(alone.profile), alone.known, alone.notes)
+
+
+def base(model: str) -> Profile:
+    """Where a fit begins, and for which its grid was made: what ships fitted to the 8B alone, else the data sheet."""
+    if model != SMALL:
+        return compose(GPU, model)
+    known = load_profile(PROFILE)
+    return replace(known, **linked(known, gpu_sheet(known.gpu.name)).parts)
 
 
 def words_of(models: Sequence[str]) -> str:

@@ -13,8 +13,7 @@ from statistics import fmean, median
 from typing import Final
 
 from benchmarks.gpu.sensors import row
-from benchmarks.sizes import GPU
-from benchmarks.sizes_measured.fits import Constants, ideal
+from benchmarks.sizes_measured.fits import Constants, base, ideal
 from benchmarks.sizes_measured.parts import SHORT
 from benchmarks.validation import in_virtual_time, ran, written
 
@@ -24,7 +23,6 @@ from rejoule.replay.calibration.outside import WATTS, Shown, shown
 from rejoule.replay.calibration.quick import grid_run
 from rejoule.replay.sim.latency import LatencyModel
 from rejoule.replay.sim.profile import Profile
-from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.run import CallResult, Run
 
 DECODE: Final = "decode-"
@@ -91,7 +89,7 @@ def _token_s(calls: Sequence[CallResult], cell: str) -> float:
 def simulated(run: Run, model: str, way: Constants, cell_s: float) -> Run:
     """The grid of a measured run on the profile of its ``model``."""
     limits = replace(grid_run(run).limits, cell_s=cell_s)
-    trace = grid(load_profile(f"{GPU}-{model}"), limits, kinds=QUICK)
+    trace = grid(base(model), limits, kinds=QUICK)
     with written(way.profile(model)) as path:
         return ran(trace, in_virtual_time(run.configuration, path), "grid", "grid")
 
@@ -101,7 +99,7 @@ def table(grids: Mapping[str, Sequence[Run]], ways: Sequence[Constants], cell_s:
     yield row("grid", "cell", "step, ms", "of the data sheet", "J a token", *(f"{w.words}: time, joules" for w in ways))
     yield row("---", "---", *["--:"] * (3 + len(ways)))
     for model, runs in grids.items():
-        sheet = load_profile(f"{GPU}-{model}")
+        sheet = base(model)
         virtual = [simulated(runs[0], model, way, cell_s) for way in ways]
         for cell, words in CELLS.items():
             if (real := reached(runs, cell, sheet)) is None:
@@ -131,9 +129,7 @@ def other_lengths(grids: Mapping[str, Sequence[Run]], cell_s: float) -> Iterator
     """That a grid that is simulated asks for other lengths than the measured one, which a limit on power may show."""
     for model, runs in grids.items():
         limits = replace(grid_run(runs[0]).limits, cell_s=cell_s)
-        asked = [
-            c.output_tokens for c in grid(load_profile(f"{GPU}-{model}"), limits, kinds=QUICK).calls if c.node in CELLS
-        ]
+        asked = [c.output_tokens for c in grid(base(model), limits, kinds=QUICK).calls if c.node in CELLS]
         given = [c.output_tokens for c in runs[0].calls if c.node in CELLS]
         if asked != given:
             yield (

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from rejoule.replay.calibration.least_squares import Found, Parameter, Vector, least_squares
 from rejoule.replay.calibration.observations import Bin, Engine, Kind, Launch, ObservedStep, PowerReading, Span
 from rejoule.replay.sim.latency import Demand, LatencyModel, StepTime, Work
+from rejoule.replay.sim.links import ALONE
 from rejoule.replay.sim.pipeline import span_s, workers_span_s
 from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.profile import PowerCurve, Profile, Timing
-from rejoule.replay.sim.tensor_parallel import ALONE
 from rejoule.traces.words import in_percent
 
 TIMING: Final = {

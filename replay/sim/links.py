@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
 from msgspec.structs import fields, replace
@@ -29,6 +30,8 @@ OF_LINKS: Final[tuple[tuple[str, str, type[Struct]], ...]] = (
 """Each constant by its name in ``sources``, its field, and what it is a field of."""
 GUESSED: Final = ("timing.all_reduce_s", 1e-5, "assumed: a one-shot all-reduce of a small message over NVLink")
 """What profiles of one GPU say that were calibrated before data sheets had links: nobody's own."""
+ALONE: Final = "of one GPU: "
+"""How the source of a constant begins that was fitted to one GPU by itself, and stays."""
 _UNSAID: Final = {name: {field.name: field.default for field in fields(kind)}[own] for name, own, kind in OF_LINKS}
 
 
@@ -55,6 +58,11 @@ class Linked(NamedTuple):
     own: tuple[str, ...]
     """Constants of the links, by their names in ``sources``, that are not the data sheet's."""
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What to replace of whose links they are."""
+        return {"gpu": self.gpu, "timing": self.timing, "power": self.power, "sources": self.sources}
+
 
 def linked(held: Constants, sheet: Constants | None) -> Linked:
     """What ``held`` says of its links, and of the rest what the GPU's ``sheet`` does, if there is one."""
@@ -74,6 +82,15 @@ def linked(held: Constants, sheet: Constants | None) -> Linked:
         held.sources | sources,
         tuple(name for name, value in said.items() if value != told[name]),
     )
+
+
+def of_one(sources: Mapping[str, str]) -> dict[str, str]:
+    """What is said on several GPUs of constants that were fitted to one by itself; links were not."""
+    exchanged = {name for name, *_ in OF_LINKS}
+    return {
+        name: f"{ALONE}{text}" if text.startswith("fitted") and name not in exchanged else text
+        for name, text in sources.items()
+    }
 
 
 def _values(held: Constants) -> dict[str, object]:

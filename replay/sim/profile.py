@@ -295,6 +295,8 @@ class ExpectedError(Struct, frozen=True, forbid_unknown_fields=True):
     where it was this very profile."""
     figures: dict[str, FigureError] = {}
     """By figure, as ``rejoule validate`` names its rows: of one configuration by itself."""
+    figures_on: str | None = None
+    """As ``found_on``, of ``figures``, where these were found on more than the differences."""
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):

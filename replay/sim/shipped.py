@@ -8,8 +8,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from rejoule.replay.sim.links import linked
+from rejoule.replay.sim.links import linked, of_one
 from rejoule.replay.sim.profile import (
     ClockCurve,
     ExpectedError,
@@ -47,6 +48,8 @@ class GpuFile(Struct, frozen=True, forbid_unknown_fields=True):
     layer: dict[str, NonNegative] = {}
     """By constant of ``timing``: what each layer of a model adds to it. A kernel that is launched is one of a layer."""
     provenance: dict[str, str] = {}
+    expected_error: ExpectedError | None = None
+    """What profiles that are put together of it were off by where it was not fitted; ``None`` where nobody measured."""
 
     def __post_init__(self) -> None:
         for name in self.layer:
@@ -55,7 +58,7 @@ class GpuFile(Struct, frozen=True, forbid_unknown_fields=True):
 
     def timing_of(self, model: ModelShape) -> Timing:
         """The constants of ``timing`` with a model's layers."""
-        return msgspec.structs.replace(
+        return replace(
             self.timing, **{name: getattr(self.timing, name) + each * model.layers for name, each in self.layer.items()}
         )
 
@@ -108,7 +111,8 @@ def load_profile(name: str) -> Profile:
 
 
 def compose(gpu_name: str, model_name: str, tensor_parallel: int = 1) -> Profile:
-    """An uncalibrated profile from a shipped GPU and a shipped model, with vLLM's defaults for the two.
+    """A profile from a shipped GPU and a shipped model, with vLLM's defaults for the two; uncalibrated but where the
+    GPU's constants were fitted.
 
     Raises RejouleError where the model does not fit, or cannot be split over so many GPUs.
     """
@@ -117,13 +121,13 @@ def compose(gpu_name: str, model_name: str, tensor_parallel: int = 1) -> Profile
 
 
 def put_together(gpu_name: str, gpu: GpuFile, model_name: str, tensor_parallel: int = 1) -> Profile:
-    """``compose`` with any GPU; what was fitted to other models on it counts as calibrated, on one of it. What it does
-    not say of links is its data sheet's."""
+    """``compose`` with any GPU; what was fitted to models on it counts as calibrated, on one of it. What it does not
+    say of links is its data sheet's."""
     model = _read(FOLDER / "models" / f"{model_name}.json", _ModelFile)
     alone = tensor_parallel == 1
     if not alone:
-        links = linked(gpu, gpu_sheet(gpu.gpu.name))
-        gpu = msgspec.structs.replace(gpu, gpu=links.gpu, timing=links.timing, power=links.power, sources=links.sources)
+        gpu = replace(gpu, **linked(gpu, gpu_sheet(gpu.gpu.name)).parts)
+        gpu = replace(gpu, sources=of_one(gpu.sources)) if gpu.provenance else gpu
     name = f"{gpu_name}-{model_name}" + ("" if alone else f"-tp{tensor_parallel}")
     return Profile(
         name=name,
@@ -137,19 +141,29 @@ def put_together(gpu_name: str, gpu: GpuFile, model_name: str, tensor_parallel: 
         tensor_parallel=tensor_parallel,
         sources={"model": model.source, **gpu.sources, "serving": "vLLM V1's defaults; see default_serving"},
         provenance=gpu.provenance | _fitted_to(gpu, model_name),
-        # Of tensor parallelism no example is known, and of what was fitted, none is needed.
-        expected_error=_read(UNCALIBRATED, ExpectedError) if alone and not gpu.provenance else None,
+        # Of tensor parallelism no example is known.
+        expected_error=_example(gpu) if alone else None,
         clock_curve=gpu.clock_curve,
     )
+
+
+def _example(gpu: GpuFile) -> ExpectedError | None:
+    """What is known of profiles that are put together of it: of what was fitted to measurements, its own alone."""
+    return gpu.expected_error if gpu.provenance else _read(UNCALIBRATED, ExpectedError)
 
 
 def _fitted_to(gpu: GpuFile, model_name: str) -> dict[str, str]:
     """That what was fitted is of other models, or of this one and others, if so."""
     fitted = gpu.provenance.get("base", "")
-    bases = fitted.split(", ") if fitted else []
-    if any(base.endswith(f"-{model_name}") for base in bases):
-        return {TOGETHER: fitted} if len(bases) > 1 else {}
-    return {OTHERS: fitted} if bases else {}
+    models = [_model_of(base) for base in fitted.split(", ")] if fitted else []
+    if model_name in models:
+        return {TOGETHER: ", ".join(models)} if len(models) > 1 else {}
+    return {OTHERS: ", ".join(models)} if models else {}
+
+
+def _model_of(profile: str) -> str:
+    """The shipped model of a profile that was put together, by its name; of any other, the name."""
+    return max((model for model in model_names() if profile.endswith(f"-{model}")), key=len, default=profile)
 
 
 def worth_of(profile: Profile) -> dict[str, Any]:
@@ -173,9 +187,9 @@ def shipped_on(profile: Profile, gpus: int) -> Profile | None:
 
 
 def gpu_sheet(name: str) -> GpuFile | None:
-    """What ships of the GPU that its driver calls ``name``; ``None`` where nothing does."""
+    """What ships by data sheets of the GPU that its driver calls ``name``; ``None`` where nothing does."""
     sheets = (_read(FOLDER / "gpus" / f"{stem}.json", GpuFile) for stem in gpu_names())
-    return next((sheet for sheet in sheets if sheet.gpu.name == name), None)
+    return next((sheet for sheet in sheets if sheet.gpu.name == name and not sheet.provenance), None)
 
 
 def _complete(path: Path) -> Profile:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec.structs import replace
 
-from rejoule.replay.sim.links import OF_LINKS, linked
+from rejoule.replay.sim.links import linked, of_one
 from rejoule.replay.sim.profile import Profile
 from rejoule.replay.sim.serving import BLOCK_SIZE, default_serving
-from rejoule.replay.sim.shipped import gpu_sheet, shipped_on
+from rejoule.replay.sim.shipped import OTHERS, gpu_sheet, shipped_on
 from rejoule.traces.errors import RejouleError
-
-ALONE: Final = "of one GPU: "
-"""How the source of a constant begins that was fitted to one GPU by itself, and stays."""
 
 
 def on_gpus(profile: Profile, gpus: int) -> Profile:
@@ -36,16 +31,9 @@ def spread(profile: Profile, gpus: int) -> Profile:
             f"leave it out, or take a profile of one GPU or of {gpus}" if gpus > 0 else "take 1 or more",
         )
     links = linked(profile, gpu_sheet(profile.gpu.name))
-    exchanged = {name for name, *_ in OF_LINKS}
-    sources = {
-        name: f"{ALONE}{text}" if text.startswith("fitted") and name not in exchanged else text
-        for name, text in links.sources.items()
-    }
     assumed = "what they exchange is assumed" + (f", but for its own {', '.join(links.own)}" if links.own else "")
     name = f"{profile.name} on {gpus} GPUs"
-    blocks = (
-        default_serving(name, profile.model, links.gpu, gpus).num_gpu_blocks * BLOCK_SIZE // profile.serving.block_size
-    )
+    tokens = default_serving(name, profile.model, links.gpu, gpus).num_gpu_blocks * BLOCK_SIZE
     return replace(
         profile,
         name=name,
@@ -54,11 +42,11 @@ def spread(profile: Profile, gpus: int) -> Profile:
         gpu=links.gpu,
         timing=links.timing,
         power=links.power,
-        serving=replace(profile.serving, num_gpu_blocks=blocks),
+        serving=replace(profile.serving, num_gpu_blocks=tokens // profile.serving.block_size),
         tensor_parallel=gpus,
-        sources=sources | {"serving.num_gpu_blocks": "what vLLM would choose; see default_serving"},
-        # Known of one GPU.
-        provenance={"base": profile.name},
+        sources=of_one(links.sources) | {"serving.num_gpu_blocks": "what vLLM would choose; see default_serving"},
+        # All else is known of one GPU.
+        provenance={"base": profile.name} | {k: v for k, v in profile.provenance.items() if k == OTHERS},
         held_out={},
         expected_error=None,
     )

@@ -164,7 +164,7 @@ def test_many_configurations_are_one_note_and_workloads_are_not_pooled(folder: P
 @pytest.fixture(scope="module")
 def without_client(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A profile whose API server takes no time: nothing but the engine's steps decides when a call is there."""
-    body = msgspec.to_builtins(load_profile("h200-llama-3.1-8b-tp1"))
+    body = msgspec.to_builtins(load_profile("h200-data-sheet-llama-3.1-8b"))
     body["timing"] |= {name: 0.0 for name in body["timing"] if name.startswith("api_")}
     path: Path = tmp_path_factory.mktemp("profile") / "plain.json"
     path.write_bytes(orjson.dumps(body))

@@ -32,6 +32,8 @@ from rejoule.traces.runs import PlannedRun
 from rejoule.traces.summary import summary
 
 SHEET = "a100-llama-3.1-8b"
+TOGETHER, OTHERS = "h200-qwen3-32b", "h200-qwen3-8b"
+"""Put together of constants that were fitted to several models: to its own as well, and to others alone."""
 
 
 @cache
@@ -58,6 +60,40 @@ def test_a_profile_from_data_sheets_says_what_such_a_one_was_off_by() -> None:
     assert moved.notes.count(note) == 1
     measured = replace(few, configuration=replace(few.configuration, engine="vllm", profile=None), engine={})
     assert validate([few], [measured]).notes.count(note) == 1
+
+
+@pytest.mark.parametrize("profile", [TOGETHER, OTHERS])
+def test_a_profile_of_constants_fitted_to_a_card_says_which_and_what_such_a_one_was_off_by(profile: str) -> None:
+    """On other cards; and whether its own model was among those that they were fitted to."""
+    run = simulated(profile)
+    *others, note = worth_notes([run, simulated(profile, 1)])
+    assert note.startswith(f"put together ({profile}): of constants fitted") and "uncalibrated" not in note
+    assert all(words in note for words in ("on GPU-71500862;", "four other H200s", "% in joules", "not a bound"))
+    assert ("its own model among them" in note) is (profile == TOGETHER)
+    assert [line.startswith("fitted to other models") for line in others] == [True] * (profile == OTHERS)
+    told = summary(run)
+    assert (told["uncalibrated"], told["engine"]["calibrated"]) == (False, True)
+    known = load_profile(profile).expected_error
+    assert known is not None and told["example_error"]["figures"]["GPU energy"]["worst"] == known.figures[LEAD].worst
+    assert "benchmarks.shipped_gpu" in known.source
+    assert "qwen3-32b left out of the fit" in note and "left out" not in str(known.found_on)
+
+
+def test_it_was_off_by_less_than_one_of_data_sheets() -> None:
+    fitted, sheet = (load_profile(name).expected_error for name in (TOGETHER, SHEET))
+    assert fitted is not None and sheet is not None
+    for figure in ("GPU energy", "workflow time", "time to first token, mean"):
+        assert fitted.figures[figure].mean < sheet.figures[figure].mean / 2
+
+
+@pytest.mark.parametrize("profile", [f"{TOGETHER}-tp2", f"{OTHERS}-tp2"])
+def test_what_was_fitted_to_one_gpu_is_not_calibrated_for_several(profile: str) -> None:
+    *others, note = worth_notes([simulated(profile)])
+    assert note.startswith(f"uncalibrated ({profile})") and "is not known" in note
+    assert len(others) == profile.startswith(OTHERS)
+    name = profile.removesuffix("-tp2")
+    told = list(worth_notes([ran(Configuration(profile=name, options={"tensor_parallel_size": 2}))]))
+    assert [line.partition(" (")[0] for line in told] == [line.partition(" (")[0] for line in (*others, note)]
 
 
 def test_machines_are_told_the_same() -> None:
@@ -131,13 +167,15 @@ def test_its_differences_are_allowed_an_example_of_another_gpus_error() -> None:
     assert found.example and not model_error([simulated("h200-llama-3.1-8b", n) for n in (1, 8)]).example
     (note,) = found.notes
     assert f"{SHEET}, which was not fitted to measurements: on an H200" in note and "an example and not a bound" in note
+    (note,) = model_error([simulated(TOGETHER), simulated(TOGETHER, 1)]).notes
+    assert f"{TOGETHER}, which is of constants fitted elsewhere: on four other H200s" in note
 
 
-@pytest.mark.parametrize("profile", [SHEET, "h200-llama-3.1-8b"])
+@pytest.mark.parametrize("profile", [SHEET, TOGETHER, "h200-llama-3.1-8b"])
 def test_an_interval_by_an_example_is_not_called_the_models_known_error(profile: str) -> None:
     """In the headline, the rows and what a bound is held against."""
     found = compare(pair([simulated(profile)], [simulated(profile, 1)]))
-    known = profile != SHEET
+    known = profile == "h200-llama-3.1-8b"
     assert ("within the model's known error" in found.headlines[0]) is known
     assert ("within the error allowed for" in found.headlines[0]) is not known
     assert {row.error_known for row in found.of("workload") if row.name == LEAD} == {known}
@@ -160,8 +198,8 @@ def test_under_caps_a_clock_curves_width_is_added_to_an_example_and_none_is_the_
 
 @pytest.mark.parametrize("figure", ["GPU energy", "workflow time", "time to first token, mean"])
 def test_what_is_said_is_what_the_benchmark_wrote(figure: str) -> None:
-    """Every profile that is put together for one GPU states the same."""
-    one, other = (load_profile(name).expected_error for name in (SHEET, "h200-qwen3-32b"))
+    """Every profile that is put together of data sheets for one GPU states the same."""
+    one, other = (load_profile(name).expected_error for name in (SHEET, "h200-data-sheet-qwen3-32b"))
     assert one is not None and other is not None and one == other
     assert 0 < one.figures[figure].mean <= one.figures[figure].worst
     assert "benchmarks.data_sheets" in one.source

@@ -14,7 +14,7 @@ from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.run import Configuration, Reading, Run
 from rejoule.traces.runs import PlannedRun
 
-PROFILE = "h200-llama-3.1-8b-tp1"
+PROFILE = "h200-data-sheet-llama-3.1-8b"
 SMALL = Limits(max_num_seqs=64, kv_tokens=200_000, cell_s=0.1, gap_s=0.1, rest_s=0.3)
 PERIOD_S = 0.05
 

@@ -212,6 +212,6 @@ def test_runs_without_what_a_profile_takes_for_given_are_refused(runs: list[Run]
 
 def test_runs_on_other_numbers_of_gpus_than_the_base_or_each_other_are_refused(runs: list[Run]) -> None:
     two = changed(runs[0], engine={"tensor_parallel_size": 2})
-    for base, given in ((load_profile("h200-llama-3.1-8b-tp4"), [two]), (TRUE, [*runs, two])):
+    for base, given in ((load_profile("h200-data-sheet-llama-3.1-8b-tp4"), [two]), (TRUE, [*runs, two])):
         with pytest.raises(RejouleError, match=r"runs on 2 GPUs.*equal numbers of GPUs"):
             calibrate(base, "x", given)

@@ -183,12 +183,12 @@ def test_a_model_that_was_not_measured_is_said_to_have_others_constants(
     write_gpu(both[0].file, tmp_path / "mine.json")
     third, large = (simulated(profile=f"{tmp_path}/mine-{model}") for model in (THIRD, LARGE))
     (note,) = worth_notes([third])
-    assert note.startswith(f"fitted to other models (mine-{THIRD}): to {GPU}-{SMALL}, {GPU}-{LARGE}")
+    assert note.startswith(f"fitted to other models (mine-{THIRD}): to {SMALL}, {LARGE}, {CUT};")
     assert list(worth_notes([large])) == []
     assert (third.engine["fitted_together"], third.engine["fitted_to_others"] is None) == (None, False)
     real = changed(large, configuration=changed(large.configuration, engine="vllm", profile=None))
     told = validate([large], [real]).notes[-1]
-    assert told.startswith(f"simulated with mine-{LARGE} (fitted to {GPU}-{SMALL}") and "is among them" in told
+    assert f"mine-{LARGE} (fitted to {SMALL}, {LARGE}, {CUT} together: its model is among them)" in told
 
 
 def test_an_unknown_constant_of_a_layer_is_a_spoilt_file(both: tuple[GpuCalibration, Profile], tmp_path: Path) -> None:

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from benchmarks.gpu.keep import keep
-from benchmarks.sizes import CUT, LARGE, LIMITS, MODELS, SMALL, Planted, planted, watched
+from benchmarks.shipped_gpu import PATH
+from benchmarks.sizes import AIMS, CUT, LARGE, LIMITS, MODELS, SMALL, Planted, planted, watched
 from benchmarks.sizes_measured.__main__ import report
-from benchmarks.sizes_measured.fits import SHEET, SHIPPED, constants, words_of
+from benchmarks.sizes_measured.fits import SHEET, SHIPPED, Constants, constants, words_of
 from benchmarks.sizes_measured.parts import JUDGE, PARTS, Measured, Part, read
+from benchmarks.sizes_measured.workloads import judged
 from benchmarks.validation import DATA, ran, written
 
+from rejoule.replay.sim.shipped import GpuFile, load_profile
 from rejoule.traces import RejouleError
 from rejoule.traces.run import Conditions, Configuration, Run
 from rejoule.traces.runs import Experiment, PlannedRun, create, load_runs, save_run
@@ -159,3 +163,12 @@ def test_a_server_whose_model_has_nobodys_name_is_said_to_be_taken_for_one(folde
     notes = read(folder, {PARTS[0]: tmp_path}).notes
     assert any(f"calls the model my-model, taken for {SMALL}" in note for note in notes)
     assert JUDGE.model == LARGE and set(MADE) == set(MODELS)
+
+
+def test_the_constants_that_ship_foretell_the_largest_model_within_the_aims() -> None:
+    """Of the card that they were fitted to, in workloads that they were not; what they are worth is in each profile."""
+    ships = msgspec.json.decode(PATH.read_bytes(), type=GpuFile)
+    found = judged([run for run in read(DATA, {}).workloads if run.trace == "agentic"], Constants("", ships, {}))
+    rows = {row.metric: row.mape for row in found.rows}
+    assert all(rows[metric] < aim for metric, aim in AIMS.items())
+    assert load_profile("h200-qwen3-8b").expected_error == ships.expected_error is not None

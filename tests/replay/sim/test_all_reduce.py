@@ -13,7 +13,7 @@ KIB, MIB = 2**10, 2**20
 
 
 def hopper(gpus: int) -> Profile:
-    return compose("h200", "llama-3.1-8b", gpus)
+    return compose("h200-data-sheet", "llama-3.1-8b", gpus)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_all_come_out_in_order_and_none_early(times: list[float], crowd_s: float
 
 def test_answers_wait_for_the_outputs_of_their_step_and_for_prompts_that_are_sent_back() -> None:
     timing = replace(
-        load_profile("h200-llama-3.1-8b-tp1").timing,
+        load_profile("h200-data-sheet-llama-3.1-8b").timing,
         api_answer_s=0.001,
         api_per_output_s=0.0001,
         api_per_echoed_token_s=1e-6,
@@ -89,6 +89,6 @@ def test_answers_wait_for_the_outputs_of_their_step_and_for_prompts_that_are_sen
 
 
 def test_no_answer_overtakes_one_of_a_step_before() -> None:
-    answers = Answers(replace(load_profile("h200-llama-3.1-8b-tp1").timing, api_per_echoed_token_s=1e-6))
+    answers = Answers(replace(load_profile("h200-data-sheet-llama-3.1-8b").timing, api_per_echoed_token_s=1e-6))
     first_s = answers.put(1.0, 1, 8000)
     assert answers.put(1.005, 1, 0) == first_s

@@ -22,7 +22,7 @@ from rejoule.replay.sim.shipped import load_profile
 from rejoule.replay.sim.tensor_parallel import on_gpus
 from rejoule.traces.errors import RejouleError
 
-H200 = load_profile("h200-llama-3.1-8b-tp1")
+H200 = load_profile("h200-data-sheet-llama-3.1-8b")
 CONFIG = EngineConfig(H200, max_num_seqs=4, max_num_batched_tokens=64, num_gpu_blocks=40)
 SLOW = load_profile("h200-llama-3.1-8b")
 """Prompts take its host long to launch."""

@@ -11,10 +11,10 @@ from rejoule.replay.sim.latency import Demand, LatencyModel, Work
 from rejoule.replay.sim.shipped import compose
 
 PROFILES = [
-    compose("h200", "llama-3.1-8b"),
+    compose("h200-data-sheet", "llama-3.1-8b"),
     compose("a100", "llama-3.1-70b", 4),
     compose("h100", "qwen3-30b-a3b"),
-    compose("h200", "deepseek-v2-lite", 2),
+    compose("h200-data-sheet", "deepseek-v2-lite", 2),
 ]
 LATENCY = [LatencyModel(profile) for profile in PROFILES]
 indices = st.integers(0, len(PROFILES) - 1)
@@ -106,7 +106,7 @@ def test_what_is_not_split_does_not_shrink_with_more_gpus() -> None:
 
 
 def test_several_workers_cost_the_host_of_each_step_and_launch_each_all_reduce_without_graphs() -> None:
-    profile = compose("h200", "llama-3.1-8b", 2)
+    profile = compose("h200-data-sheet", "llama-3.1-8b", 2)
     timing = msgspec.structs.replace(profile.timing, host_eager_s=0.01)
     one, two = (LatencyModel(msgspec.structs.replace(profile, timing=timing, tensor_parallel=n)).demand for n in (1, 2))
     assert two(decode(1)).host_s - one(decode(1)).host_s == pytest.approx(timing.host_workers_s)
@@ -116,7 +116,7 @@ def test_several_workers_cost_the_host_of_each_step_and_launch_each_all_reduce_w
 
 def test_a_few_tokens_touch_few_experts_and_many_touch_all() -> None:
     """One token reads 8 of 128 experts, a large batch all of them, and 8 tokens E(1 - (1 - k/E)^8)."""
-    profile = compose("h200", "qwen3-30b-a3b")
+    profile = compose("h200-data-sheet", "qwen3-30b-a3b")
     latency, model = LatencyModel(profile), profile.model
     width = profile.timing.memory_efficiency * profile.gpu.hbm_bytes_per_s
     always = (model.layer_parameters + model.head_parameters) * model.bytes_per_weight / width
@@ -133,7 +133,7 @@ def test_a_few_tokens_touch_few_experts_and_many_touch_all() -> None:
 
 def test_latent_attention_reads_less_cache_than_heads_would() -> None:
     """At long contexts DeepSeek-V2-Lite's cache costs a ninth of what keys and values of its 16 heads would."""
-    latency = LatencyModel(compose("h200", "deepseek-v2-lite"))
+    latency = LatencyModel(compose("h200-data-sheet", "deepseek-v2-lite"))
     short, long = (latency.demand(decode(64, context)).memory_s for context in (1000, 11_000))
     width = 0.7 * 4.8e12
     assert long - short == pytest.approx(64 * 10_000 * 27 * 576 * 2 / width)
@@ -154,7 +154,7 @@ def test_the_host_hides_behind_the_gpu_until_it_is_slower() -> None:
 
 def test_steps_beyond_the_captured_graphs_are_launched_kernel_by_kernel() -> None:
     """Graphs reach to 2 max_num_seqs tokens, and to 512 at most."""
-    profile = compose("h200", "llama-3.1-8b")
+    profile = compose("h200-data-sheet", "llama-3.1-8b")
     profile = msgspec.structs.replace(
         profile, timing=msgspec.structs.replace(profile.timing, host_prefill_s=0.001, host_eager_s=0.01)
     )

@@ -14,7 +14,7 @@ from rejoule.replay.sim.power import PowerModel
 from rejoule.replay.sim.records import StepRecord
 from rejoule.replay.sim.shipped import load_profile
 
-H200 = load_profile("h200-llama-3.1-8b-tp1")
+H200 = load_profile("h200-data-sheet-llama-3.1-8b")
 
 times = st.tuples(st.floats(1e-4, 0.5), st.floats(1e-4, 0.1))
 

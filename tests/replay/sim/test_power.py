@@ -17,7 +17,7 @@ from rejoule.replay.sim.profile import Profile
 from rejoule.replay.sim.records import StepRecord
 from rejoule.replay.sim.shipped import load_profile
 
-H200 = load_profile("h200-llama-3.1-8b-tp1")
+H200 = load_profile("h200-data-sheet-llama-3.1-8b")
 A100 = load_profile("a100-llama-3.1-8b")
 LLAMA_70B = load_profile("a100-llama-3.1-70b-tp4")
 PREFILL = Work(prefills=1, prefill_tokens=8192, prefill_pairs=8192 * 4096, prompts_completed=1)

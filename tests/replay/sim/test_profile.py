@@ -9,8 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from rejoule.replay.sim.links import LINKS
 from rejoule.replay.sim.profile import Profile
-from rejoule.replay.sim.shipped import FOLDER, compose, gpu_names, load_profile, model_names, names
+from rejoule.replay.sim.shipped import (
+    FOLDER,
+    OTHERS,
+    TOGETHER,
+    compose,
+    gpu_names,
+    load_profile,
+    model_names,
+    names,
+)
 from rejoule.traces.errors import RejouleError
 
 Spoil = Callable[[dict[str, Any]], object]
@@ -26,7 +36,8 @@ def smallest_fit(gpu: str, model: str) -> Profile:
 
 
 def test_no_shipped_profile_calls_its_cards_the_users_own() -> None:
-    curves = [load_profile(path.stem).clock_curve for path in FOLDER.glob("*.json")]
+    together = [f"{gpu}-llama-3.1-8b-tp1" for gpu in gpu_names()]
+    curves = [load_profile(name).clock_curve for name in (*names(), *together)]
     assert curves and not any(curve and curve.own_card for curve in curves)
 
 
@@ -42,11 +53,33 @@ def test_complete_profiles_load_and_name_their_sources() -> None:
 @pytest.mark.parametrize("gpu", gpu_names())
 @pytest.mark.parametrize("model", model_names())
 def test_every_gpu_serves_every_model_with_enough_of_them(gpu: str, model: str) -> None:
-    """On some number of GPUs up to eight each shipped model fits, and its profile is marked uncalibrated."""
+    """On some number of GPUs up to eight each shipped model fits, and on several its profile is marked uncalibrated, as
+    on one that nobody measured."""
     profile = smallest_fit(gpu, model)
-    assert not profile.calibrated
+    assert profile.calibrated is (gpu == "h200" and profile.tensor_parallel == 1)
     assert profile.serving.num_gpu_blocks > 100
     assert load_profile(f"{gpu}-{model}-tp8").tensor_parallel == 8
+
+
+def test_a_gpus_fitted_constants_are_taken_where_no_complete_profile_has_the_name() -> None:
+    """And the data sheet keeps a name of its own."""
+    whole, together, sheet = (load_profile(f"{gpu}-llama-3.1-8b{n}") for gpu, n in
+                              (("h200", ""), ("h200", "-tp1"), ("h200-data-sheet", "")))  # fmt: skip
+    assert whole.held_out and whole.timing != together.timing != sheet.timing
+    assert (together.calibrated, sheet.calibrated, sheet.provenance) == (True, False, {})
+    assert together.provenance["gpus"].startswith("GPU-71500862")
+    assert together.provenance[TOGETHER] == "llama-3.1-8b, qwen3-32b-16-layers, qwen3-32b"
+    assert load_profile("h200-qwen3-8b").provenance[OTHERS] == together.provenance[TOGETHER]
+    assert together.timing.host_eager_s > load_profile("h200-qwen3-32b-16-layers").timing.host_eager_s
+
+
+def test_links_of_a_fitted_gpu_are_its_data_sheets() -> None:
+    """Since one GPU by itself shows nothing of them; what it does show is said to be of one."""
+    two, sheet = (compose(gpu, "qwen3-32b", 2) for gpu in ("h200", "h200-data-sheet"))
+    assert [getattr(two.timing, name) for name in LINKS] == [getattr(sheet.timing, name) for name in LINKS]
+    assert (two.power.link_w, two.gpu.link) == (sheet.power.link_w, sheet.gpu.link)
+    assert two.timing.compute_efficiency != sheet.timing.compute_efficiency
+    assert two.sources["timing.compute_efficiency"].startswith("of one GPU: fitted")
 
 
 @pytest.mark.parametrize("gpu", gpu_names())

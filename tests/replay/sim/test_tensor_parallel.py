@@ -22,7 +22,7 @@ from rejoule.traces.run import Configuration
 ONE = load_profile("h200-llama-3.1-8b")
 TWO = spread(ONE, 2)
 MEASURED = load_profile("h200-llama-3.1-8b-tp2")
-SHEET = compose("h200", "llama-3.1-8b", 2)
+SHEET = compose("h200-data-sheet", "llama-3.1-8b", 2)
 
 
 def test_what_was_fitted_stays_and_links_are_those_of_the_data_sheet() -> None:
@@ -134,7 +134,7 @@ def test_the_option_puts_the_profile_on_as_many() -> None:
 def test_what_was_fitted_to_two_gpus_is_taken_for_two_of_that_profile_and_for_nothing_else() -> None:
     assert on_gpus(ONE, 2) == MEASURED and MEASURED.calibrated and MEASURED.tensor_parallel == 2
     assert on_gpus(ONE, 1) is ONE and on_gpus(ONE, 4) == spread(ONE, 4)
-    for other in (replace(ONE, power=replace(ONE.power, idle_w=99.0)), compose("h200", "llama-3.1-8b")):
+    for other in (replace(ONE, power=replace(ONE.power, idle_w=99.0)), compose("h200-data-sheet", "llama-3.1-8b")):
         assert on_gpus(other, 2) == spread(other, 2) and not on_gpus(other, 2).calibrated
 
 
