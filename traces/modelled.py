@@ -36,7 +36,7 @@ def modelled_notes(runs: Iterable[Run]) -> Iterator[str]:
 
 def worth_notes(runs: Iterable[Run]) -> Iterator[str]:
     """What figures are worth of profiles fitted to no measurements, or on other models or cards: each said once."""
-    simulated = {str(run.engine.get("profile")): run for run in runs if run.configuration.engine == "sim"}
+    simulated = {str(run.engine.get("profile")): run for run in runs if "calibrated" in run.engine}
     for profile, run in simulated.items():
         if others := run.engine.get("fitted_to_others"):
             yield f"fitted to other models ({profile}): to {others}; what is its own model's alone is not measured"
@@ -75,7 +75,7 @@ def worth(run: Run) -> Mapping[str, Any] | None:
     """What a modelled run's figures themselves are worth by an example: ``found_on`` which GPU and model, ``figures``,
     of each the ``mean`` and the ``worst`` error, relative; ``None`` where no example is known, or nobody asks."""
     told = run.engine.get("expected_error") or {}
-    if run.configuration.engine != "sim" or not (told.get("found_on") and told.get("figures")):
+    if not (told.get("found_on") and told.get("figures")):
         return None
     return {"found_on": told.get("figures_on") or told["found_on"], "figures": told["figures"]}
 

@@ -76,13 +76,18 @@ def test_a_link_that_equals_a_default_is_its_own_where_it_has_a_source() -> None
 
 
 def test_no_link_of_a_shipped_profile_is_called_its_own() -> None:
-    for profile in (ONE, compose("h200", "llama-3.1-8b"), compose("l40s", "llama-3.1-8b")):
+    for profile in (
+        ONE,
+        compose("h200", "llama-3.1-8b"),
+        compose("h200-data-sheet", "llama-3.1-8b"),
+        compose("l40s", "llama-3.1-8b"),
+    ):
         assert spread(profile, 2).source.endswith("what they exchange is assumed.")
 
 
 def test_a_file_of_a_gpu_on_several_has_the_same_links(tmp_path: Path) -> None:
     """Whether they are asked for by the profile's name or by the option."""
-    sheet = json.loads((FOLDER / "gpus" / "h200.json").read_bytes())
+    sheet = json.loads((FOLDER / "gpus" / "h200-data-sheet.json").read_bytes())
     for name in LINKS:
         del sheet["timing"][name]
     path = tmp_path / "mine.json"
