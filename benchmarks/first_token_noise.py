@@ -3,7 +3,9 @@
 Of the kept runs of benchmarks/h200 with several trials, no model is asked: how far single trials lie from the mean of
 their cell (a workload under one configuration); whether the first trial after a server's start is slower than later
 ones, and in which piece (benchmarks/pieces.py; why, benchmarks/new_sizes.py); and how far off the worst of twelve cells
-then looks to a model that is exact. Last, what XX"""
+then looks to a model that is exact. Last, what one trial and what several make of the worst cell of the default
+profile, in cells with three trials.
+"""
 
 from __future__ import annotations
 
