@@ -130,12 +130,13 @@ class CounterReads:
     def _judge(self, ticked: bool) -> None:
         self._misses = 0 if ticked else self._misses + 1
         if ticked and self.pace is not None:
-            self._fit(self.pace.period_s)
+            self._fit(self.pace)
 
-    def _fit(self, period_s: float | None) -> None:
+    def _fit(self, known: Pace | None) -> None:
         if len(self._brackets) >= FEWEST:
             low, high = np.array(self._brackets).T
-            self.pace = find_pace(low, high, period_s) or self.pace
+            found = find_pace(low, high) if known is None else find_pace(low, high, known.period_s, known.off)
+            self.pace = found or self.pace
 
     def _plan(self, now_s: float) -> None:
         """What comes after a lone read or a sweep that has ended at ``now_s``."""
