@@ -38,14 +38,15 @@ def test_dense_then_rare() -> None:
 
 def test_known_period() -> None:
     """A period that is known well enough to count ticks is no longer sought: a far one cannot take its place."""
-    at_s = np.arange(64) * 16.0
+    at_s = np.linspace(0.0, 63 * 16.0, 64)
     assert in_phase(at_s, 0.1 * 1.005, 0.01) != 0.1 * 1.005
     assert in_phase(at_s, 0.1 * 1.005, 0.001) == 0.1 * 1.005
 
 
 def test_how_well_a_period_is_known() -> None:
     """What a period may be off by is what the line may turn, and shrinks as ticks are seen for longer."""
-    short, long = (find_pace(at_s - 0.004, at_s + 0.004) for at_s in (np.arange(25) * 0.1, np.arange(2500) * 0.1))
+    seen = (np.linspace(0.0, 2.4, 25), np.linspace(0.0, 249.9, 2500))
+    short, long = (find_pace(at_s - 0.004, at_s + 0.004) for at_s in seen)
     assert short is not None and long is not None
     assert short.off == pytest.approx(2 * short.reach_s / 2.4) and long.off < short.off / 50
     assert short.reach_at(3.4) == pytest.approx(short.reach_s * (1 + 2 * 1.0 / 2.4))
