@@ -142,8 +142,8 @@ def spread_table(found: Mapping[str, Sequence[Trials]]) -> None:
     print("| | cells | standard deviation | worst trial | trials off by over 20 % |")
     print("| --- | --: | --: | --: | --: |")
     for name, each in found.items():
-        for what, some in (("batch 1", [c for c in each if c.batch == 1]), ("more", [c for c in each if c.batch > 1])):
-            some = [c for c in some if len(c.pieces) >= PLACED]
+        for what, above in (("batch 1", False), ("above batch 1", True)):
+            some = [c for c in each if (c.batch > 1) is above and len(c.pieces) >= PLACED]
             if not some:
                 continue
             apart = sqrt(fmean((stdev(c.waits_s) / fmean(c.waits_s)) ** 2 for c in some))
