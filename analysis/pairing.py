@@ -53,8 +53,16 @@ def parse_filters(words: Iterable[str]) -> dict[str, Any]:
         name = _knob_name(name)
         if not equals or not name:
             raise RejouleError(f"'{word}' selects nothing", "write KNOB=VALUE, such as max_num_seqs=64")
-        filters[name] = _parsed(text)
+        _add(filters, name, _parsed(text))
     return filters
+
+
+def _add(filters: dict[str, Any], name: str, wanted: Any) -> None:
+    """Raises RejouleError where the knob is to have another value already: no run has both."""
+    if filters.setdefault(name, wanted) != wanted:
+        raise RejouleError(
+            f"{name} is to be {_word(filters[name])} and {_word(wanted)}", "choose one value of a knob at a time"
+        )
 
 
 def parse_values(words: Iterable[str]) -> dict[str, list[Any]]:
@@ -124,19 +132,21 @@ def select(runs: Sequence[Run], filters: Mapping[str, Any]) -> tuple[Run, ...]:
     if not any(is_foreign(run.configuration) for run in runs):
         # What nobody gave is at its default in all of them.
         names |= dict.fromkeys(name for name in filters if name in _DEFAULTS)
-    filters = {meant(name, (*names, "trace")): wanted for name, wanted in filters.items()}
-    settings = [{name: setting(run.configuration, name) for name in names} | {"trace": run.trace} for run in runs]
+    chosen_by: dict[str, Any] = {}
     for name, wanted in filters.items():
+        _add(chosen_by, meant(name, (*names, "trace")), wanted)
+    settings = [{name: setting(run.configuration, name) for name in names} | {"trace": run.trace} for run in runs]
+    for name, wanted in chosen_by.items():
         held = {str(found[name]): found[name] for found in settings}
         if wanted not in held.values():
             raise RejouleError(f"no run has {name}={_word(wanted)}", f"its values here are {_listed(held.values())}")
     chosen = tuple(
         run
         for run, found in zip(runs, settings, strict=True)
-        if all(found[name] == wanted for name, wanted in filters.items())
+        if all(found[name] == wanted for name, wanted in chosen_by.items())
     )
     if not chosen:
-        wish = ", ".join(f"{name}={_word(wanted)}" for name, wanted in filters.items())
+        wish = ", ".join(f"{name}={_word(wanted)}" for name, wanted in chosen_by.items())
         raise RejouleError(f"no run has {wish} together", "leave one of them out")
     return chosen
 

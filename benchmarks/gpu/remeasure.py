@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from rejoule.replay.energy.gpus import gpu_run
+from rejoule.replay.energy.gpus import UNKNOWN, gpu_run
 from rejoule.replay.energy.samples import read_samples
 from rejoule.replay.energy.window import MARGIN_S, measure
 from rejoule.replay.protocol.rejection import judged
@@ -27,7 +27,7 @@ from rejoule.traces.runs import load_runs, save_run
 FEW: Final = 50
 """Steps by which a run is found."""
 ALIKE_S: Final = 1e-6
-MEASURED: Final = ("sm_clock_mhz", "thermal_s", "brake_s", "sampler", "rejected")
+MEASURED: Final = ("sm_clock_mhz", "thermal_s", "brake_s", "sampler")
 """What of the conditions is taken from samples, beside what is the same anyway."""
 
 
@@ -51,7 +51,9 @@ def remeasured(run: Run, samples: Path, start_s: float) -> Run:
     read = read_samples(samples, start_s - MARGIN_S, end_s + MARGIN_S)
     calls = [(call.sent_s, call.end_s) for call in run.calls]
     found = gpu_run(read, measure(read, start_s, end_s), (start_s, end_s), calls, held.foreign_processes, ())
-    conditions = replace(held, **{name: getattr(found.conditions, name) for name in MEASURED})
+    measured = {name: getattr(found.conditions, name) for name in MEASURED}
+    stays = (reason for reason in held.rejected if not reason.startswith(UNKNOWN))
+    conditions = replace(held, **measured, rejected=(*stays, *found.conditions.rejected))
     energy = replace(found.energy, cpu_j=run.energy.cpu_j, dram_j=run.energy.dram_j)
     cap = replace(run.power_cap, in_force_w=found.power_cap.in_force_w, bound_fraction=found.power_cap.bound_fraction)
     return judged(replace(run, energy=energy, readings=found.readings, power_cap=cap, conditions=conditions))
@@ -62,7 +64,9 @@ def main(folders: Sequence[str]) -> None:
         taps = sorted((folder / "servers").glob("*.tap"))
         files = sorted((folder / "samples").glob("*.samples"))
         if len(files) != 1:
-            sys.exit(f"{folder} has {len(files)} files of samples: which of them a run is in is not known")
+            sys.exit(
+                f"{folder} has {len(files)} files of samples, and one is needed: leave that of its runs alone there"
+            )
         for run in load_runs(folder).runs:
             if run.energy.gpu_j is not None:
                 continue
@@ -71,8 +75,14 @@ def main(folders: Sequence[str]) -> None:
                 print(f"{run.id}: when it began is not known; left as it was")
                 continue
             now = remeasured(run, files[0], start_s)
-            shutil.rmtree(folder / "runs" / run.id)
-            save_run(folder, now)
+            place, before = folder / "runs" / run.id, folder / "runs" / f".{run.id}.before"
+            place.rename(before)
+            try:
+                save_run(folder, now)
+            except BaseException:
+                before.rename(place)
+                raise
+            shutil.rmtree(before)
             joules = now.energy.gpu_j
             told = "not known still" if joules is None else f"{joules:.1f} ± {now.energy.uncertainty_j['gpu']:.1f} J"
             print(f"{run.id}: {told}")

@@ -78,7 +78,11 @@ def _said(notes: Iterable[str]) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sizes_measured", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.sizes_measured",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folder", nargs="?", type=Path, default=DATA)
     for part in parts.PARTS:
         parser.add_argument(f"--{part.made}", type=Path, help=f"in place of FOLDER/{part.kept} or FOLDER/{part.made}")

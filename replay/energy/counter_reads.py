@@ -2,7 +2,8 @@
 
 On an H200 one read takes 4 ms of CPU time. Once the counter's pace is known, a read between two ticks tells the energy
 at the tick before it, and a sweep of reads across a tick keeps the pace known. So after a burst at the start there are
-lone reads far apart, in every fourth place a sweep, and at the ends of a window, when told of them, one at each tick.
+lone reads far and unevenly apart, in every fourth place a sweep, and at the ends of a window, when told of them, one at
+each tick.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from rejoule.replay.energy.pace import Pace, find_pace
 SHARE: Final = 0.001
 """Of one core, for a lone read in each interval; sweeps double it."""
 SWEEP_EVERY: Final = 4
+UNEVEN: Final = 0.5
+"""Share by which intervals differ from sweep to sweep: of even ones ticks would be in phase at other periods, too."""
+GOLDEN: Final = (5**0.5 - 1) / 2
+"""Multiples of it, without what is whole, lie evenly between 0 and 1, and none repeats."""
 VAGUE: Final = 0.1
 """Share of a period: where ticks are less well known, every read is a sweep."""
 BURST_S: Final = 2.5
@@ -130,16 +135,17 @@ class CounterReads:
     def _judge(self, ticked: bool) -> None:
         self._misses = 0 if ticked else self._misses + 1
         if ticked and self.pace is not None:
-            self._fit(self.pace.period_s)
+            self._fit(self.pace)
 
-    def _fit(self, period_s: float | None) -> None:
+    def _fit(self, known: Pace | None) -> None:
         if len(self._brackets) >= FEWEST:
             low, high = np.array(self._brackets).T
-            self.pace = find_pace(low, high, period_s) or self.pace
+            found = find_pace(low, high) if known is None else find_pace(low, high, known.period_s, known.off)
+            self.pace = found or self.pace
 
     def _plan(self, now_s: float) -> None:
         """What comes after a lone read or a sweep that has ended at ``now_s``."""
-        every_s = self.cost_s / SHARE
+        every_s = self.cost_s / SHARE * (1 + UNEVEN * (self._turn // SWEEP_EVERY * GOLDEN % 1 - 0.5))
         self._sweep_until_s = 0.0
         lost = self.pace is None or self.pace.reach_at(now_s + every_s) > self.pace.period_s / 4
         if (lost or self._misses >= MISSES) and now_s > self._may_burst_s:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Final
 
 from rejoule.replay.energy.host import this_host
 from rejoule.replay.energy.nvml import GpuLost, has_gpu, open_nvml
@@ -19,6 +20,8 @@ from rejoule.traces import RejouleError
 from rejoule.traces.run import Conditions, Energy, PowerCap, Reading
 
 Stretch = tuple[float, float]
+UNKNOWN: Final = "its joules are not known: "
+"""How a reason to leave a run's joules alone begins where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ def gpu_run(
                 **({} if late_s is None else {"late_p99_s": late_s}),
             },
             rejected=(
-                *(f"its joules are not known: {reason}" for reason in window.missing),
+                *(f"{UNKNOWN}{reason}" for reason in window.missing),
                 *(f"GPU {uuid} is split (MIG), its sensors speak for all of it: measure it whole" for uuid in split),
             ),
         ),

@@ -31,23 +31,25 @@ class Caches:
     blocks: tuple[int | None, ...]
     """How many each has; ``None`` if that is not known."""
     of: Mapping[str, int] | None = None
-    """Of several, in which a call was looked up; ``None`` if nobody knows. A call that is not there was in none."""
+    """Of several, in which a call was looked up; ``None`` if nobody knows. A call that is not there was in none, or,
+    where it found something or nothing, is not known of."""
 
 
 def cache_verdict(results: Sequence[CallResult], served: Sequence[Served], caches: Caches) -> CacheVerdict:
     """Of what each call of ``results`` asked and was answered; with a cache's blocks unknown, none had to be evicted.
 
-    Of several caches each is judged by the calls that were looked up in it. Where nobody knows which those are, who
+    Of several caches each is judged by the calls that were looked up in it. Where that is not known of each, who
     found little may have been looked up in one that held little: only more than all can have held is a violation.
     """
     if len(caches.blocks) == 1:
         return _of_one(results, served, caches.block_size, caches.blocks[0])
-    if caches.of is None:
+    at = caches.of
+    if at is None or any(result.cached_tokens is not None and result.id not in at for result in results):
         found = _of_one(results, served, caches.block_size, None, at_least=False)
         return replace(found, evicted_calls=None)
     parts = []
     for cache, blocks in enumerate(caches.blocks):
-        mine = {call for call, at in caches.of.items() if at == cache}
+        mine = {call for call, its in at.items() if its == cache}
         kept = [r for r in results if r.id in mine], [one for one in served if one.id in mine]
         parts.append(_of_one(*kept, caches.block_size, blocks))
     bounds = [part.expected_tokens for part in parts if part.expected_tokens is not None]

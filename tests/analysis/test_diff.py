@@ -301,6 +301,14 @@ def test_an_option_is_chosen_by_its_own_name_too(word: str) -> None:
     assert select(runs, {word.partition("=")[0]: 0}) == (runs[1],)
 
 
+@pytest.mark.parametrize("words", [["idle_s=0", "idle_s=3"], ["idle_s=0", "options.idle_s=3"], ["idle_s=0,idle-s=3"]])
+def test_two_values_of_one_knob_are_refused(words: list[str]) -> None:
+    """However it is called, none of them is dropped without a word."""
+    runs = [with_options({"idle_s": 0}), with_options({"idle_s": 3})]
+    with pytest.raises(RejouleError, match="idle_s is to be 0 and 3"):
+        select(runs, parse_filters(words))
+
+
 def test_a_name_that_several_options_have_is_refused_with_them() -> None:
     """One of the engine's and one of a policy's; a knob's own name is that knob."""
     runs = [with_options({"weight": 1, "seed": 5}, {"weight": 2})]

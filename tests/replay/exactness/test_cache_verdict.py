@@ -125,6 +125,8 @@ def test_which_engine_answered_is_not_guessed() -> None:
     found = cache_verdict(answered(0), SERVED, unknown)
     assert (found.evicted_calls, found.violations, found.expected_tokens) == (None, (), (0, 8))
     assert len(cache_verdict(answered(12), SERVED, unknown).violations) == 1
+    untapped = Caches(SIZE, (40, 40), {one.id: 0 for one in SERVED[:-1]})
+    assert cache_verdict(answered(0), SERVED, untapped) == found
     certificate = Certificate("tokens", "", 3, expected_cached_tokens=(0, 8))
     calls = tuple(answered(0))
     run = Run("r", "t", "", Configuration(), 0, 5.0, calls, (), (), Energy(), PowerCap(), certificate)
