@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # What a quick calibration is worth on a card and a host that no profile was fitted to: measures the quick grid and full
 # batches of 1 and 256, then the kept workloads at batch 64, 8 and 1; at the GPU's own limit, nothing is set on the GPU.
-# One trial of the workloads took 11 min 50 s on an H200 whose page cache was warm: four starts of the server, 80 s of grid,
-# 65 s of full batches, 115 s of workloads, 5 to 10 s around each of the 15 runs. Three trials, without which the worst first
-# token cannot be judged (python -m benchmarks.first_token_noise), are 3.5 to 4 minutes more each: 19 to 20 minutes in all, one
-# more where the model is first read from disk. Leave the host alone meanwhile. The fit needs no GPU:
+# Three trials, without which the worst first token cannot be judged (python -m benchmarks.first_token_noise), took 18 min on
+# an H200: four starts of the server, 80 s of grid, 75 s of full batches, 6 min of workloads, 5 to 10 s around each of the 39
+# runs. Leave the host alone meanwhile. The fit needs no GPU:
 #   python -m benchmarks.quick --grid OUT/grid --runs OUT/workloads
-# Usage: unseen.sh MODEL OUT      ENGINE=sim tries it without a GPU, TRIALS=1 is the short visit, WORKLOADS= leaves the
+# Usage: unseen.sh MODEL OUT      ENGINE=sim tries it without a GPU, TRIALS=1 is a visit of 12 minutes, WORKLOADS= leaves the
 # workloads out (5 minutes in all)
 set -euo pipefail
 . "$(dirname "$0")/experiment.sh"
