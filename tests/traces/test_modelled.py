@@ -168,7 +168,7 @@ def test_its_differences_are_allowed_an_example_of_another_gpus_error() -> None:
     (note,) = found.notes
     assert f"{SHEET}, which was not fitted to measurements: on an H200" in note and "an example and not a bound" in note
     (note,) = model_error([simulated(TOGETHER), simulated(TOGETHER, 1)]).notes
-    assert f"{TOGETHER}, which is of constants fitted elsewhere: on four other H200s" in note
+    assert f"{TOGETHER}, which is put together of constants fitted on one card: on four other H200s" in note
 
 
 @pytest.mark.parametrize("profile", [SHEET, TOGETHER, "h200-llama-3.1-8b"])
