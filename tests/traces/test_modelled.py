@@ -77,6 +77,8 @@ def test_a_profile_of_constants_fitted_to_a_card_says_which_and_what_such_a_one_
     assert known is not None and told["example_error"]["figures"]["GPU energy"]["worst"] == known.figures[LEAD].worst
     assert "benchmarks.shipped_gpu" in known.source
     assert "qwen3-32b left out of the fit" in note and "left out" not in str(known.found_on)
+    measured = replace(run, configuration=replace(run.configuration, engine="vllm", profile=None), engine={})
+    assert sum("among them" in told for told in validate([run], [measured]).notes) == (profile == TOGETHER)
 
 
 def test_it_was_off_by_less_than_one_of_data_sheets() -> None:
