@@ -21,7 +21,7 @@ from rejoule.analysis.summary.naming import describe, measured_apart, varying
 from rejoule.traces.engine_options import DEFAULTS, GPUS, KV_MEMORY
 from rejoule.traces.errors import RejouleError
 from rejoule.traces.figures import tensor_parallel, told_tensor_parallel
-from rejoule.traces.modelled import worth_notes
+from rejoule.traces.modelled import worth, worth_notes
 from rejoule.traces.percentiles import percentile
 from rejoule.traces.ran_on import drifts
 from rejoule.traces.run import OPTION, Run, knobs
@@ -303,8 +303,9 @@ def _notes(simulated: Mapping[_Key, list[Run]], measured: Mapping[_Key, list[Run
 
 
 def _profile(run: Run) -> str:
-    """With what it was fitted to, where it was put together; that its own model is not among those, others say."""
-    together = run.engine.get("fitted_together")
+    """With what it was fitted to, where it was put together and no other note says so; that its own model is not among
+    those, others say."""
+    together = None if worth(run) is not None else run.engine.get("fitted_together")
     return f"{run.engine.get('profile')}" + (
         f" (fitted to {together} together: its model is among them)" if together else ""
     )

@@ -37,7 +37,7 @@ recorded."""
 ALL, OTHERS = (SMALL, CUT, LARGE), (SMALL, CUT)
 SHOWN: Final = ("workflow time", "time to first token, mean", "time between tokens", "GPU energy")
 FOUND_ON: Final = f"four other H200s with {SMALL}"
-FIGURES_ON: Final = f"{FOUND_ON}, or on its own with {LARGE} left out of the fit, whichever is worse,"
+FIGURES_ON: Final = f"the worse, figure by figure, of {FOUND_ON} and its own card with {LARGE} left out of the fit"
 
 
 def constants(measured: Measured, models: Sequence[str]) -> Constants:

@@ -38,9 +38,13 @@ def worth_notes(runs: Iterable[Run]) -> Iterator[str]:
     """What figures are worth of profiles fitted to no measurements, or on other models or cards: each said once."""
     simulated = {str(run.engine.get("profile")): run for run in runs if "calibrated" in run.engine}
     for profile, run in simulated.items():
-        if others := run.engine.get("fitted_to_others"):
-            yield f"fitted to other models ({profile}): to {others}; what is its own model's alone is not measured"
         known = worth(run)
+        if others := run.engine.get("fitted_to_others"):
+            unknown = f", nor how far off its figures are; {FIT}" if known is None and not uncalibrated(run) else ""
+            yield (
+                f"fitted to other models ({profile}): to {others}; what is its own model's alone is not "
+                f"measured{unknown}"
+            )
         if known is not None and not uncalibrated(run):
             yield (
                 f"{_put_together(profile, run)}; on {known['found_on']} such a profile was off by {_sizes(known)}: an "

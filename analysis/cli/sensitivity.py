@@ -100,6 +100,8 @@ def _caption(found: Sensitivity) -> str:
         known = [f"{e.label} {size}" for e in found.effects if (size := _allowed(e)) is not None]
         if known:
             words.append(f"moves counts what the model's differences may be off by: {', '.join(known)}")
+        if any(e.change is not None and _allowed(e) is None for e in found.effects):
+            words.append("where the model's error is not known, verdicts are what it says, not a GPU")
     return "; ".join(words)
 
 

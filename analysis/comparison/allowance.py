@@ -150,7 +150,11 @@ def _model_error(modelled: Sequence[Run]) -> Allowance:
     )
     which = f"{told['differences']} differences in {_listed(told['knobs'])}"
     if example:
-        fitted = "was not fitted to measurements" if uncalibrated(modelled[0]) else "is of constants fitted elsewhere"
+        fitted = (
+            "was not fitted to measurements"
+            if uncalibrated(modelled[0])
+            else "is put together of constants fitted on one card"
+        )
         why = (
             f"modelled by {next(iter(names))}, which {fitted}: on {example} {which} "
             f"that such a profile predicted were off{size}; intervals and verdicts allow for that of 95 of 100, an "

@@ -35,7 +35,7 @@ def print_gpu(found: GpuCalibration, output: Path) -> None:
         part, _, field = name.partition(".")
         told = "not determined" if name in found.undetermined else f"{100 * error:.1f} %"
         table.add_row(name, f"{parts[part][field]:.4g}", told)
-    errors = Table("mean |error|", *found.timing, box=None, header_style="bold", pad_edge=False)
+    errors = Table("mean |error|, of the sum", *found.timing, box=None, header_style="bold", pad_edge=False)
     for each in (table, errors):
         for column in each.columns[1:]:
             column.justify = "right"
@@ -53,5 +53,4 @@ def print_gpu(found: GpuCalibration, output: Path) -> None:
 
 
 def _share(errors: Errors | None) -> str:
-
-    return "–" if errors is None else f"{100 * errors.mape:.1f} %"
+    return "–" if errors is None else f"{100 * errors.mape:.1f} %, {100 * errors.total:+.1f} %"

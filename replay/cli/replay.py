@@ -42,7 +42,9 @@ FIGURES = "Print workflow times, throughput, slowdown, fairness and waiting, too
               help="Wait as LangGraph did, or only as control flow required.")  # fmt: skip
 @click.option("--arrivals", default="recorded", show_default=True,
               help="recorded, burst, poisson:RATE, or users:N[,THINK_S].")  # fmt: skip
-@click.option("--concurrency", type=click.IntRange(1), help="Most calls in flight at a time.")
+@click.option(
+    "--concurrency", type=click.IntRange(1), help="Most calls in flight at a time; several by --sweep concurrency=1,8."
+)
 @click.option("--batching", type=click.Choice(["continuous", "static"]), default="continuous", show_default=True,
               help="static: calls go out in waves of --concurrency, or of the batch size.")  # fmt: skip
 @click.option("--policy", "policies", type=names,

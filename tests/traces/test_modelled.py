@@ -77,6 +77,8 @@ def test_a_profile_of_constants_fitted_to_a_card_says_which_and_what_such_a_one_
     assert known is not None and told["example_error"]["figures"]["GPU energy"]["worst"] == known.figures[LEAD].worst
     assert "benchmarks.shipped_gpu" in known.source
     assert "qwen3-32b left out of the fit" in note and "left out" not in str(known.found_on)
+    measured = replace(run, configuration=replace(run.configuration, engine="vllm", profile=None), engine={})
+    assert sum("among them" in told for told in validate([run], [measured]).notes) == (profile == TOGETHER)
 
 
 def test_it_was_off_by_less_than_one_of_data_sheets() -> None:
@@ -168,7 +170,7 @@ def test_its_differences_are_allowed_an_example_of_another_gpus_error() -> None:
     (note,) = found.notes
     assert f"{SHEET}, which was not fitted to measurements: on an H200" in note and "an example and not a bound" in note
     (note,) = model_error([simulated(TOGETHER), simulated(TOGETHER, 1)]).notes
-    assert f"{TOGETHER}, which is of constants fitted elsewhere: on four other H200s" in note
+    assert f"{TOGETHER}, which is put together of constants fitted on one card: on four other H200s" in note
 
 
 @pytest.mark.parametrize("profile", [SHEET, TOGETHER, "h200-llama-3.1-8b"])

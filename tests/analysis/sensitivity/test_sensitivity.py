@@ -23,6 +23,7 @@ TRACE = builders.trace(3)
 PLAIN = builders.run(TRACE, None)
 Change = Callable[[Configuration], float]
 """By how much the logarithm of joules is more."""
+UNKNOWN = "where the model's error is not known, verdicts are what it says, not a GPU"
 
 
 def runs_of(
@@ -202,7 +203,14 @@ def test_what_a_cap_may_be_off_by_is_that_of_the_cells_compared() -> None:
     assert batch.allowance_least == 0.05 and batch.allowance == pytest.approx(0.45)
     assert batch.verdict == "moves" and found((300.0,)).effects[0].verdict == "cannot tell"
     assert sum("clock curve assumed" in note for note in found((300.0, None)).notes) == 1
-    assert "batch size 5.0 % to 45 %" in _caption(found((300.0, None)))
+    caption = _caption(found((300.0, None)))
+    assert "batch size 5.0 % to 45 %" in caption and UNKNOWN not in caption
+
+
+def test_a_verdict_without_a_known_error_is_said_to_be_the_models_own() -> None:
+    runs = runs_of(crossed((1, 8)), by_size)
+    modelled = of([replace(run, engine={"profile": "made-up", "expected_error": None}) for run in runs])
+    assert modelled.modelled and UNKNOWN in _caption(modelled)
 
 
 def test_a_switch_is_told_from_its_default() -> None:

@@ -184,6 +184,7 @@ def test_a_model_that_was_not_measured_is_said_to_have_others_constants(
     third, large = (simulated(profile=f"{tmp_path}/mine-{model}") for model in (THIRD, LARGE))
     (note,) = worth_notes([third])
     assert note.startswith(f"fitted to other models (mine-{THIRD}): to {SMALL}, {LARGE}, {CUT};")
+    assert "nor how far off its figures are" in note
     assert list(worth_notes([large])) == []
     assert (third.engine["fitted_together"], third.engine["fitted_to_others"] is None) == (None, False)
     real = changed(large, configuration=changed(large.configuration, engine="vllm", profile=None))

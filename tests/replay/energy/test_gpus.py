@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from benchmarks.gpu.remeasure import began_s, remeasured
+from benchmarks.gpu.taken_again import off_by
 
 from rejoule.replay.energy import fake
 from rejoule.replay.energy.processes import Process, foreign
@@ -135,6 +136,9 @@ async def test_joules_are_found_again_in_the_samples(gpus: fake.FakeNvml, tmp_pa
     # What samples cannot tell stays.
     assert found.conditions is not None
     assert rejected[1] in found.conditions.rejected and rejected[0] not in found.conditions.rejected
+    off = off_by(run, tmp_path)
+    assert off is not None and off * run.energy.gpu_j < BUSY_W * 0.02
+    assert off_by(replace(run, conditions=replace(run.conditions, sampler={})), tmp_path) is None
 
 
 async def test_lost(gpus: fake.FakeNvml, tmp_path: Path) -> None:
