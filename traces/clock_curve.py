@@ -46,6 +46,14 @@ def width(run: Run, figure: str = JOULES) -> float | None:
     return sum(known) if len(known) == len(found) else None
 
 
+def told_widths(run: Run) -> Iterator[str]:
+    """Figures whose widths a modelled run's clock curve tells."""
+    curve = run.engine.get("clock_curve") or {}
+    for table, _, _ in BY.values():
+        for point in curve.get(table, ()):
+            yield from point["metrics"]
+
+
 def mark(run: Run) -> str:
     """The width of a run's joules in a few letters; nothing where nothing is assumed."""
     return f"±{_percent(width(run))}" if assumed(run) else ""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from rejoule.analysis.attribution.result import WITHOUT_WORK
 from rejoule.analysis.summary.naming import label, varying
 from rejoule.analysis.summary.units import percent
-from rejoule.traces.clock_curve import BY, CARDS_DIFFER, curve_notes, width
+from rejoule.traces.clock_curve import BY, CARDS_DIFFER, curve_notes, told_widths, width
 from rejoule.traces.engine_options import DEFAULTS
 from rejoule.traces.modelled import is_known, tested, uncalibrated
 from rejoule.traces.run import OPTION, Run
@@ -74,7 +74,8 @@ class Allowance:
 
     def knows(self, scope: str, name: str) -> bool:
         """Whether the model's own error on such differences is known: an example of another GPU's is not that."""
-        return self.of(scope, name) is not None and not self.example
+        figure = key(scope, name)
+        return figure in self.errors and not self.example and (not self.curve or figure in self.free)
 
     def borrows(self, scope: str, name: str) -> bool:
         """Whether such an example is what is allowed for."""
@@ -85,8 +86,10 @@ class Allowance:
         figure = key(scope, name)
         widths = [width(run, figure) for run in runs]
         known = [each for each in widths if each is not None]
-        error = self.free.get(figure)
-        return None if error is None or len(known) < len(widths) else error + max(known, default=0.0)
+        widest = max(known, default=0.0)
+        if len(known) < len(widths):
+            return None
+        return self.free[figure] + widest if figure in self.free else widest or None
 
 
 def allowance(a: Sequence[Run], b: Sequence[Run]) -> Allowance:
@@ -105,11 +108,14 @@ def model_error(runs: Sequence[Run]) -> Allowance:
         # Absolute joules of a card are off by more than differences are: none of what is known is about that.
         return Allowance(notes=("no error is known for a difference between modelled and measured joules",))
     found = _model_error(modelled)
-    errors = {
-        name: error + max(widths)
-        for name, error in found.errors.items()
-        if (widths := [w for run in modelled if (w := width(run, name)) is not None]) and len(widths) == len(modelled)
-    }
+    widest: dict[str, float] = {}
+    for name in found.errors or dict.fromkeys(name for run in modelled for name in told_widths(run)):
+        widths = [width(run, name) for run in modelled]
+        known = [each for each in widths if each is not None]
+        if len(known) == len(widths):
+            widest[name] = max(known)
+    # Where no error is known, an assumed clock curve leaves as much open by itself.
+    errors = {name: found.errors.get(name, 0.0) + most for name, most in widest.items() if most or name in found.errors}
     curve = tuple(curve_notes(modelled))
     return Allowance(errors, (*found.notes, *curve), found.errors, curve, found.example)
 

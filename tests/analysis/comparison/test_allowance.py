@@ -172,6 +172,21 @@ def test_an_unknown_error_is_called_unknown(engine: dict[str, Any], knob: str, w
     assert noted(found, words) and lead(found).allowance is None and lead(found).verdict == "less"
 
 
+@pytest.mark.parametrize(("error", "allowed", "known"), [(None, 0.2, False), (KNOWN, 0.25, True)])
+def test_an_assumed_clock_curve_leaves_as_much_open_where_no_error_is_known(
+    error: object, allowed: float, known: bool
+) -> None:
+    """A profile of which less is known gets no surer verdict."""
+    curve = {"caps": [{"at": 250.0, "metrics": {LEAD: 0.2}}], "clocks": [], "known_from_w": 700.0}
+    a, b = (modelled(8, scale, expected_error=error, clock_curve=curve) for scale in (1.0, 0.9))
+    a = replace(
+        a, configuration=replace(a.configuration, power_cap_w=250.0), power_cap=replace(a.power_cap, bound_fraction=0.9)
+    )
+    row = lead(found := compare(pair([a], [b])))
+    assert (row.verdict, row.error_known) == ("cannot tell", known) and noted(found, "±20 % at 250 W")
+    assert row.allowance == pytest.approx(allowed)
+
+
 @pytest.mark.parametrize(
     ("options", "allowed"),
     [
