@@ -14,7 +14,6 @@ from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from benchmarks.client import put
@@ -23,12 +22,12 @@ from benchmarks.full_kv import COLUMNS, PAGE, caused, found_in, load_of, mean_of
 from benchmarks.gpu.policies import BLOCKS
 from benchmarks.gpu.sensors import row
 from benchmarks.quick import ALONE
-from benchmarks.validation import DATA, PROFILE, in_virtual_time, ran
+from benchmarks.validation import DATA, PROFILE, in_virtual_time, ran, written
 
 from rejoule.analysis.pairing import Pair
 from rejoule.analysis.validate import METRICS, validate
-from rejoule.replay.calibration.calibrate import write_profile
 from rejoule.replay.calibration.quick import grid_run, quick_fit
+from rejoule.replay.sim.profile import Profile
 from rejoule.replay.sim.shipped import load_profile
 from rejoule.traces.model import Trace
 from rejoule.traces.run import Run
@@ -53,27 +52,25 @@ def simulated(run: Run, trace: Trace, profile: str) -> Run:
     return ran(trace, in_virtual_time(run.configuration, profile), run.trace, run.id, run.trial)
 
 
-def own_profile(real: Sequence[Run], folder: Path) -> str | None:
-    """The path of a profile fitted to the quick grid of the card of ``real``; ``None`` if that was not measured."""
+def own_profile(real: Sequence[Run]) -> Profile | None:
+    """A profile fitted to the quick grid of the card of ``real``; ``None`` if that was not measured."""
     cards = {run.conditions.gpus for run in real if run.conditions is not None}
     for run in (run for grid in GRIDS for run in load_runs(grid).runs):
         whole = any(call.node == ALONE for call in run.calls)
         if whole and run.conditions is not None and cards == {run.conditions.gpus}:
-            fitted = quick_fit(load_profile(PROFILE), [grid_run(run)]).profile
-            path = folder / f"{fitted.name}.json"
-            write_profile(fitted, path)
-            return str(path)
+            return quick_fit(load_profile(PROFILE), [grid_run(run)]).profile
     return None
 
 
-def sources(real: Sequence[Run], folder: Path) -> Sources:
-    profiles = {"simulated": PROFILE, "simulated, calibrated": own_profile(real, folder)}
-    virtual = {
-        name: [simulated(run, load_of(SEED), profile) for run in real]
-        for name, profile in profiles.items()
-        if profile is not None
-    }
-    return {MEASURED: real, **virtual}
+def sources(real: Sequence[Run]) -> Sources:
+    def virtual(profile: str) -> list[Run]:
+        return [simulated(run, load_of(SEED), profile) for run in real]
+
+    found = {MEASURED: real, "simulated": virtual(PROFILE)}
+    if (own := own_profile(real)) is not None:
+        with written(own) as path:
+            found["simulated, calibrated"] = virtual(path)
+    return found
 
 
 def cells(runs: Sequence[Run]) -> dict[Cell, list[int]]:
@@ -166,8 +163,7 @@ def main() -> None:
     options.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")
     given = options.parse_args()
     for folder in filter(Path.exists, FOLDERS):
-        with TemporaryDirectory() as profiles:
-            found = sources(load_runs(folder).runs, Path(profiles))
+        found = sources(load_runs(folder).runs)
         for name, lines in (("measured", figures(found)), ("errors", errors(found)), ("reasons", reasons(found))):
             text = "\n".join(lines)
             print(f"\n{folder.name}-{name}\n\n{text}")

@@ -11,25 +11,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace as changed
 from itertools import pairwise
 from math import sqrt
-from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from benchmarks.first_token_noise import server
 from benchmarks.first_tokens import of_host
 from benchmarks.full_kv import load_of
 from benchmarks.full_kv_measured import SEED, own_profile
-from benchmarks.validation import CARDS, DATA, PROFILE, ran
+from benchmarks.validation import CARDS, DATA, PROFILE, in_virtual_time, ran, written
 from msgspec.structs import replace
 
 from rejoule.analysis.validate import METRICS
-from rejoule.replay.calibration.calibrate import write_profile
 from rejoule.replay.calibration.observations import observed_steps
-from rejoule.replay.engines.sim import OPTIONS
 from rejoule.replay.sim.latency import LatencyModel
 from rejoule.replay.sim.profile import Profile
 from rejoule.replay.sim.shipped import load_profile
@@ -204,10 +199,9 @@ def judged() -> Iterator[Judged]:
         if name in REPEATED:
             known, profile = "its later trials", of_host(parent, grid, later)
         else:
-            with TemporaryDirectory() as place:
-                path = own_profile(runs, Path(place))
-                assert path is not None
-                known, profile = "its card's quick grid", load_profile(path)
+            own = own_profile(runs)
+            assert own is not None
+            known, profile = "its card's quick grid", own
         traces = workloads if runs[0].trace in workloads else {run.trace: load_of(SEED) for run in runs}
         yield Judged(name, first, traces, known, profile, share, later_share)
 
@@ -215,13 +209,9 @@ def judged() -> Iterator[Judged]:
 def errors(profile: Profile, each: Judged) -> dict[str, list[float]]:
     """Of each first trial, as it was run, by figure."""
     found: dict[str, list[float]] = {name: [] for name in JUDGED}
-    with TemporaryDirectory() as place:
-        path = Path(place) / "profile.json"
-        write_profile(profile, path)
+    with written(profile) as path:
         for run in each.first:
-            options = {name: value for name, value in run.configuration.options.items() if name in OPTIONS}
-            knobs = changed(run.configuration, engine="sim", profile=str(path), options=options)
-            sim = ran(each.traces[run.trace], knobs)
+            sim = ran(each.traces[run.trace], in_virtual_time(run.configuration, path))
             for name, value in JUDGED.items():
                 told, true = value(sim), value(run)
                 assert told is not None and true is not None

@@ -21,6 +21,7 @@ from benchmarks.sizes import CUT, GPU, LARGE, SMALL
 from benchmarks.sizes_measured import parts, workloads
 from benchmarks.sizes_measured.fits import SHEET, Constants, fitted, words_of
 from benchmarks.sizes_measured.parts import Measured
+from benchmarks.sizes_measured.workloads import SHOWN
 from benchmarks.validation import DATA, PROFILE
 from msgspec.structs import replace
 
@@ -35,7 +36,6 @@ ELSEWHERE: Final = ("workloads-watched", "workloads-other-card", "unseen-workloa
 """Folders of the 8B shape's workloads, each of another card than the grids'; which card ``workloads`` is of was not
 recorded."""
 ALL, OTHERS = (SMALL, CUT, LARGE), (SMALL, CUT)
-SHOWN: Final = ("workflow time", "time to first token, mean", "time between tokens", "GPU energy")
 FOUND_ON: Final = f"four other H200s with {SMALL}"
 FIGURES_ON: Final = f"the worse, figure by figure, of {FOUND_ON} and its own card with {LARGE} left out of the fit"
 

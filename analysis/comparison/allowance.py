@@ -84,10 +84,7 @@ class Allowance:
     def of_one(self, scope: str, name: str, runs: Iterable[Run]) -> float | None:
         """Of one configuration's ``runs``: with what its own cap and lock add, not those of others."""
         figure = key(scope, name)
-        widths = [width(run, figure) for run in runs]
-        known = [each for each in widths if each is not None]
-        widest = max(known, default=0.0)
-        if len(known) < len(widths):
+        if (widest := _widest(runs, figure)) is None:
             return None
         return self.free[figure] + widest if figure in self.free else widest or None
 
@@ -108,16 +105,22 @@ def model_error(runs: Sequence[Run]) -> Allowance:
         # Absolute joules of a card are off by more than differences are: none of what is known is about that.
         return Allowance(notes=("no error is known for a difference between modelled and measured joules",))
     found = _model_error(modelled)
-    widest: dict[str, float] = {}
-    for name in found.errors or dict.fromkeys(name for run in modelled for name in told_widths(run)):
-        widths = [width(run, name) for run in modelled]
-        known = [each for each in widths if each is not None]
-        if len(known) == len(widths):
-            widest[name] = max(known)
     # Where no error is known, an assumed clock curve leaves as much open by itself.
-    errors = {name: found.errors.get(name, 0.0) + most for name, most in widest.items() if most or name in found.errors}
+    figures = found.errors or dict.fromkeys(name for run in modelled for name in told_widths(run))
+    errors = {
+        name: found.errors.get(name, 0.0) + most
+        for name in figures
+        if (most := _widest(modelled, name)) is not None and (most or name in found.errors)
+    }
     curve = tuple(curve_notes(modelled))
     return Allowance(errors, (*found.notes, *curve), found.errors, curve, found.example)
+
+
+def _widest(runs: Iterable[Run], figure: str) -> float | None:
+    """The most that an assumed clock curve leaves open of a figure of some runs; ``None`` where one does not tell."""
+    widths = [width(run, figure) for run in runs]
+    known = [each for each in widths if each is not None]
+    return max(known, default=0.0) if len(known) == len(widths) else None
 
 
 def _model_error(modelled: Sequence[Run]) -> Allowance:

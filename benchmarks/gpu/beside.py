@@ -6,16 +6,15 @@ classes of calls cost together against what each costs alone.
 
 from __future__ import annotations
 
-import lzma
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
+from benchmarks.gpu.packed import unpacked
 from benchmarks.gpu.sensors import row
 from benchmarks.gpu.tables import DATA
 
@@ -202,9 +201,7 @@ def bounds(runs: Sequence[Run]) -> Iterable[str]:
 
 
 def sampled(path: Path) -> Samples:
-    with TemporaryDirectory() as folder:
-        plain = Path(folder) / "gpu.samples"
-        plain.write_bytes(lzma.decompress(path.read_bytes()))
+    with unpacked(path) as plain:
         return read_samples(plain)
 
 

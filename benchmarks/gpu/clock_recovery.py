@@ -7,15 +7,14 @@ power and by clock, and of how many readings. Nothing was capped or locked: the 
 
 from __future__ import annotations
 
-import lzma
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
+from benchmarks.gpu.packed import unpacked
 from benchmarks.gpu.sensors import row
 from benchmarks.gpu.tables import DATA
 
@@ -56,12 +55,8 @@ def table(found: Floats) -> Iterator[str]:
 
 
 def tracks(files: Sequence[Path]) -> Iterator[Track]:
-    with TemporaryDirectory() as place:
-        for file in files:
-            plain = file
-            if file.suffix == ".xz":
-                plain = Path(place) / file.stem
-                plain.write_bytes(lzma.decompress(file.read_bytes()))
+    for file in files:
+        with unpacked(file) as plain:
             yield from read_samples(plain).gpus
 
 

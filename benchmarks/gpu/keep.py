@@ -6,7 +6,6 @@ since uniform_trace.py makes them again, nor are logs and paths of the machine. 
 
 from __future__ import annotations
 
-import lzma
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import orjson
+from benchmarks.gpu.packed import pack
 from benchmarks.gpu.tables import DATA
 
 from rejoule.replay.protocol.rejection import judged
@@ -42,7 +42,7 @@ def keep(source: Path, target: Path, traces: Sequence[str] = (), samples: bool =
         file = target / "runs" / run.id / "run.json"
         file.write_bytes(orjson.dumps(orjson.loads(file.read_bytes())))
     for file in sorted((source / "samples").glob("*.samples")) if samples else ():
-        (target / f"{file.name}.xz").write_bytes(lzma.compress(file.read_bytes(), preset=9))
+        pack(file, target)
 
 
 def named(configuration: Configuration) -> Configuration:

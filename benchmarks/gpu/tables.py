@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import lzma
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
-from tempfile import TemporaryDirectory
 
 import orjson
 from benchmarks.gpu.additivity import additivity
+from benchmarks.gpu.packed import unpacked
 from benchmarks.gpu.sensors import row, windows
 
 from rejoule.analysis.attribution.naive import NAIVE
@@ -117,9 +116,7 @@ def full_batches(runs: Iterable[Run]) -> Iterable[str]:
 
 def counter_and_power(path: Path) -> Iterable[str]:
     """The energy counter beside integrated power, over windows of at least 10 s."""
-    with TemporaryDirectory() as folder:
-        plain = Path(folder) / "gpu.samples"
-        plain.write_bytes(lzma.decompress(path.read_bytes()))
+    with unpacked(path) as plain:
         yield from windows(read_samples(plain), (10, 20, 60))
 
 

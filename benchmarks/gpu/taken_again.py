@@ -6,13 +6,12 @@ runs say when they began, which joules can be taken again, and by how much those
 
 from __future__ import annotations
 
-import lzma
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
+from benchmarks.gpu.packed import unpacked
 from benchmarks.gpu.remeasure import began_s, remeasured
 from benchmarks.gpu.sensors import row
 from benchmarks.gpu.tables import DATA
@@ -43,12 +42,7 @@ def off_by(run: Run, folder: Path) -> float | None:
     files = [*folder.rglob(SAMPLES)]
     if len(files) != 1:
         raise RejouleError(f"{folder} has {len(files)} files of samples", "leave the one that its runs are in")
-    file = files[0]
-    with TemporaryDirectory() as place:
-        plain = file
-        if file.suffix == ".xz":
-            plain = Path(place) / file.stem
-            plain.write_bytes(lzma.decompress(file.read_bytes()))
+    with unpacked(files[0]) as plain:
         again = remeasured(run, plain, start_s).energy.gpu_j
     return None if again is None else abs(again / told - 1)
 

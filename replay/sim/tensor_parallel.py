@@ -35,13 +35,10 @@ def spread(profile: Profile, gpus: int) -> Profile:
     name = f"{profile.name} on {gpus} GPUs"
     tokens = default_serving(name, profile.model, links.gpu, gpus).num_gpu_blocks * BLOCK_SIZE
     return replace(
-        profile,
+        replace(profile, **links.parts),
         name=name,
         source=f"{profile.source} Put on {gpus} GPUs, which it was never measured on: {assumed}.",
         calibrated=False,
-        gpu=links.gpu,
-        timing=links.timing,
-        power=links.power,
         serving=replace(profile.serving, num_gpu_blocks=tokens // profile.serving.block_size),
         tensor_parallel=gpus,
         sources=of_one(links.sources) | {"serving.num_gpu_blocks": "what vLLM would choose; see default_serving"},
